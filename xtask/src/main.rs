@@ -1,2 +1,66 @@
-//! stub
-fn main() {}
+//! The project's own commands. `cargo xtask --help` lists them; nothing but cargo has to be installed to start.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks to its user"
+)]
+
+mod artefacts;
+mod ci;
+mod dist;
+mod lab;
+mod needs;
+mod run;
+mod step;
+mod test;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything, then run the collector and one local agent until Ctrl-C
+    Run(run::RunArgs),
+    /// Install what the tests need, then run them
+    Test(test::TestArgs),
+    /// What continuous integration runs before the tests: format, spelling, tidy, licences, lints, docs
+    Ci,
+    /// The project's own rules: pure rooms, sizes, headers, addresses in tests
+    Tidy,
+    /// Drive the simulated internet: `event NAME`, `status`, `check --json FILE`
+    Lab(lab::LabArgs),
+    /// Measure: `bench lab` compares measured RTT and paths with the emulator's truth
+    Bench(lab::BenchArgs),
+    /// Build release binaries with checksums into dist/
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Test(args) => test::test(&args),
+        Command::Ci => ci::ci(),
+        Command::Tidy => tidy::tidy(),
+        Command::Lab(args) => lab::lab(&args),
+        Command::Bench(args) => lab::bench(&args),
+        Command::Dist => dist::dist(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `cargo xtask lab` and `cargo xtask bench`: the simulated internet, as a command.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use crate::artefacts::{self, Profile};
+use crate::step::run;
+use crate::{needs, tree};
+
+#[derive(Args)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Subcommand)]
+enum LabCommand {
+    /// Make something happen in the running lab; `event list` names what can
+    Event {
+        /// Name of the event, such as pop-down, and its arguments
+        #[arg(required = true, trailing_var_arg = true)]
+        event: Vec<String>,
+    },
+    /// Say what the running lab looks like
+    Status,
+    /// Bring up a lab of its own and compare what is measured with the truth
+    Check(CheckArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// Where the figures are written
+    #[arg(long, default_value = "target/lab-check.json")]
+    json: PathBuf,
+    /// How long nothing must be flagged
+    #[arg(long, default_value = "5m")]
+    quiet: String,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Measured RTT and paths against the emulator's truth
+    Lab(CheckArgs),
+}
+
+/// Where the lab of `cargo xtask run --lab` keeps its state.
+pub(crate) fn state() -> PathBuf {
+    tree::target().join("lab")
+}
+
+pub(crate) fn lab(args: &LabArgs) -> Result<()> {
+    match &args.command {
+        LabCommand::Event { event } => talk("event", event),
+        LabCommand::Status => talk("status", &[]),
+        LabCommand::Check(args) => check(args),
+    }
+}
+
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    match &args.command {
+        BenchCommand::Lab(args) => check(args),
+    }
+}
+
+/// Brings the lab up until Ctrl-C.
+pub(crate) fn up(bin: &Path, dashboard: &str) -> Result<()> {
+    run(&mut up_command(bin, &state(), dashboard)).context("the lab did not end well")
+}
+
+/// The command that brings a lab up.
+pub(crate) fn up_command(bin: &Path, state: &Path, dashboard: &str) -> Command {
+    let mut command = Command::new(bin.join("firstmile-lab"));
+    command
+        .arg("up")
+        .arg("--state")
+        .arg(state)
+        .args(["--dashboard", dashboard]);
+    with_binaries(&mut command, bin);
+    command.current_dir(tree::root());
+    command
+}
+
+fn check(args: &CheckArgs) -> Result<()> {
+    needs::install(&needs::LAB.iter().collect::<Vec<_>>())?;
+    artefacts::dashboard()?;
+    let bin = artefacts::binaries(
+        &["firstmile-agent", "firstmile-collector", "firstmile-tests"],
+        Profile::Dev,
+    )?;
+    let mut command = Command::new(bin.join("firstmile-lab"));
+    command
+        .arg("check")
+        .arg("--json")
+        .arg(&args.json)
+        .args(["--quiet", &args.quiet]);
+    with_binaries(&mut command, &bin);
+    run(command.current_dir(tree::root()))
+}
+
+fn talk(verb: &str, arguments: &[String]) -> Result<()> {
+    let lab = tree::target().join("debug/firstmile-lab");
+    let lab = if lab.is_file() {
+        lab
+    } else {
+        tree::target().join("release/firstmile-lab")
+    };
+    run(Command::new(lab)
+        .arg(verb)
+        .args(arguments)
+        .arg("--state")
+        .arg(state()))
+    .context("is a lab running? start one with: cargo xtask run --lab")
+}
+
+fn with_binaries(command: &mut Command, bin: &Path) {
+    command.arg("--agent-bin").arg(bin.join("firstmile-agent"));
+    command
+        .arg("--collector-bin")
+        .arg(bin.join("firstmile-collector"));
+}
