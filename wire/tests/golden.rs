@@ -44,45 +44,8 @@ fn report_of_0_1() -> Report {
             port: 443,
             service: "m365".to_owned(),
         }],
-        series: vec![Series {
-            target: 0,
-            destination: vec![192, 0, 2, 1],
-            protocol: Protocol::Tcp.into(),
-            phase: Phase::Rtt.into(),
-            clock: Clock::User.into(),
-            at_delta_ms: vec![-250, 5_003, 4_998],
-            rtt_us: vec![11_250, 0, 12_001],
-            outcome: vec![
-                Outcome::Answered.into(),
-                Outcome::Timeout.into(),
-                Outcome::Refused.into(),
-            ],
-        }],
-        traces: vec![TraceRound {
-            target: 0,
-            destination: vec![192, 0, 2, 1],
-            kind: TraceKind::Tcp.into(),
-            at_offset_ms: 9_000,
-            flows: vec![TraceFlow {
-                flow_id: 33_434,
-                hops: vec![
-                    TraceHop {
-                        ttl: 1,
-                        address: vec![198, 51, 100, 1],
-                        rtt_us: 400,
-                        reply_ttl: 64,
-                        icmp: 11 << 8,
-                    },
-                    TraceHop {
-                        ttl: 2,
-                        ..TraceHop::default()
-                    },
-                ],
-                destination_ttl: 3,
-            }],
-            burst: true,
-            destination_port: 443,
-        }],
+        series: vec![series()],
+        traces: vec![trace()],
         hop_names: vec![HopName {
             address: vec![198, 51, 100, 1],
             name: "ae1.cr1.ams.example".to_owned(),
@@ -116,6 +79,51 @@ fn report_of_0_1() -> Report {
             rejected_reports: 6,
             skipped_probes: 7,
         }),
+    }
+}
+
+fn series() -> Series {
+    Series {
+        target: 0,
+        destination: vec![192, 0, 2, 1],
+        protocol: Protocol::Tcp.into(),
+        phase: Phase::Rtt.into(),
+        clock: Clock::User.into(),
+        at_delta_ms: vec![-250, 5_003, 4_998],
+        rtt_us: vec![11_250, 0, 12_001],
+        outcome: vec![
+            Outcome::Answered.into(),
+            Outcome::Timeout.into(),
+            Outcome::Refused.into(),
+        ],
+    }
+}
+
+fn trace() -> TraceRound {
+    TraceRound {
+        target: 0,
+        destination: vec![192, 0, 2, 1],
+        kind: TraceKind::Tcp.into(),
+        at_offset_ms: 9_000,
+        flows: vec![TraceFlow {
+            flow_id: 33_434,
+            hops: vec![
+                TraceHop {
+                    ttl: 1,
+                    address: vec![198, 51, 100, 1],
+                    rtt_us: 400,
+                    reply_ttl: 64,
+                    icmp: 11 << 8,
+                },
+                TraceHop {
+                    ttl: 2,
+                    ..TraceHop::default()
+                },
+            ],
+            destination_ttl: 3,
+        }],
+        burst: true,
+        destination_port: 443,
     }
 }
 
