@@ -1,0 +1,102 @@
+/** Every question the pages ask, with its key, so that live messages know what to renew. */
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+
+import { get } from "./client";
+import type {
+  Agent,
+  GeographyLevel,
+  GeographyReport,
+  LatencyReport,
+  PathEvent,
+  PathReport,
+  Pop,
+  Site,
+  Status,
+} from "./types";
+
+/** First part of the keys whose answers change with new reports. */
+export const FIGURES = "figures";
+/** First part of the keys whose answers change with events. */
+export const EVENTS = "events";
+
+export const statusQuery = queryOptions({
+  queryKey: ["status"],
+  queryFn: ({ signal }) => get<Status>("/status", {}, signal),
+});
+
+export function geographiesQuery(ask: {
+  level: GeographyLevel;
+  window: string;
+  protocol: string;
+  target: string | undefined;
+  country: string | undefined;
+}) {
+  return queryOptions({
+    queryKey: [FIGURES, "geographies", ask],
+    queryFn: ({ signal }) => get<GeographyReport>("/geographies", ask, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function latencyQuery(ask: {
+  scope: string;
+  window: string;
+  protocol: string;
+  phase: string | undefined;
+  target: string | undefined;
+}) {
+  return queryOptions({
+    queryKey: [FIGURES, "latency", ask],
+    queryFn: ({ signal }) => get<LatencyReport>("/latency", { ...ask, step: "auto" }, signal),
+    // The same scope keeps its chart while a new window loads; another scope's chart would be a lie.
+    placeholderData: (previous, query) => {
+      const asked = query?.queryKey[2] as { scope: string; protocol: string } | undefined;
+      return asked?.scope === ask.scope && asked.protocol === ask.protocol ? previous : undefined;
+    },
+  });
+}
+
+export const sitesQuery = queryOptions({
+  queryKey: ["sites"],
+  queryFn: ({ signal }) => get<readonly Site[]>("/sites", {}, signal),
+});
+
+export const agentsQuery = queryOptions({
+  queryKey: [FIGURES, "agents"],
+  queryFn: ({ signal }) => get<readonly Agent[]>("/agents", {}, signal),
+});
+
+export function agentQuery(id: string) {
+  return queryOptions({
+    queryKey: [FIGURES, "agent", id],
+    queryFn: ({ signal }) => get<Agent>(`/agents/${encodeURIComponent(id)}`, {}, signal),
+  });
+}
+
+export function pathQuery(agentId: string, target: string) {
+  return queryOptions({
+    queryKey: [FIGURES, "path", agentId, target],
+    queryFn: ({ signal }) => get<PathReport>(`/agents/${encodeURIComponent(agentId)}/path`, { target }, signal),
+  });
+}
+
+export function eventsQuery(window: string) {
+  return queryOptions({
+    queryKey: [EVENTS, "list", window],
+    queryFn: ({ signal }) => get<readonly PathEvent[]>("/events", { window }, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function eventQuery(id: string) {
+  return queryOptions({
+    queryKey: [EVENTS, "one", id],
+    queryFn: ({ signal }) => get<PathEvent>(`/events/${encodeURIComponent(id)}`, {}, signal),
+  });
+}
+
+export const popsQuery = queryOptions({
+  queryKey: ["pops"],
+  queryFn: ({ signal }) => get<readonly Pop[]>("/pops", {}, signal),
+  staleTime: Infinity,
+});

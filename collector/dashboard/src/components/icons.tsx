@@ -1,0 +1,23 @@
+/** Line icons, 20 by 20, in the colour of their text. Decoration only: the words beside them carry the meaning. */
+const SHAPES = {
+  world: "M10 2.5a7.5 7.5 0 1 0 0 15 7.5 7.5 0 0 0 0-15Zm-7.5 7.5h15M10 2.5c2.6 2.2 3.4 4.6 3.4 7.5s-.8 5.3-3.4 7.5c-2.6-2.2-3.4-4.6-3.4-7.5S7.400 4.700 10 2.500Z",
+  events: "M10 3 2.500 16.500h15L10 3Zm0 5v4m0 2.200v.1",
+  paths: "M4 15.500a1.700 1.700 0 1 0 0-.01Zm12-11a1.700 1.700 0 1 0 0-.01ZM5.700 15.500h5a3 3 0 0 0 3-3v0a3 3 0 0 0-3-3h-2a2.500 2.500 0 0 1 0-5h5.600",
+  agents: "M3 4h14v9H3V4Zm4 12.500h6M10 13v3.500",
+  admin: "M3 6h7m4 0h3M3 14h3m4 0h7M12 4v4M8 12v4",
+  search: "M9 3.500a5.500 5.500 0 1 0 0 11 5.500 5.500 0 0 0 0-11Zm4 9.500 4 4",
+  close: "M5.500 5.500l9 9m0-9-9 9",
+  geo_failover: "M10 17s-5.500-5-5.500-9a5.500 5.500 0 0 1 11 0c0 4-5.500 9-5.500 9Zm0-7.200a1.800 1.800 0 1 0 0-.01Z",
+  local_failover: "M3.500 7h11m-3-3 3 3-3 3M16.500 13h-11m3-3-3 3 3 3",
+  as_path_shift: "M3 15h3.500c4 0 3-10 7-10H17m-2.500-2.500L17 5l-2.500 2.500M10.500 13.500c.7 1 1.600 1.500 3 1.500H17m-2.500-2.500L17 15l-2.500 2.500",
+} as const;
+
+export type IconName = keyof typeof SHAPES;
+
+export function Icon({ name, size = 20 }: { name: IconName; size?: number }) {
+  return (
+    <svg width={size} height={size} viewBox="0 0 20 20" fill="none" stroke="currentColor" strokeWidth="1.6" strokeLinecap="round" strokeLinejoin="round" aria-hidden="true">
+      <path d={SHAPES[name]} />
+    </svg>
+  );
+}

@@ -1,0 +1,144 @@
+/** One event with all that is known of it. */
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Link, getRouteApi } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { eventQuery, latencyQuery } from "../api/queries";
+import type { PathEvent } from "../api/types";
+import { Lasting } from "../components/EventItem";
+import { IdentityComparison } from "../components/Identity";
+import { LatencyPanel } from "../components/LatencyPanel";
+import { Loaded, WaitingRows } from "../components/states";
+import { Time } from "../components/Time";
+import { usePageSearch } from "../components/usePageSearch";
+import { className, classMeaning, rttCost } from "../lib/events";
+import { duration, rtt, rttChange } from "../lib/format";
+
+const page = getRouteApi("/events/$id");
+
+export function EventPage() {
+  const { id } = page.useParams();
+  const event = useQuery(eventQuery(id));
+  return (
+    <div className="fm-page">
+      <span className="fm-crumbs">
+        <Link to="/events">Events</Link> › {event.data ? className(event.data.class) : "event"}
+      </span>
+      <Loaded
+        query={event}
+        what="the event"
+        waiting={
+          <div className="fm-panel">
+            <WaitingRows rows={8} label="the event" />
+          </div>
+        }
+      >
+        {(data) => <Whole event={data} />}
+      </Loaded>
+    </div>
+  );
+}
+
+function Whole({ event }: { event: PathEvent }) {
+  const { window, protocol } = usePageSearch();
+  const latency = useQuery(latencyQuery({ scope: `agent:${event.agent_id}`, window, protocol, phase: undefined, target: event.target }));
+  const cost = rttCost(event);
+  return (
+    <>
+      <div className="fm-headline">
+        <div className="fm-row">
+          <h1>{event.text}</h1>
+        </div>
+        <p className="fm-muted">{classMeaning(event.class)}</p>
+      </div>
+      <section className="fm-panel" aria-label="Facts">
+        <div className="fm-panel-head">
+          <span className="fm-badge" data-tone={event.state === "open" ? "shift" : undefined}>
+            {className(event.class)} · {event.state}
+          </span>
+          <span style={{ flex: 1 }} />
+          <CopyLink />
+          <Button size="compact-xs" variant="default" onClick={() => { print(); }}>
+            Print
+          </Button>
+        </div>
+        <div className="fm-panel-body">
+          <dl className="fm-facts">
+            <Fact title="Between">
+              <Time ms={event.last_good_unix_ms} exact /> and <Time ms={event.first_novel_unix_ms} exact />
+            </Fact>
+            <Fact title="Duration">
+              <Lasting event={event} />
+            </Fact>
+            <Fact title="Sure after">{duration(event.detected_unix_ms - event.first_novel_unix_ms)}</Fact>
+            <Fact title="Median TCP RTT">
+              {rtt(event.before_rtt_us)} → {rtt(event.after_rtt_us)}
+              {cost !== undefined && ` (${rttChange(cost)})`}
+            </Fact>
+            <Fact title="Site">{event.site_name}</Fact>
+            <Fact title="Agent">
+              <Link to="/agents/$id" params={{ id: event.agent_id }}>
+                {event.agent_id.slice(0, 8)}
+              </Link>
+            </Fact>
+            <Fact title="Path now">
+              <Link to="/paths" search={{ agent: event.agent_id, target: event.target }}>
+                to {event.target}
+              </Link>
+            </Fact>
+          </dl>
+        </div>
+      </section>
+      <section className="fm-panel" aria-label="Before and after">
+        <div className="fm-panel-head">
+          <h2>Before and after</h2>
+        </div>
+        <IdentityComparison before={event.before} after={event.after} beforeTitle="Before" afterTitle="After" />
+      </section>
+      <section className="fm-panel" aria-label="Evidence">
+        <div className="fm-panel-head">
+          <h2>What we saw</h2>
+        </div>
+        <div className="fm-panel-body">
+          {event.evidence.length > 0 ? (
+            <ul className="fm-evidence" style={{ margin: 0 }}>
+              {event.evidence.map((reason) => (
+                <li key={reason}>{reason}</li>
+              ))}
+            </ul>
+          ) : (
+            <p className="fm-muted">The collector kept no reasons for this event.</p>
+          )}
+        </div>
+      </section>
+      <LatencyPanel query={latency} events={[event]} />
+    </>
+  );
+}
+
+function Fact({ title, children }: { title: string; children: React.ReactNode }) {
+  return (
+    <div>
+      <dt>{title}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function CopyLink() {
+  const [copied, setCopied] = useState(false);
+  return (
+    <Button
+      size="compact-xs"
+      variant="default"
+      onClick={() => {
+        void navigator.clipboard.writeText(location.href).then(() => {
+          setCopied(true);
+        });
+      }}
+    >
+      {copied ? "Link copied" : "Copy link"}
+    </Button>
+  );
+}
