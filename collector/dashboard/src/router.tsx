@@ -19,7 +19,7 @@ const world = createRoute({
   getParentRoute: () => rootRoute,
   path: "/",
   validateSearch: (raw: Record<string, unknown>): { level?: GeographyLevel } => {
-    const level = oneOf(LEVELS, raw["level"]);
+    const level = oneOf(LEVELS, raw.level);
     return level && level !== "country" ? { level } : {};
   },
   component: lazyRouteComponent(() => import("./pages/World"), "World"),
@@ -29,7 +29,7 @@ const latency = createRoute({
   getParentRoute: () => rootRoute,
   path: "/latency/$",
   validateSearch: (raw: Record<string, unknown>): { phase?: (typeof PHASES)[number] } => {
-    const phase = oneOf(PHASES, raw["phase"]);
+    const phase = oneOf(PHASES, raw.phase);
     return phase && phase !== "ttfb" ? { phase } : {};
   },
   component: lazyRouteComponent(() => import("./pages/Latency"), "Latency"),

@@ -36,7 +36,7 @@ export function useLive(enabled: boolean): Liveness {
       lost = true;
       // A refused stream is closed for good by the browser; polling goes on below.
     };
-    source.addEventListener("event", (message) => {
+    source.addEventListener("event", (message: MessageEvent<string>) => {
       const live = parse(message);
       if (live?.kind === "event") accept(client, live.event);
     });

@@ -18,7 +18,7 @@ export interface Mark {
 }
 
 const RTT_HEIGHT = 270;
-const LOSS_HEIGHT = 92;
+const LOSS_HEIGHT = 106;
 const AXIS_WIDTH = 58;
 
 export function LatencyChart({
@@ -39,13 +39,13 @@ export function LatencyChart({
   const { ref, width } = useElementSize();
   const columns = useMemo(() => toColumns(points, stepS), [points, stepS]);
   const [index, setIndex] = useState<number | undefined>(undefined);
-  const charts = usePlots(columns, window, marks, scheme, width, setIndex);
+  const { rttHost, lossHost, rttPlot } = usePlots(columns, window, marks, scheme, width, setIndex);
   const shown = index ?? columns.at.length - 1;
 
   const step = (by: number) => {
     const next = Math.max(0, Math.min(columns.at.length - 1, (index ?? columns.at.length - 1) + by));
     const at = columns.at[next];
-    const chart = charts.rtt.current;
+    const chart = rttPlot.current;
     if (chart && at !== undefined) chart.setCursor({ left: chart.valToPos(at, "x"), top: 20 });
     setIndex(next);
   };
@@ -66,8 +66,8 @@ export function LatencyChart({
           step(key.key === "ArrowLeft" ? -1 : 1);
         }}
       >
-        <div ref={charts.rttHost} style={{ height: RTT_HEIGHT }} />
-        <div ref={charts.lossHost} style={{ height: LOSS_HEIGHT }} />
+        <div ref={rttHost} style={{ height: RTT_HEIGHT }} />
+        <div ref={lossHost} style={{ height: LOSS_HEIGHT }} />
       </div>
     </div>
   );
@@ -104,7 +104,7 @@ function Readout({ columns, index, hovering, stepS, marks }: { columns: Columns;
         <span className="fm-muted">no samples in this step</span>
       )}
       {near.map((mark) => (
-        <span key={mark.label + mark.atMs} className="fm-shift">
+        <span key={`${mark.label} ${mark.atMs}`} className="fm-shift">
           {mark.label}
         </span>
       ))}
@@ -163,7 +163,7 @@ function usePlots(
     loss.current?.setData(lossData(columns));
   }, [columns, window, marks]);
 
-  return { rttHost, lossHost, rtt };
+  return { rttHost, lossHost, rttPlot: rtt };
 }
 
 interface Shared {
@@ -180,7 +180,7 @@ function rttOptions({ width, palette, sync, span, drawMarks: marks, onIndex, top
     width,
     height: RTT_HEIGHT,
     legend: { show: false },
-    padding: [10, 12, 0, 0],
+    padding: [10, 22, 0, 0],
     cursor: { sync: { key: sync.key }, drag: { x: false, y: false }, y: false, points: { size: 7 } },
     scales: { x: { time: true, range: span }, y: { range: () => [0, top()] } },
     axes: [timeAxis(palette, false), valueAxis(palette, "ms", 50)],
@@ -214,7 +214,7 @@ function lossOptions({ width, palette, sync, span, drawMarks: marks }: Shared): 
     width,
     height: LOSS_HEIGHT,
     legend: { show: false },
-    padding: [8, 12, 0, 0],
+    padding: [8, 22, 0, 0],
     cursor: { sync: { key: sync.key }, drag: { x: false, y: false }, y: false, points: { show: false } },
     scales: { x: { time: true, range: span }, y: { range: (_plot, _min, max) => [0, Math.max(5, Math.min(100, max * 1.15 || 0))] } },
     axes: [timeAxis(palette, true), valueAxis(palette, "% loss", 26)],
@@ -228,7 +228,7 @@ function timeAxis(palette: Palette, shown: boolean): uPlot.Axis {
     stroke: palette.muted,
     grid: { stroke: palette.line, width: 1 },
     ticks: { stroke: palette.line, width: 1, size: shown ? 4 : 0 },
-    size: shown ? 34 : 6,
+    size: shown ? 44 : 6,
     font: "12px system-ui, sans-serif",
     values: shown
       ? [
@@ -260,6 +260,7 @@ function drawMarks(plot: uPlot, marks: readonly Mark[], palette: Palette): void 
   const { ctx, bbox } = plot;
   const ratio = devicePixelRatio;
   ctx.save();
+  ctx.setLineDash([]);
   ctx.strokeStyle = palette.shift;
   ctx.fillStyle = palette.shift;
   ctx.lineWidth = 1.5 * ratio;

@@ -32,7 +32,7 @@ export function PathGraph({ path }: { path: PathReport }) {
       {width > 0 && (
         <svg width={Math.max(width, column * (hops.length + 1) + 8)} height={height} aria-hidden="true">
           {stageSpans(hops).map(({ stage, from, to }) => (
-            <g key={stage + from}>
+            <g key={from}>
               <rect x={x(from + 1) - column / 2 + 2} y={4} width={column * (to - from + 1) - 4} height={height - 8} rx={5} fill="var(--fm-sunken)" opacity={0.55} />
               <text x={(x(from + 1) + x(to + 1)) / 2} y={22} textAnchor="middle" fontSize={12} fontWeight={600} fill="var(--fm-muted)">
                 {column * (to - from + 1) < stage.length * 7.2 ? SHORT_STAGES[stage] : stage}
@@ -73,7 +73,7 @@ export function PathGraph({ path }: { path: PathReport }) {
                     label={clip(nodeLabel(node), limit)}
                     below={silent ? "" : rtt(node.min_rtt_us)}
                     kind={silent ? "silent" : node.role === "destination" ? "end" : node.ingress ? "ingress" : "router"}
-                    title={silent ? `TTL ${hop.ttl}: no reply (${node.flows} of ${flows} flows)` : `TTL ${hop.ttl}: ${node.name ?? node.address ?? ""} ${asn(node.asn)} ${node.as_name ?? ""} (${node.flows} of ${flows} flows)`}
+                    title={silent ? `TTL ${hop.ttl}: no reply (${node.flows} of ${flows} flows)` : `TTL ${hop.ttl}: ${node.name ?? node.address} ${asn(node.asn)} ${node.as_name ?? ""} (${node.flows} of ${flows} flows)`}
                   />
                 );
               })}

@@ -15,7 +15,12 @@ import { BASE, clampView, fitView, toScreen, zoomBy, type View } from "../lib/vi
 export type WorldShapes = Topology<{ countries: GeometryCollection<{ name: string }> }>;
 
 /** What is pointed at: a country, a site, or a POP. */
-type Pointed = { kind: "country" | "site" | "pop"; key: string; x: number; y: number };
+interface Pointed {
+  kind: "country" | "site" | "pop";
+  key: string;
+  x: number;
+  y: number;
+}
 
 export function WorldMap({
   shapes,
@@ -56,7 +61,7 @@ export function WorldMap({
   const leave = () => { setPointed(undefined); };
 
   return (
-    <div className="fm-map" ref={ref} style={{ aspectRatio: "2 / 1", minHeight: 260, width: "100%" }}>
+    <div className="fm-map" ref={ref}>
       {width > 0 && (
         <svg width={width} height={height} role="group" aria-label="World map of RTT. The table beside it holds the same figures." {...drag}>
           <g transform={mapTransform(view, width, height)}>
@@ -65,7 +70,7 @@ export function WorldMap({
               const fill = latencyColour(row?.figures.p50_us);
               return (
                 <path
-                  key={code ?? name + index}
+                  key={code ?? `${name} ${index}`}
                   d={path}
                   fill={fill ?? "var(--fm-land)"}
                   fillOpacity={fill ? 0.62 : 1}
@@ -99,13 +104,13 @@ export function WorldMap({
                   onPointerMove={(move) => { setPointed({ kind: "pop", key: pop.metro, ...offset(move) }); }}
                   onPointerLeave={leave}
                 />
-                {inUse && <Label x={at[0]} y={at[1] - 8} text={pop.metro} />}
               </g>
             );
           })}
           {sites.map((row) => (
             <SiteDot key={row.key} row={row} at={placeOf(row, place)} emphasised={hovered === row.key} onOpen={() => { if (!drag.moved()) onOpen(`site:${row.key}`); }} onPoint={setPointed} />
           ))}
+          <Labels pops={used} place={place} />
         </svg>
       )}
       <div className="fm-map-tools">
@@ -173,6 +178,17 @@ function SiteDot({ row, at, emphasised, onOpen, onPoint }: { row: GeographyRow; 
       <circle cx={x} cy={y} r={emphasised ? 8 : 6.5} fill={colour ?? "var(--fm-panel)"} stroke={lossy ? "var(--fm-loss)" : "var(--fm-text)"} strokeWidth={lossy ? 2.5 : 1.5} strokeDasharray={colour ? undefined : "2 2"} />
     </g>
   );
+}
+
+/** Names of POPs, those that would cover another left out; pointing at the square says it. */
+function Labels({ pops, place }: { pops: readonly Pop[]; place: (longitude: number, latitude: number) => [number, number] | undefined }) {
+  const taken: [number, number][] = [];
+  return pops.map((pop) => {
+    const at = place(pop.longitude, pop.latitude);
+    if (!at || taken.some(([x, y]) => Math.abs(x - at[0]) < 34 && Math.abs(y - at[1]) < 15)) return null;
+    taken.push(at);
+    return <Label key={pop.metro} x={at[0]} y={at[1] - 11} text={pop.metro} />;
+  });
 }
 
 function Label({ x, y, text }: { x: number; y: number; text: string }) {
@@ -284,7 +300,7 @@ function baseProjection(): GeoProjection {
 }
 
 function baseScale(width: number, height: number): number {
-  return Math.max(width / BASE.width, height / BASE.height);
+  return Math.min(width / BASE.width, height / BASE.height);
 }
 
 function mapTransform(view: View, width: number, height: number): string {

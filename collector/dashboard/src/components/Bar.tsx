@@ -3,14 +3,13 @@ import { SegmentedControl, Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import type { Liveness } from "../api/live";
-import { agentsQuery } from "../api/queries";
+import { agentsQuery, sitesQuery } from "../api/queries";
 import type { Status } from "../api/types";
 import { countryName } from "../lib/countries";
 import { DEFAULT_PROTOCOL, DEFAULT_WINDOW, PROTOCOLS, oneOf } from "../lib/search";
 import { WINDOWS, windowWords, type WindowName } from "../lib/time";
 import { usePageSearch } from "./usePageSearch";
 import { protocolName } from "./figures";
-import { Icon } from "./icons";
 import { SearchBox } from "./SearchBox";
 
 const WINDOW_LABELS: Record<WindowName, string> = { "15m": "15 m", "1h": "1 h", "6h": "6 h", "12h": "12 h", "1d": "1 d", "7d": "7 d", "30d": "30 d" };
@@ -39,42 +38,66 @@ export function Bar({ status, liveness }: { status: Status | undefined; liveness
         }}
       />
       <Select
+        className={search.protocol ? "fm-filter fm-filter-set" : "fm-filter"}
+        radius="xl"
         aria-label="Protocol"
-        w={96}
+        w={104}
         value={protocol}
         allowDeselect={false}
+        clearable={search.protocol !== undefined}
         data={PROTOCOLS.map((value) => ({ value, label: protocolName(value) }))}
         onChange={(value) => {
           change({ protocol: value === DEFAULT_PROTOCOL ? undefined : oneOf(PROTOCOLS, value) });
         }}
       />
-      <TargetSelect />
-      {search.protocol && (
-        <Chip label={`Protocol ${protocolName(search.protocol)}`} clear={() => { change({ protocol: undefined }); }} />
-      )}
-      {search.target && <Chip label={`Target ${search.target}`} clear={() => { change({ target: undefined }); }} />}
-      {search.geography && <Chip label={countryName(search.geography)} clear={() => { change({ geography: undefined }); }} />}
+      <TargetFilter />
+      <GeographyFilter />
       <span className="fm-grow" />
       <SearchBox />
     </header>
   );
 }
 
-function TargetSelect() {
+function TargetFilter() {
   const { search, change } = usePageSearch();
   const agents = useQuery(agentsQuery);
   const names = new Set((agents.data ?? []).flatMap((agent) => agent.targets.map((target) => target.name)));
   if (search.target) names.add(search.target);
   return (
     <Select
+      className={search.target ? "fm-filter fm-filter-set" : "fm-filter"}
+      radius="xl"
       aria-label="Target"
       placeholder="All targets"
-      w={150}
+      w={142}
       value={search.target ?? null}
       data={[...names].sort()}
       clearable
       onChange={(value) => {
         change({ target: value ?? undefined });
+      }}
+    />
+  );
+}
+
+function GeographyFilter() {
+  const { search, change } = usePageSearch();
+  const sites = useQuery(sitesQuery);
+  const codes = new Set((sites.data ?? []).flatMap((site) => site.country ?? []));
+  if (search.geography) codes.add(search.geography);
+  return (
+    <Select
+      className={search.geography ? "fm-filter fm-filter-set" : "fm-filter"}
+      radius="xl"
+      aria-label="Country"
+      placeholder="All countries"
+      w={150}
+      searchable
+      value={search.geography ?? null}
+      data={[...codes].map((value) => ({ value, label: countryName(value) })).sort((a, b) => a.label.localeCompare(b.label))}
+      clearable
+      onChange={(value) => {
+        change({ geography: value ?? undefined });
       }}
     />
   );
@@ -93,16 +116,5 @@ function LiveSwitch({ liveness, toggle }: { liveness: Liveness; toggle: () => vo
       <span className="fm-live-dot" aria-hidden="true" />
       {label}
     </button>
-  );
-}
-
-function Chip({ label, clear }: { label: string; clear: () => void }) {
-  return (
-    <span className="fm-chip">
-      {label}
-      <button type="button" aria-label={`Remove the filter ${label}`} onClick={clear}>
-        <Icon name="close" size={12} />
-      </button>
-    </span>
   );
 }

@@ -39,6 +39,7 @@ export function Frame() {
         Skip to the content
       </a>
       <nav className="fm-rail" aria-label="Pages">
+        <div className="fm-rail-pages">
         <Link to="/" className="fm-logo" aria-label="firstmile, to the world page" activeProps={{}} aria-current={undefined}>
           <img src="/favicon.svg" width={30} height={30} alt="" />
         </Link>
@@ -48,6 +49,7 @@ export function Frame() {
             {name}
           </Link>
         ))}
+        </div>
       </nav>
       <div style={{ minWidth: 0 }}>
         <Bar status={status.data} liveness={liveness} />

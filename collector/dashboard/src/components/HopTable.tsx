@@ -49,7 +49,7 @@ export function HopTable({ path }: { path: PathReport }) {
             {rows.map((row, index) => (
               <tr key={`${row.ttl}-${index}`} data-hop={row.ttl} data-silent={row.address ? undefined : true}>
                 <td data-align="right">{row.first ? row.ttl : ""}</td>
-                <td style={{ overflowWrap: "anywhere", minWidth: 170 }}>
+                <td style={{ overflowWrap: "anywhere", minWidth: 270 }}>
                   {row.address ? (
                     <>
                       {row.name && <div data-name>{row.name}</div>}
@@ -62,11 +62,11 @@ export function HopTable({ path }: { path: PathReport }) {
                 <td>
                   <span className="fm-nowrap">{row.address ? asn(row.asn) : ""}</span> <span className="fm-muted">{row.asName ?? ""}</span>
                 </td>
-                <td>
+                <td className="fm-nowrap">
                   {row.role === "destination" ? "target" : (row.role ?? "")}
                   {row.ingress && <span className="fm-badge" style={{ marginLeft: row.role ? 6 : 0 }}>ingress</span>}
                 </td>
-                <td title={row.metroName}>{row.metro ? `${row.metro}${row.metroName ? ` ${row.metroName}` : ""}` : ""}</td>
+                <td className="fm-nowrap">{row.metro ? `${row.metro}${row.metroName ? ` ${row.metroName}` : ""}` : ""}</td>
                 <td data-align="right">
                   {row.flows} of {path.flows}
                 </td>

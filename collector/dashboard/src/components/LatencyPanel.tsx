@@ -27,7 +27,7 @@ export function LatencyPanel({ query, events, extra }: { query: UseQueryResult<L
         <SegmentedControl aria-label="View" transitionDuration={0} value={view} data={[{ value: "chart", label: "Chart" }, { value: "table", label: "Table" }]} onChange={(value) => { setView(oneOf(["chart", "table"] as const, value) ?? "chart"); }} />
         {query.data && <CsvButton columns={COLUMNS} rows={query.data.points} name={`latency-${query.data.scope}-${query.data.protocol}`} />}
       </div>
-      <Loaded query={query} what="the latency" waiting={<Waiting height={402} label="the chart" />}>
+      <Loaded query={query} what="the latency" waiting={<Waiting height={416} label="the chart" />}>
         {(report) => <Body report={report} events={events} view={view} />}
       </Loaded>
     </section>
@@ -40,7 +40,7 @@ function Body({ report, events, view }: { report: LatencyReport; events: readonl
   const state = report.protocols.find((one) => one.protocol === report.protocol);
   if (report.points.length === 0) {
     return (
-      <div style={{ minHeight: 402 }}>
+      <div style={{ minHeight: 416 }}>
         <Empty title={state && !state.answered_here ? `${protocolName(report.protocol)} is not answered here` : "No samples in this window"}>
           <NoSamples report={report} state={state} />
         </Empty>
@@ -48,7 +48,7 @@ function Body({ report, events, view }: { report: LatencyReport; events: readonl
     );
   }
   return (
-    <div style={{ minHeight: 402 }}>
+    <div style={{ minHeight: 416 }}>
       {state && !state.answered_here && (
         <p className="fm-small fm-muted" style={{ padding: "8px 12px 0" }}>
           {protocolName(report.protocol)} is not answered here: {count(state.n)} probes, none ever answered. It counts neither as loss nor as a fault.

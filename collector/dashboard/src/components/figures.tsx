@@ -61,3 +61,9 @@ export function Protocols({ states }: { states: readonly ProtocolState[] }) {
 export function protocolName(protocol: string): string {
   return protocol.toUpperCase();
 }
+
+/** What a figure of a protocol and phase measures, in words. */
+export function phaseName(protocol: string, phase: string): string {
+  const words: Record<string, string> = { rtt: "RTT", connect: "connect time", tls: "TLS handshake", ttfb: "time to first byte", dns: "answer time" };
+  return `${protocolName(protocol)} ${words[phase] ?? phase}`;
+}

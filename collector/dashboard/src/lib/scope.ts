@@ -33,6 +33,7 @@ export function inScope(scope: string, agent: Agent): boolean {
       return site.site_id === parsed.key;
     case "agent":
       return agent.agent_id === parsed.key;
+    case undefined:
     default:
       return false;
   }

@@ -22,17 +22,17 @@ export const DEFAULT_PROTOCOL: Protocol = "tcp";
 /** Takes what is valid and drops the rest: a bad link still opens. */
 export function parseSearch(raw: Record<string, unknown>): PageSearch {
   const search: PageSearch = {};
-  const window = oneOf(WINDOWS, raw["window"]);
+  const window = oneOf(WINDOWS, raw.window);
   if (window && window !== DEFAULT_WINDOW) search.window = window;
-  const protocol = oneOf(PROTOCOLS, raw["protocol"]);
+  const protocol = oneOf(PROTOCOLS, raw.protocol);
   if (protocol && protocol !== DEFAULT_PROTOCOL) search.protocol = protocol;
-  const target = word(raw["target"]);
+  const target = word(raw.target);
   if (target) search.target = target;
-  const geography = word(raw["geography"]);
+  const geography = word(raw.geography);
   if (geography && /^[A-Za-z]{2}$/.test(geography)) search.geography = geography.toUpperCase();
-  const agent = word(raw["agent"]);
+  const agent = word(raw.agent);
   if (agent) search.agent = agent;
-  if (raw["live"] === "off") search.live = "off";
+  if (raw.live === "off") search.live = "off";
   return search;
 }
 

@@ -130,8 +130,18 @@ function targetColumns(agentId: string): Column<AgentTarget>[] {
       ),
     },
     { key: "state", title: "State", value: targetState, cell: (target) => <span className="fm-badge" data-tone={target.state === "ok" ? undefined : target.state === "waiting" ? "quiet" : "bad"}>{targetState(target)}</span> },
-    { key: "host", title: "Host", value: (target) => `${target.host}:${target.port}` },
-    { key: "address", title: "Address", value: (target) => target.address },
+    {
+      key: "host",
+      title: "Host and address",
+      value: (target) => `${target.host}:${target.port}`,
+      cell: (target) => (
+        <>
+          {target.host}:{target.port}
+          <br />
+          <code className="fm-muted">{target.address ?? "no address"}</code>
+        </>
+      ),
+    },
     { key: "p50", title: "p50", align: "right", value: (target) => target.figures.p50_us, cell: (target) => <Rtt us={target.figures.p50_us} /> },
     { key: "p95", title: "p95", align: "right", value: (target) => target.figures.p95_us, cell: (target) => rtt(target.figures.p95_us) },
     { key: "loss", title: "Loss", align: "right", value: (target) => target.figures.loss_ratio, cell: (target) => <Loss figures={target.figures} /> },

@@ -7,7 +7,7 @@ import { agentsQuery, eventsQuery, geographiesQuery, latencyQuery } from "../api
 import type { GeographyLevel, GeographyRow, LatencyReport } from "../api/types";
 import { AgentsTable } from "../components/AgentsTable";
 import { EventItem } from "../components/EventItem";
-import { protocolName } from "../components/figures";
+import { phaseName, protocolName } from "../components/figures";
 import { LatencyPanel } from "../components/LatencyPanel";
 import { Empty, Failed, Loaded, WaitingRows } from "../components/states";
 import { usePageSearch } from "../components/usePageSearch";
@@ -102,7 +102,7 @@ function Headline({ report, row, failed }: { report: LatencyReport | undefined; 
           : `${name}: p50 ${rtt(total.p50_us)}, p95 ${rtt(total.p95_us)}, loss ${ratio(total.loss_ratio)}`}
       </h1>
       <p className="fm-muted">
-        {protocolName(report.protocol)} {report.phase}, {windowWords(window)}, n {count(total.n)} from {plural(total.agents, "agent")}
+        {phaseName(report.protocol, report.phase)}, {windowWords(window)}, n {count(total.n)} from {plural(total.agents, "agent")}
         {usual && (usual.direction === "same" ? "; as usual" : `; p50 ${usual.text} against the span before (${rtt(row.before.p50_us)})`)}
         {row && row.ingress_metros.length > 0 && `; enters Microsoft's network at ${row.ingress_metros.join(", ")}`}
         {report.target ? `; target ${report.target}.` : "; all targets."}

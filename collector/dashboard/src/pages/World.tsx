@@ -11,7 +11,7 @@ import type { GeographyLevel, GeographyReport, GeographyRow } from "../api/types
 import { EventRibbon } from "../charts/EventRibbon";
 import { MapLegend, WorldMap, type WorldShapes } from "../charts/WorldMap";
 import { CsvButton, DataTable, type Column } from "../components/DataTable";
-import { Loss, Rtt, Usual, protocolName } from "../components/figures";
+import { Loss, Rtt, Usual, phaseName, protocolName } from "../components/figures";
 import { Empty, Failed, Loaded, Waiting, WaitingRows } from "../components/states";
 import { usePageSearch } from "../components/usePageSearch";
 import { change, count, plural, ratio, rtt } from "../lib/format";
@@ -44,7 +44,7 @@ export function World() {
                 <NoAgents filtered={Boolean(search.geography ?? search.target)} />
               ) : (
                 <div
-                  onPointerOver={(over) => { setHovered((over.target as Element).closest("tr")?.querySelector<HTMLElement>("[data-key]")?.dataset["key"]); }}
+                  onPointerOver={(over) => { setHovered((over.target as Element).closest("tr")?.querySelector<HTMLElement>("[data-key]")?.dataset.key); }}
                   onPointerLeave={() => { setHovered(undefined); }}
                 >
                   <DataTable columns={columns(report.level)} rows={report.rows} rowKey={(row) => row.key} label={`RTT per ${report.level}, worst first`} maxHeight={560} />
@@ -77,7 +77,7 @@ function Headline({ report }: { report: GeographyReport | undefined }) {
             : "No agent yet"}
       </h1>
       <p className="fm-muted">
-        {protocolName(report.protocol)} {report.phase}, {windowWords(window)}, n {count(probes)} from {plural(agents, "agent")}
+        {phaseName(report.protocol, report.phase)}, {windowWords(window)}, n {count(probes)} from {plural(agents, "agent")}
         {usual && usual.direction !== "same" && `; ${worst.name} ${usual.text} against the span before`}
         {open > 0 ? `; ${plural(open, "open event")}.` : "; no open event."}
       </p>
@@ -99,7 +99,7 @@ function LevelSwitch({ level }: { level: GeographyLevel }) {
         { value: "site", label: "Site" },
       ]}
       onChange={(value) => {
-        void navigate({ search: (now) => ({ ...now, level: value === "country" ? undefined : value }) as never, replace: true, resetScroll: false });
+        void navigate({ search: (now) => ({ ...now, level: value === "country" ? undefined : value }), replace: true, resetScroll: false });
       }}
     />
   );
@@ -167,7 +167,7 @@ function MapPanel({ ask, hovered }: { ask: Ask; hovered: string | undefined }) {
   const navigate = useNavigate();
   const failed = [countries, sites, coarse].find((query) => query.isError && query.data === undefined);
   return (
-    <section className="fm-panel" aria-label="Map">
+    <section className="fm-panel fm-map-panel" aria-label="Map">
       {failed?.error ? (
         <Failed what="the map" error={failed.error} retry={() => void failed.refetch()} />
       ) : coarse.data && countries.data && sites.data ? (
@@ -182,8 +182,8 @@ function MapPanel({ ask, hovered }: { ask: Ask; hovered: string | undefined }) {
           onOpen={(scope) => void navigate({ to: "/latency/$", params: { _splat: scope } })}
         />
       ) : (
-        <div style={{ aspectRatio: "2 / 1", minHeight: 260 }}>
-          <Waiting height={260} label="the map" />
+        <div className="fm-map">
+          <Waiting height={400} label="the map" />
         </div>
       )}
       <MapLegend />
