@@ -1,0 +1,40 @@
+//! System calls that no safe crate reaches, and nothing else: kernel timestamps, batches of messages, `TCP_INFO`.
+//!
+//! Linux only; on other systems the crate is empty. The interface is safe: every buffer is owned or borrowed for the call.
+//! What the kernel writes is parsed as untrusted bytes ([`control`], [`address`]), without `unsafe`.
+#![cfg(target_os = "linux")]
+
+pub mod address;
+pub mod batch;
+pub mod control;
+pub mod tcp_info;
+pub mod timestamping;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Sets a socket option that is one C `int`.
+#[expect(unsafe_code, reason = "setsockopt(2) takes a pointer")]
+fn set_int(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let size = length(size_of::<i32>());
+    // SAFETY: the kernel reads `size` bytes from `value`, which lives through the call; the descriptor is borrowed.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size,
+        )
+    };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// A size as the kernel takes it: of a struct or of a batch, so always small.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a struct and a batch are small")
+}
