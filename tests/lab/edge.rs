@@ -1,0 +1,171 @@
+//! The front doors: TLS and HTTP on the anycast addresses, with the header that names the metro.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::netns;
+use crate::scenario::{Edge, Scenario};
+
+/// Listening sockets of one front door machine.
+pub(crate) struct Door {
+    server: String,
+    metro: String,
+    tls: TcpListener,
+    plain: TcpListener,
+}
+
+impl Door {
+    /// Listens in the namespace of the front door machine.
+    pub(crate) fn listen(edge: &Edge) -> anyhow::Result<Self> {
+        let (tls, plain) = netns::inside(&edge.name, || Ok((listen(443)?, listen(80)?)))?;
+        Ok(Self {
+            server: edge.server.clone(),
+            metro: edge.metro.clone(),
+            tls,
+            plain,
+        })
+    }
+
+    /// Answers until the runtime ends.
+    pub(crate) fn serve(
+        self,
+        tasks: &TaskTracker,
+        config: &Arc<ServerConfig>,
+    ) -> anyhow::Result<()> {
+        let Self {
+            server,
+            metro,
+            tls,
+            plain,
+        } = self;
+        let name: Arc<str> = Arc::from(server);
+        let metro: Arc<str> = Arc::from(metro);
+        let acceptor = TlsAcceptor::from(Arc::clone(config));
+        let listeners = [(tls, Some(acceptor)), (plain, None)];
+        for (listener, acceptor) in listeners {
+            listener
+                .set_nonblocking(true)
+                .context("cannot make a listener asynchronous")?;
+            let listener = tokio::net::TcpListener::from_std(listener)
+                .context("cannot hand over a listener")?;
+            let (tracker, name, metro) = (tasks.clone(), Arc::clone(&name), Arc::clone(&metro));
+            tasks.spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (acceptor, name, metro) =
+                        (acceptor.clone(), Arc::clone(&name), Arc::clone(&metro));
+                    tracker.spawn(async move {
+                        // A client that leaves in the middle is no fault of the front door.
+                        drop(stream.set_nodelay(true));
+                        let done = match acceptor {
+                            Some(acceptor) => match acceptor.accept(stream).await {
+                                Ok(stream) => converse(stream, &name, &metro).await,
+                                Err(error) => Err(error),
+                            },
+                            None => converse(stream, &name, &metro).await,
+                        };
+                        drop(done);
+                    });
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Makes the lab's CA, writes its certificate to `ca_file`, and returns what the front doors need to speak TLS.
+pub(crate) fn certify(scenario: &Scenario, ca_file: &Path) -> anyhow::Result<Arc<ServerConfig>> {
+    let ca_key = KeyPair::generate().context("cannot make the CA's key")?;
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name
+        .push(DnType::CommonName, "firstmile lab CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca_certificate = ca
+        .self_signed(&ca_key)
+        .context("cannot make the CA's certificate")?;
+    std::fs::write(ca_file, ca_certificate.pem())
+        .with_context(|| format!("cannot write {}", ca_file.display()))?;
+    let hosts: Vec<String> = scenario
+        .front_doors
+        .iter()
+        .map(|door| door.host.clone())
+        .collect();
+    let mut leaf = CertificateParams::new(hosts).context("a front door's host is no name")?;
+    leaf.distinguished_name
+        .push(DnType::CommonName, "front door of the firstmile lab");
+    let key = KeyPair::generate().context("cannot make the front doors' key")?;
+    let issuer = Issuer::new(ca, ca_key);
+    let certificate = leaf
+        .signed_by(&key, &issuer)
+        .context("cannot make the front doors' certificate")?;
+    let chain = vec![certificate.der().clone(), ca_certificate.der().clone()];
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("no TLS version")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("the front doors' certificate is refused")?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    TcpListener::bind(address).with_context(|| format!("cannot listen at {address}"))
+}
+
+/// Answers each request of a connection, whatever it asks for.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    server: &str,
+    metro: &str,
+) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        let mut first = true;
+        while line.trim_end() != "" || first {
+            first = false;
+            line.clear();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+        }
+        let head = response(server, metro, rand::random(), jiff::Timestamp::now());
+        stream.write_all(head.as_bytes()).await?;
+        stream.flush().await?;
+    }
+}
+
+fn response(server: &str, metro: &str, request: u128, now: jiff::Timestamp) -> String {
+    let body = format!("front door {server} of the firstmile lab\n");
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\
+         x-msedge-ref: Ref A: {request:032X} Ref B: {server} Ref C: {}\r\nx-firsthopcafeefz: {metro}\r\n\r\n{body}",
+        body.len(),
+        now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_names_the_edge() {
+        let text = response("AMS04EDGE0317", "AMS", 1, jiff::Timestamp::UNIX_EPOCH);
+        let wanted = "x-msedge-ref: Ref A: 00000000000000000000000000000001 Ref B: AMS04EDGE0317 Ref C: 1970-01-01T00:00:00Z\r\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+}

@@ -1,0 +1,28 @@
+//! The lab: a simulated internet in namespaces, with real routers, real agents and a real collector.
+//!
+//! Outside, [`outer`] starts the collector and the inner process; inside, `world` builds the network and keeps it. Both
+//! talk over a socket file in the state directory ([`control`]). When the inner process ends, the kernel takes down every
+//! namespace, program and address of the lab with it: nothing has to be cleaned up, however it ended.
+
+mod agents;
+mod bird;
+mod calibrate;
+pub mod check;
+pub mod clock;
+pub mod control;
+mod edge;
+mod emulator;
+mod enter;
+mod forward;
+pub mod inside;
+mod names;
+mod netns;
+mod network;
+pub mod outer;
+mod requirements;
+mod scenario;
+mod truth;
+mod wiring;
+mod world;
+
+pub use emulator::lateness::LatenessReport;

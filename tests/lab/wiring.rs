@@ -1,0 +1,164 @@
+//! Namespaces, veth pairs, addresses: the hardware of the lab.
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+
+use crate::emulator::{Behaviour, Emulator, Pair};
+use crate::network::{Network, Node, Role};
+use crate::world::MANAGEMENT;
+use crate::{calibrate, netns};
+
+/// The two ends of a wire that the emulator holds.
+pub(crate) fn interfaces(wire: usize) -> [String; 2] {
+    [format!("w{wire}x"), format!("w{wire}y")]
+}
+
+/// Lays all wires and starts the emulator.
+pub(crate) fn lay(network: &Network) -> anyhow::Result<Emulator> {
+    quiet()?;
+    netns::ip_batch(None, &hardware(network))?;
+    for (index, node) in network.nodes.iter().enumerate() {
+        netns::inside(&node.name, || {
+            quiet()?;
+            netns::set(variables(node.role))
+        })?;
+        netns::ip_batch(Some(&node.name), &addresses(network, index, node))?;
+    }
+    let mut pairs: Vec<Pair> = network
+        .wires
+        .iter()
+        .enumerate()
+        .map(|(index, wire)| Pair {
+            interfaces: interfaces(index),
+            behaviour: Behaviour {
+                delay: wire.delay,
+                jitter: wire.jitter,
+                loss_ratio: wire.loss_ratio,
+                blackhole: false,
+            },
+        })
+        .collect();
+    pairs.push(calibrate::lay()?);
+    Emulator::start(&pairs)
+}
+
+/// Applies a change such as `delay=20ms`.
+pub(crate) fn change(behaviour: &mut Behaviour, change: &str) -> anyhow::Result<()> {
+    let advice =
+        || format!("`{change}` is none of delay=20ms, jitter=1ms, loss=0.1, blackhole=true");
+    let (key, value) = change.split_once('=').with_context(advice)?;
+    match key {
+        "delay" => behaviour.delay = humantime::parse_duration(value).with_context(advice)?,
+        "jitter" => behaviour.jitter = humantime::parse_duration(value).with_context(advice)?,
+        "loss" => behaviour.loss_ratio = value.parse().with_context(advice)?,
+        "blackhole" => behaviour.blackhole = value.parse().with_context(advice)?,
+        _ => anyhow::bail!(advice()),
+    }
+    Ok(())
+}
+
+/// No chatter of IPv6 on links that carry IPv4 only.
+fn quiet() -> anyhow::Result<()> {
+    netns::set(&[
+        ("net/ipv6/conf/all/disable_ipv6", "1"),
+        ("net/ipv6/conf/default/disable_ipv6", "1"),
+    ])
+}
+
+fn variables(role: Role) -> &'static [(&'static str, &'static str)] {
+    match role {
+        // Hops show the interface by which a packet came, as most routers of the real internet do, and never go silent.
+        Role::Router | Role::SiteRouter => &[
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv4/icmp_errors_use_inbound_ifaddr", "1"),
+            ("net/ipv4/icmp_ratelimit", "0"),
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/conf/default/rp_filter", "0"),
+            ("net/ipv4/fib_multipath_hash_policy", "1"),
+        ],
+        // The lab's only group is 0 when it runs without root.
+        Role::Host => &[("net/ipv4/ping_group_range", "0 0")],
+        Role::Edge => &[
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/conf/default/rp_filter", "0"),
+        ],
+    }
+}
+
+fn hardware(network: &Network) -> String {
+    let mut text = String::from("link set lo up\nlink add mgmt type bridge\n");
+    writeln!(
+        text,
+        "address add {MANAGEMENT}/24 dev mgmt\nlink set mgmt up"
+    )
+    .ok();
+    for node in &network.nodes {
+        writeln!(text, "netns add {}", node.name).ok();
+    }
+    for (index, wire) in network.wires.iter().enumerate() {
+        for (interface, end) in interfaces(index).iter().zip(&wire.ends) {
+            let node = network
+                .nodes
+                .get(end.node)
+                .map_or("", |node| node.name.as_str());
+            writeln!(
+                text,
+                "link add {interface} type veth peer name {} netns {node}",
+                end.interface
+            )
+            .ok();
+            writeln!(text, "link set {interface} up").ok();
+        }
+    }
+    for (index, node) in network
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| node.role == Role::Host)
+    {
+        writeln!(
+            text,
+            "link add m{index} type veth peer name mgmt netns {}",
+            node.name
+        )
+        .ok();
+        writeln!(text, "link set m{index} master mgmt up").ok();
+    }
+    text
+}
+
+fn addresses(network: &Network, index: usize, node: &Node) -> String {
+    let mut text = String::from("link set lo up\n");
+    for (wire, side, end) in network.ends_of(index) {
+        let Some(wire) = network.wires.get(wire) else {
+            continue;
+        };
+        let interface = &end.interface;
+        writeln!(
+            text,
+            "address add {}/{} dev {interface}\nlink set {interface} up",
+            end.address, wire.prefix_length
+        )
+        .ok();
+        let far = wire.ends.get(1 - side).map(|far| far.address);
+        if let (Role::Host | Role::Edge, Some(gateway)) = (node.role, far) {
+            writeln!(text, "route add default via {gateway}").ok();
+        }
+    }
+    if node.role == Role::Host {
+        let [a, b, c, _] = MANAGEMENT.octets();
+        let number = index + 10;
+        writeln!(
+            text,
+            "address add {a}.{b}.{c}.{number}/24 dev mgmt\nlink set mgmt up"
+        )
+        .ok();
+    }
+    if node.role == Role::Edge {
+        for door in &network.front_doors {
+            writeln!(text, "address add {door}/32 dev lo").ok();
+        }
+    }
+    text
+}
