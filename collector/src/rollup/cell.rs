@@ -1,0 +1,158 @@
+//! What a set of probes found: a histogram of the answered ones, counts of the others.
+
+use std::collections::BTreeMap;
+
+use firstmile_wire::ids::AgentId;
+use firstmile_wire::v1::Outcome;
+
+use super::histogram::Histogram;
+use super::varint::{self, DecodeError, Reader};
+use super::{MINUTE_MS, window_start};
+use crate::ingest::batch::Sample;
+use crate::store::CellKey;
+
+/// First byte of the bytes form.
+const VERSION: u8 = 1;
+
+/// The samples of one key and window, or of many merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// RTTs of answered probes, in microseconds.
+    pub answered: Histogram,
+    /// The same RTTs, weighted so that each agent counts the same in each five-minute window. Empty until agents are merged.
+    pub weights: Histogram,
+    /// Timed out or unreachable: these are loss.
+    pub lost: u64,
+    /// Refused (TCP RST): the network answered, the service did not. No loss, and no RTT of the service either.
+    pub refused: u64,
+    /// The connection stood, the TLS handshake or the HTTP exchange failed: neither loss nor an RTT.
+    pub failed: u64,
+    /// Nothing was sent, or nothing is known of it: says nothing of the network.
+    pub not_sent: u64,
+    /// Smallest RTT of an answered probe, exact.
+    pub min_us: Option<u32>,
+}
+
+impl Cell {
+    /// Counts one probe.
+    pub fn record(&mut self, outcome: Outcome, rtt_us: u32) {
+        match outcome {
+            Outcome::Answered => {
+                self.answered.record(rtt_us);
+                self.min_us = Some(self.min_us.map_or(rtt_us, |min| min.min(rtt_us)));
+            }
+            Outcome::Timeout | Outcome::Unreachable => self.lost = self.lost.saturating_add(1),
+            Outcome::Refused => self.refused = self.refused.saturating_add(1),
+            Outcome::TlsFailed | Outcome::HttpFailed => self.failed = self.failed.saturating_add(1),
+            Outcome::DnsFailed
+            | Outcome::NoRoute
+            | Outcome::NotPermitted
+            | Outcome::LocalError
+            | Outcome::Unspecified => self.not_sent = self.not_sent.saturating_add(1),
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.answered.merge(&other.answered);
+        self.weights.merge(&other.weights);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.refused = self.refused.saturating_add(other.refused);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.not_sent = self.not_sent.saturating_add(other.not_sent);
+        self.min_us = self.min_us.into_iter().chain(other.min_us).min();
+    }
+
+    /// Probes that count for loss: answered, refused or lost.
+    pub fn n(&self) -> u64 {
+        self.answered
+            .count()
+            .saturating_add(self.refused)
+            .saturating_add(self.lost)
+    }
+
+    /// Probes of any outcome.
+    pub fn probes(&self) -> u64 {
+        self.n()
+            .saturating_add(self.failed)
+            .saturating_add(self.not_sent)
+    }
+
+    /// Whether the other end was heard at all.
+    pub fn was_answered(&self) -> bool {
+        !self.answered.is_empty() || self.refused > 0
+    }
+
+    /// The bytes form, as stores keep it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        for count in [self.lost, self.refused, self.failed, self.not_sent] {
+            varint::put(&mut bytes, count);
+        }
+        // 0 for none, else one more than the value.
+        varint::put(&mut bytes, self.min_us.map_or(0, |min| u64::from(min) + 1));
+        self.answered.put(&mut bytes);
+        self.weights.put(&mut bytes);
+        bytes
+    }
+
+    /// Reads the bytes form. Any bytes may come: from a damaged disk or a later program.
+    ///
+    /// # Errors
+    /// [`DecodeError`] unless the bytes are exactly one cell of a known version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let version = reader.byte()?;
+        if version != VERSION {
+            return Err(DecodeError::Version { version });
+        }
+        let [lost, refused, failed, not_sent] = [
+            reader.number()?,
+            reader.number()?,
+            reader.number()?,
+            reader.number()?,
+        ];
+        let min_us = match reader.number()? {
+            0 => None,
+            more => Some(u32::try_from(more - 1).map_err(|_| DecodeError::OutOfRange)?),
+        };
+        let answered = Histogram::take(&mut reader)?;
+        let weights = Histogram::take(&mut reader)?;
+        reader.finish()?;
+        Ok(Self {
+            answered,
+            weights,
+            lost,
+            refused,
+            failed,
+            not_sent,
+            min_us,
+        })
+    }
+}
+
+/// Sorts the samples of one agent into one-minute cells.
+///
+/// A sample belongs to the minute it was sent in. Nothing is thrown away: probes that were never sent are counted as such,
+/// since a minute in which a name did not resolve is not a minute without loss, it is one of which nothing is known.
+pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
+    let mut cells = BTreeMap::<CellKey, Cell>::new();
+    for sample in samples {
+        let key = CellKey {
+            at_unix_ms: window_start(sample.at_unix_ms, MINUTE_MS),
+            agent,
+            target: sample.target.to_string(),
+            protocol: i32::from(sample.protocol),
+            phase: i32::from(sample.phase),
+        };
+        cells
+            .entry(key)
+            .or_default()
+            .record(sample.outcome, sample.rtt_us);
+    }
+    cells
+}
+
+#[cfg(test)]
+#[path = "cell_tests.rs"]
+mod tests;

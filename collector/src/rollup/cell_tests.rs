@@ -1,0 +1,240 @@
+//! Tests of cells: which outcome counts as what, windows, merging, bytes; and of weights and figures.
+
+use std::sync::Arc;
+
+use firstmile_wire::v1::{Phase, Protocol};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::rollup::{AGENT_WEIGHT, AgentMerge, FIVE_MINUTES_MS, Weighting, figures};
+
+const OUTCOMES: [Outcome; 11] = [
+    Outcome::Unspecified,
+    Outcome::Answered,
+    Outcome::Timeout,
+    Outcome::Refused,
+    Outcome::Unreachable,
+    Outcome::DnsFailed,
+    Outcome::NoRoute,
+    Outcome::NotPermitted,
+    Outcome::TlsFailed,
+    Outcome::HttpFailed,
+    Outcome::LocalError,
+];
+
+fn cells() -> impl Strategy<Value = Cell> {
+    vec((0..OUTCOMES.len(), 1u32..70_000_000), 0..40).prop_map(|probes| {
+        let mut cell = Cell::default();
+        for (outcome, rtt_us) in probes {
+            cell.record(OUTCOMES[outcome], rtt_us);
+        }
+        cell.weights = cell.answered.spread();
+        cell
+    })
+}
+
+fn merged(cells: &[&Cell]) -> Cell {
+    let mut sum = Cell::default();
+    for cell in cells {
+        sum.merge(cell);
+    }
+    sum
+}
+
+#[test]
+fn only_silence_and_unreachability_are_loss() {
+    for outcome in OUTCOMES {
+        let mut cell = Cell::default();
+        cell.record(Outcome::Answered, 10_000);
+        cell.record(outcome, 20_000);
+        let (n, lost) = match outcome {
+            Outcome::Answered | Outcome::Refused => (2, 0),
+            Outcome::Timeout | Outcome::Unreachable => (2, 1),
+            Outcome::Unspecified
+            | Outcome::DnsFailed
+            | Outcome::NoRoute
+            | Outcome::NotPermitted
+            | Outcome::TlsFailed
+            | Outcome::HttpFailed
+            | Outcome::LocalError => (1, 0),
+        };
+        assert_eq!(
+            (cell.n(), cell.lost, cell.probes()),
+            (n, lost, 2),
+            "{outcome:?}"
+        );
+        let want = if outcome == Outcome::Answered { 2 } else { 1 };
+        assert_eq!(
+            cell.answered.count(),
+            want,
+            "{outcome:?}: no RTT but of answered probes"
+        );
+    }
+}
+
+#[test]
+fn a_sample_belongs_to_the_minute_it_was_sent_in() {
+    let agent = AgentId(Uuid::from_u128(1));
+    let sample = |at_unix_ms, target: &str, protocol, phase| Sample {
+        at_unix_ms,
+        target: Arc::from(target),
+        destination: None,
+        protocol,
+        phase,
+        outcome: Outcome::Answered,
+        rtt_us: 10_000,
+    };
+    let cells = cells_of(
+        agent,
+        &[
+            sample(59_999, "a", Protocol::Tcp, Phase::Rtt),
+            sample(60_000, "a", Protocol::Tcp, Phase::Rtt),
+            sample(119_999, "a", Protocol::Tcp, Phase::Rtt),
+            sample(60_000, "b", Protocol::Tcp, Phase::Rtt),
+            sample(60_000, "a", Protocol::Https, Phase::Tls),
+            sample(-1, "a", Protocol::Tcp, Phase::Rtt),
+        ],
+    );
+    let told: Vec<_> = cells
+        .iter()
+        .map(|(key, cell)| {
+            (
+                key.at_unix_ms,
+                key.target.as_str(),
+                key.protocol,
+                key.phase,
+                cell.n(),
+            )
+        })
+        .collect();
+    let (tcp, rtt) = (Protocol::Tcp as i32, Phase::Rtt as i32);
+    assert_eq!(
+        told,
+        [
+            (-60_000, "a", tcp, rtt, 1),
+            (0, "a", tcp, rtt, 1),
+            (60_000, "a", tcp, rtt, 2),
+            (60_000, "a", Protocol::Https as i32, Phase::Tls as i32, 1),
+            (60_000, "b", tcp, rtt, 1),
+        ]
+    );
+    assert!(cells.keys().all(|key| key.agent == agent));
+}
+
+#[test]
+fn one_busy_agent_does_not_move_the_median_of_the_agents() {
+    let mut merge = AgentMerge::new();
+    for window in 0..3 {
+        let mut busy = Cell::default();
+        busy.answered.record_n(200_000, 100_000);
+        merge.add((), 1, &busy);
+        for agent in 2..=4 {
+            let mut quiet = Cell::default();
+            quiet.record(Outcome::Answered, 10_000 + window);
+            merge.add((), agent, &quiet);
+        }
+        merge.close_window();
+    }
+    let merged = merge.finish().remove(&()).unwrap();
+    assert_eq!(merged.cell.weights.count(), 3 * 4 * AGENT_WEIGHT);
+    let told = |weighting| figures(&merged.cell, merged.agents.len(), weighting);
+    assert_eq!(
+        (told(Weighting::Agent).agents, told(Weighting::Agent).n),
+        (4, 300_009)
+    );
+    assert!(told(Weighting::Agent).p50_us.unwrap() < 11_000);
+    assert!(told(Weighting::Sample).p50_us.unwrap() > 190_000);
+}
+
+#[test]
+fn an_agent_that_heard_nothing_has_loss_and_no_weight() {
+    let mut merge = AgentMerge::new();
+    let (mut answered, mut lost, mut unsent) = (Cell::default(), Cell::default(), Cell::default());
+    answered.record(Outcome::Answered, 10_000);
+    lost.record(Outcome::Timeout, 0);
+    unsent.record(Outcome::NoRoute, 0);
+    for (agent, cell) in [(1, &answered), (2, &lost), (3, &unsent)] {
+        merge.add((), agent, cell);
+    }
+    let merged = merge.finish().remove(&()).unwrap();
+    assert_eq!(merged.cell.weights.count(), AGENT_WEIGHT);
+    let told = figures(&merged.cell, merged.agents.len(), Weighting::Agent);
+    assert_eq!(
+        (told.n, told.agents, told.loss_ratio),
+        (2, 2, Some(0.5)),
+        "an agent that sent nothing stands behind nothing"
+    );
+}
+
+#[test]
+fn figures_without_an_answer_have_no_quantiles() {
+    let nothing = figures(&Cell::default(), 0, Weighting::Agent);
+    assert_eq!(nothing, crate::api::types::Figures::default());
+    let mut lost = Cell::default();
+    lost.record(Outcome::Timeout, 0);
+    let told = figures(&lost, 1, Weighting::Sample);
+    assert_eq!(
+        (told.n, told.loss_ratio, told.p50_us, told.min_us),
+        (1, Some(1.0), None, None)
+    );
+}
+
+#[test]
+fn windows_of_times_before_1970_begin_before_them() {
+    assert_eq!(window_start(-1, FIVE_MINUTES_MS), -FIVE_MINUTES_MS);
+    assert_eq!(
+        window_start(FIVE_MINUTES_MS, FIVE_MINUTES_MS),
+        FIVE_MINUTES_MS
+    );
+    assert!(
+        window_start(i64::MIN, MINUTE_MS) <= window_start(i64::MAX, MINUTE_MS),
+        "no overflow"
+    );
+}
+
+proptest! {
+    #[test]
+    fn merging_is_associative_and_commutative(a in cells(), b in cells(), c in cells()) {
+        let left = merged(&[&merged(&[&a, &b]), &c]);
+        prop_assert_eq!(&left, &merged(&[&a, &merged(&[&b, &c])]));
+        prop_assert_eq!(&left, &merged(&[&c, &a, &b]));
+    }
+
+    #[test]
+    fn bytes_round_trip(cell in cells()) {
+        prop_assert_eq!(Cell::from_bytes(&cell.to_bytes()), Ok(cell));
+    }
+
+    #[test]
+    fn damaged_bytes_never_panic(cell in cells(), at in any::<prop::sample::Index>(), flip in 1u8..=255) {
+        let mut bytes = cell.to_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        if let Ok(other) = Cell::from_bytes(&bytes) {
+            prop_assert!(other != cell);
+            figures(&other, 1, Weighting::Agent);
+        }
+        prop_assert!(Cell::from_bytes(&bytes[..at]).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_a_cell_or_an_error(mut bytes in vec(any::<u8>(), 1..200)) {
+        bytes[0] = VERSION;
+        if let Ok(cell) = Cell::from_bytes(&bytes) {
+            figures(&cell, 1, Weighting::Agent);
+            merged(&[&cell, &cell]);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_in_order_and_above_the_minimum(cell in cells()) {
+        for weighting in [Weighting::Agent, Weighting::Sample] {
+            let told = figures(&cell, 1, weighting);
+            let line = [told.min_us, told.p5_us, told.p25_us, told.p50_us, told.p75_us, told.p95_us, told.p99_us];
+            prop_assert!(line.is_sorted(), "{:?}", line);
+            prop_assert_eq!(told.p50_us.is_some(), cell.answered.count() > 0);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A cell as the figures that people read.
+
+use serde::{Deserialize, Serialize};
+
+use super::cell::Cell;
+use crate::api::types::Figures;
+
+/// How the quantiles of several agents are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weighting {
+    /// Each agent counts the same: one busy site does not hide the rest.
+    #[default]
+    Agent,
+    /// Each probe counts the same.
+    Sample,
+}
+
+/// The figures of a cell that `agents` agents stand behind.
+///
+/// Quantiles are of **answered** probes, in microseconds; lost ones do not enter, so every figure carries `n` and the loss.
+/// Loss is per probe under either weighting: it is a count over a count.
+pub fn figures(cell: &Cell, agents: u32, weighting: Weighting) -> Figures {
+    let histogram = match weighting {
+        Weighting::Agent if !cell.weights.is_empty() => &cell.weights,
+        Weighting::Agent | Weighting::Sample => &cell.answered,
+    };
+    // The middle of the lowest bucket may lie below the smallest RTT, which is known exactly.
+    let quantile = |q| {
+        histogram
+            .quantile(q)
+            .map(|us| us.max(cell.min_us.unwrap_or(0)))
+    };
+    let n = cell.n();
+    Figures {
+        n,
+        agents,
+        loss_ratio: ratio(cell.lost, n),
+        min_us: cell.min_us,
+        p5_us: quantile(0.05),
+        p25_us: quantile(0.25),
+        p50_us: quantile(0.5),
+        p75_us: quantile(0.75),
+        p95_us: quantile(0.95),
+        p99_us: quantile(0.99),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of counts beyond 2^53 is still right to 15 digits"
+)]
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}

@@ -1,0 +1,241 @@
+//! A log-linear histogram of whole microseconds: 64 buckets an octave, so a bucket is at most 1/64 of its values wide and its
+//! middle is within 1/128 (0.79 %) of each of them. The number of a bucket is a shift and a mask; merging is addition, hence
+//! exact, associative and commutative: a quantile of merged histograms is that of the histogram of the union.
+
+use super::AGENT_WEIGHT;
+use super::varint::{self, DecodeError, Reader};
+
+/// Buckets in each octave, as a power of two.
+const OCTAVE_BITS: u32 = 6;
+
+/// Smallest value told apart; smaller ones count as this.
+const MIN_US: u32 = 1;
+
+/// Largest value told apart, one minute; larger ones count as this. No probe waits that long.
+const MAX_US: u32 = 60_000_000;
+
+/// Counts of values by bucket. Empty buckets take no space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// (bucket, count), ascending by bucket, no count is 0.
+    buckets: Vec<(u16, u64)>,
+}
+
+impl Histogram {
+    /// Counts one value. Values beyond 1 µs to 60 s count as the nearer end.
+    pub fn record(&mut self, us: u32) {
+        self.record_n(us, 1);
+    }
+
+    /// Counts `n` equal values.
+    pub fn record_n(&mut self, us: u32, n: u64) {
+        self.add(bucket_of(us), n);
+    }
+
+    /// Adds all counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+            return;
+        }
+        if other.buckets.len() * 8 < self.buckets.len() {
+            for (bucket, count) in &other.buckets {
+                self.add(*bucket, *count);
+            }
+            return;
+        }
+        self.buckets = union(&self.buckets, &other.buckets);
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> u64 {
+        self.buckets
+            .iter()
+            .fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    /// The value that a fraction `q` of the values stays at or below (nearest rank), within 0.79 %.
+    ///
+    /// `None` without values, or unless `0.0 < q <= 1.0`.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut histogram = firstmile_collector::rollup::Histogram::default();
+    /// for us in [90, 100, 110] {
+    ///     histogram.record(us);
+    /// }
+    /// assert_eq!(histogram.quantile(0.5), Some(100));
+    /// ```
+    pub fn quantile(&self, q: f64) -> Option<u32> {
+        if !(q > 0.0 && q <= 1.0) {
+            return None;
+        }
+        let rank = rank_of(q, self.count());
+        let mut below = 0u64;
+        self.buckets
+            .iter()
+            .find(|(_, count)| {
+                below = below.saturating_add(*count);
+                below >= rank
+            })
+            .map(|(bucket, _)| middle_of(*bucket))
+    }
+
+    /// The smallest value, within 0.79 %.
+    pub fn min(&self) -> Option<u32> {
+        self.buckets.first().map(|(bucket, _)| middle_of(*bucket))
+    }
+
+    /// The largest value, within 0.79 %.
+    pub fn max(&self) -> Option<u32> {
+        self.buckets.last().map(|(bucket, _)| middle_of(*bucket))
+    }
+
+    /// The same shape with counts that add up to [`AGENT_WEIGHT`] exactly; empty stays empty.
+    ///
+    /// A bucket gets the difference of two rounded cumulative shares, so no rounding piles up anywhere.
+    #[must_use]
+    pub fn spread(&self) -> Self {
+        let total = u128::from(self.count());
+        let share = |below: u64| u128::from(below) * u128::from(AGENT_WEIGHT) / total;
+        let mut below = 0u64;
+        let buckets = self.buckets.iter().filter_map(|(bucket, count)| {
+            let from = share(below);
+            below = below.saturating_add(*count);
+            // At most AGENT_WEIGHT, so it fits.
+            let weight = u64::try_from(share(below) - from).unwrap_or(AGENT_WEIGHT);
+            (weight > 0).then_some((*bucket, weight))
+        });
+        Self {
+            buckets: buckets.collect(),
+        }
+    }
+
+    /// The bytes form: number of buckets, then for each the gap to the one before and its count, as varints.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1 + self.buckets.len() * 2);
+        self.put(&mut bytes);
+        bytes
+    }
+
+    /// Reads the bytes form. Any bytes may come: from a damaged disk or a later program.
+    ///
+    /// # Errors
+    /// [`DecodeError`] unless the bytes are exactly one histogram.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let histogram = Self::take(&mut reader)?;
+        reader.finish()?;
+        Ok(histogram)
+    }
+
+    pub(super) fn put(&self, bytes: &mut Vec<u8>) {
+        varint::put(bytes, self.buckets.len() as u64);
+        let mut before = 0;
+        for (bucket, count) in &self.buckets {
+            varint::put(bytes, u64::from(bucket - before));
+            varint::put(bytes, *count);
+            before = *bucket;
+        }
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let len = reader.number()?;
+        if len > u64::from(bucket_of(MAX_US)) {
+            return Err(DecodeError::OutOfRange);
+        }
+        let mut buckets = Vec::new();
+        let (mut bucket, mut total) = (0u64, 0u64);
+        for _ in 0..len {
+            let gap = reader.number()?;
+            let count = reader.number()?;
+            bucket = bucket.checked_add(gap).ok_or(DecodeError::OutOfRange)?;
+            total = total.checked_add(count).ok_or(DecodeError::OutOfRange)?;
+            if gap == 0 || count == 0 || bucket > u64::from(bucket_of(MAX_US)) {
+                return Err(DecodeError::OutOfRange);
+            }
+            buckets.push((
+                u16::try_from(bucket).map_err(|_| DecodeError::OutOfRange)?,
+                count,
+            ));
+        }
+        Ok(Self { buckets })
+    }
+
+    fn add(&mut self, bucket: u16, n: u64) {
+        if n == 0 {
+            return;
+        }
+        match self
+            .buckets
+            .binary_search_by_key(&bucket, |(bucket, _)| *bucket)
+        {
+            Ok(at) => {
+                if let Some((_, count)) = self.buckets.get_mut(at) {
+                    *count = count.saturating_add(n);
+                }
+            }
+            Err(at) => self.buckets.insert(at, (bucket, n)),
+        }
+    }
+}
+
+/// Both lists added, each ascending by bucket.
+fn union(left: &[(u16, u64)], right: &[(u16, u64)]) -> Vec<(u16, u64)> {
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let (mut left, mut right) = (
+        left.iter().copied().peekable(),
+        right.iter().copied().peekable(),
+    );
+    loop {
+        match (left.peek().copied(), right.peek().copied()) {
+            (Some((l, count)), Some((r, more))) if l == r => {
+                merged.push((l, count.saturating_add(more)));
+                left.next();
+                right.next();
+            }
+            (Some((l, _)), Some((r, _))) => {
+                merged.extend(if l < r { left.next() } else { right.next() });
+            }
+            (Some(_), None) => merged.extend(left.next()),
+            (None, Some(_)) => merged.extend(right.next()),
+            (None, None) => return merged,
+        }
+    }
+}
+
+/// Nearest rank: the smallest count that is at least the fraction `q` of `n`.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts beyond 2^53 lose a rank in 2^53; q and n are not negative"
+)]
+fn rank_of(q: f64, n: u64) -> u64 {
+    ((q * n as f64).ceil() as u64).clamp(1, n.max(1))
+}
+
+/// Below 64 a bucket is one value; above, the leading 7 bits name it and the rest is dropped.
+fn bucket_of(us: u32) -> u16 {
+    let us = us.clamp(MIN_US, MAX_US);
+    let shift = us.ilog2().saturating_sub(OCTAVE_BITS);
+    // At most 19 * 64 + 114, so it fits.
+    u16::try_from((shift << OCTAVE_BITS) + (us >> shift)).unwrap_or(u16::MAX)
+}
+
+/// The middle of a bucket, rounded down.
+fn middle_of(bucket: u16) -> u32 {
+    let bucket = u32::from(bucket);
+    let shift = (bucket >> OCTAVE_BITS).saturating_sub(1);
+    let low = (bucket - (shift << OCTAVE_BITS)) << shift;
+    low + ((1 << shift) - 1) / 2
+}
+
+#[cfg(test)]
+#[path = "histogram_tests.rs"]
+mod tests;

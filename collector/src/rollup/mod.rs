@@ -1,0 +1,35 @@
+//! Windows of samples merged into mergeable summaries: per agent, then per geography.
+//!
+//! Pure: no socket, clock or file. A quantile is never averaged: histograms are added, then asked. What is lost is counted
+//! beside the histogram and shown beside every quantile. The story and the figures: `docs/design/rollup.md`.
+
+mod agents;
+mod cell;
+mod figures;
+mod histogram;
+mod merge;
+mod varint;
+
+pub use agents::AgentSet;
+pub use cell::{Cell, cells_of};
+pub use figures::{Weighting, figures};
+pub use histogram::Histogram;
+pub use merge::{AgentMerge, Merged};
+pub use varint::DecodeError;
+
+/// Width of an agent's own windows.
+pub const MINUTE_MS: i64 = 60_000;
+
+/// Width of the windows in which every agent has the same weight, and of the finest geography rollup.
+pub const FIVE_MINUTES_MS: i64 = 5 * MINUTE_MS;
+
+/// Width of the coarse geography rollup.
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;
+
+/// What an agent that was answered at all weighs in one five-minute window, spread over its buckets.
+pub const AGENT_WEIGHT: u64 = 65_536;
+
+/// Start of the window of width `step_ms` that `at_unix_ms` lies in; times before 1970 work too.
+pub fn window_start(at_unix_ms: i64, step_ms: i64) -> i64 {
+    at_unix_ms.div_euclid(step_ms).saturating_mul(step_ms)
+}
