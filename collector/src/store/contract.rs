@@ -1,0 +1,204 @@
+//! What every store has to do, whatever the engine: one suite, run against each.
+//!
+//! `suite!(fresh)` makes one test of each promise; `fresh` gives an empty store with [`RETENTION`] and whatever must outlive it.
+
+pub(crate) mod figures;
+pub(crate) mod history;
+pub(crate) mod paths;
+pub(crate) mod reports;
+pub(crate) mod things;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
+use firstmile_wire::v1::{Outcome, Phase, Protocol};
+use uuid::Uuid;
+
+use super::{Applied, CellQuery, CellRow, Group, InboxReport, Scope, Store};
+use crate::geo::{Geography, GeographySource};
+use crate::ingest::batch::Sample;
+use crate::registry::{Agent, JoinGrant, Site, SiteId};
+use crate::rollup::cells_of;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// A Monday at noon: the start of all that happens here.
+const T0: i64 = 1_767_614_400_000 - 1_767_614_400_000 % DAY + 12 * HOUR;
+
+fn default_organisation() -> OrganisationId {
+    OrganisationId::default_organisation()
+}
+
+fn other_organisation() -> OrganisationId {
+    OrganisationId::try_from("other".to_owned()).unwrap()
+}
+
+fn agent_id(number: u128) -> AgentId {
+    AgentId(Uuid::from_u128(number))
+}
+
+fn key(agent: AgentId, sequence: u64) -> ReportKey {
+    ReportKey {
+        organisation: default_organisation(),
+        agent,
+        epoch: Epoch(Uuid::from_u128(7)),
+        sequence,
+    }
+}
+
+fn report(key: ReportKey) -> InboxReport {
+    InboxReport {
+        received_unix_ms: T0,
+        frame: key.sequence.to_be_bytes().to_vec(),
+        key,
+    }
+}
+
+fn site(number: u128, country: Option<&str>, metro: Option<&str>) -> Site {
+    Site {
+        id: SiteId(Uuid::from_u128(number)),
+        organisation: default_organisation(),
+        name: format!("site {number}"),
+        geography: Geography {
+            country: country.map(str::to_owned),
+            metro: metro.map(str::to_owned),
+            source: GeographySource::Declared,
+            ..Geography::default()
+        },
+    }
+}
+
+fn agent(number: u128, site: SiteId) -> Agent {
+    Agent {
+        id: agent_id(number),
+        organisation: default_organisation(),
+        site,
+        hostname: format!("host-{number}"),
+        version: "0.1.0".to_owned(),
+        os: None,
+        icmp_capability: None,
+        enrolled_unix_ms: T0,
+        last_seen_unix_ms: None,
+        spool_dropped_reports: 0,
+        revoked: false,
+    }
+}
+
+fn grant(secret: u8, site: SiteId) -> JoinGrant {
+    JoinGrant {
+        secret_digest: [secret; 32],
+        organisation: default_organisation(),
+        site,
+        created_unix_ms: T0,
+        expires_unix_ms: T0 + DAY,
+        spent: None,
+        revoked: false,
+    }
+}
+
+/// Makes an agent at a site, as enrolment does.
+async fn settle(store: &impl Store, site: &Site, number: u8) -> AgentId {
+    store.put_site(site).await.unwrap();
+    store.put_join_grant(&grant(number, site.id)).await.unwrap();
+    let agent = agent(u128::from(number), site.id);
+    assert!(store.enroll(&[number; 32], T0, &agent).await.unwrap());
+    agent.id
+}
+
+/// A sample of TCP to `target`; `None` is a loss.
+fn sample(at_unix_ms: i64, target: &str, rtt_us: Option<u32>) -> Sample {
+    Sample {
+        at_unix_ms,
+        target: Arc::from(target),
+        destination: None,
+        protocol: Protocol::Tcp,
+        phase: Phase::Rtt,
+        outcome: if rtt_us.is_some() {
+            Outcome::Answered
+        } else {
+            Outcome::Timeout
+        },
+        rtt_us: rtt_us.unwrap_or(0),
+    }
+}
+
+/// Sends reports: gives each agent its next sequence.
+#[derive(Default)]
+struct Sender {
+    sequences: BTreeMap<AgentId, u64>,
+}
+
+impl Sender {
+    async fn send(&mut self, store: &impl Store, agent: AgentId, samples: &[Sample]) {
+        self.apply(
+            store,
+            agent,
+            Applied {
+                cells: cells_of(agent, samples),
+                ..Applied::default()
+            },
+        )
+        .await;
+    }
+
+    async fn apply(&mut self, store: &impl Store, agent: AgentId, applied: Applied) {
+        let sequence = self.sequences.entry(agent).or_default();
+        *sequence += 1;
+        let key = key(agent, *sequence);
+        store.append(vec![report(key.clone())]).await.unwrap();
+        store.apply(&key, applied).await.unwrap();
+    }
+}
+
+/// TCP RTT of all in the hour from [`T0`], one window, one group.
+fn hour() -> CellQuery {
+    CellQuery {
+        from_unix_ms: T0,
+        to_unix_ms: T0 + HOUR,
+        step_ms: None,
+        protocol: Protocol::Tcp,
+        phase: Phase::Rtt,
+        target: None,
+        scope: Scope::World,
+        group: Group::All,
+    }
+}
+
+async fn cells(store: &impl Store, query: &CellQuery) -> Vec<CellRow> {
+    store.cells(&default_organisation(), query).await.unwrap()
+}
+
+/// One test for each promise; `$fresh` is an async function that gives `(store, guard)`.
+macro_rules! suite {
+    ($fresh:path) => {
+        $crate::store::contract::suite! { @ $fresh;
+            reports: an_appended_report_is_pending_until_applied, a_report_is_stored_once,
+                the_watermark_is_the_highest_sequence_of_its_epoch, a_report_set_aside_is_never_pending_again,
+                applying_twice_counts_once, a_report_cannot_write_cells_of_another_agent,
+                what_retention_took_is_still_a_duplicate;
+            figures: cells_add_up_over_reports, groups_and_scopes_agree, a_busy_agent_weighs_as_much_as_a_quiet_one,
+                what_was_never_answered_here_is_no_loss, rollups_give_the_same_answers_as_cells,
+                late_samples_are_counted_once_even_when_cells_are_gone, maintaining_twice_changes_nothing,
+                a_site_that_moves_takes_its_recent_figures_along, retention_keeps_what_it_should;
+            history: any_history_gives_the_same_answers_after_maintenance;
+            paths: the_newest_of_its_kind_is_kept, spans_follow_the_path, names_of_hops_are_kept,
+                targets_no_longer_measured_go;
+            things: sites_have_one_name_each, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
+                a_report_updates_its_agent_but_not_its_rights, events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,
+                nothing_crosses_organisations;
+        }
+    };
+    (@ $fresh:path; $($room:ident: $($promise:ident),+;)+) => {
+        $(mod $room {
+            $(#[tokio::test]
+            async fn $promise() {
+                let (store, _guard) = $fresh().await;
+                $crate::store::contract::$room::$promise(&store).await;
+            })+
+        })+
+    };
+}
+pub(super) use suite;

@@ -1,0 +1,241 @@
+//! Promises about paths, edges, names and targets.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use firstmile_wire::v1::TraceKind;
+
+use super::*;
+use crate::api::types::PathIdentity;
+use crate::detect::PathMemory;
+use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sighting};
+use crate::registry::Target;
+
+const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+pub(super) fn round(at_unix_ms: i64, target: &str) -> Round {
+    let hop = Hop {
+        ttl: 1,
+        address: Some(ROUTER),
+        rtt_us: 700,
+        reply_ttl: 64,
+        icmp: 11 * 256,
+    };
+    let silent = Hop {
+        ttl: 2,
+        address: None,
+        rtt_us: 0,
+        reply_ttl: 0,
+        icmp: 0,
+    };
+    Round {
+        at_unix_ms,
+        target: Arc::from(target),
+        destination: ROUTER,
+        kind: TraceKind::Tcp,
+        burst: true,
+        flows: vec![Flow {
+            flow_id: 33_434,
+            hops: vec![hop, silent],
+            destination_ttl: Some(3),
+        }],
+    }
+}
+
+pub(super) fn sighting(at_unix_ms: i64) -> Sighting {
+    Sighting {
+        at_unix_ms,
+        target: Arc::from("a"),
+        destination: Some(ROUTER),
+        http_status: 200,
+        headers: vec![("x-feserver".to_owned(), "AM0PR01CA0001".to_owned())],
+    }
+}
+
+pub(super) fn resolution(at_unix_ms: i64, ipv6: bool) -> Resolution {
+    Resolution {
+        at_unix_ms,
+        target: Arc::from("a"),
+        resolver: "192.0.2.53:53".to_owned(),
+        ipv6,
+        outcome: Outcome::Answered,
+        addresses: vec![ROUTER],
+        cname_chain: vec!["edge.example.net".to_owned()],
+        ttl_s: 60,
+    }
+}
+
+pub(super) fn identity(router: &str) -> PathIdentity {
+    PathIdentity {
+        ingress_routers: vec![router.to_owned()],
+        as_path: vec![64_496, 64_497],
+        ..PathIdentity::default()
+    }
+}
+
+pub(crate) async fn the_newest_of_its_kind_is_kept(store: &impl Store) {
+    let agent = settle(store, &site(1, None, None), 1).await;
+    let mut sender = Sender::default();
+    for at in [T0, T0 + 2, T0 + 1] {
+        let memory = PathMemory::default();
+        let applied = Applied {
+            latest_rounds: vec![round(at, "a"), round(T0, "b")],
+            sightings: vec![sighting(at)],
+            resolutions: vec![resolution(at, false), resolution(T0, true)],
+            path_memories: vec![("a".to_owned(), memory)],
+            ..Applied::default()
+        };
+        sender.apply(store, agent, applied).await;
+    }
+    let organisation = default_organisation();
+    assert_eq!(
+        store.latest_rounds(&organisation, agent).await.unwrap(),
+        [round(T0 + 2, "a"), round(T0, "b")]
+    );
+    assert_eq!(
+        store.sightings(&organisation, agent).await.unwrap(),
+        [sighting(T0 + 2)]
+    );
+    let resolutions = store.resolutions(&organisation, agent).await.unwrap();
+    assert_eq!(
+        resolutions,
+        [resolution(T0 + 2, false), resolution(T0, true)]
+    );
+    let memories = store.path_memories(&organisation, agent).await.unwrap();
+    assert_eq!(
+        memories,
+        BTreeMap::from([("a".to_owned(), PathMemory::default())])
+    );
+}
+
+pub(crate) async fn spans_follow_the_path(store: &impl Store) {
+    let agent = settle(store, &site(1, None, None), 1).await;
+    let mut sender = Sender::default();
+    let rounds = [(0, "r1"), (1, "r1"), (2, "r2"), (3, "r1"), (4, "r1")];
+    let told = |(at, router): &(i64, &str)| ("a".to_owned(), T0 + at * MINUTE, identity(router));
+    for part in rounds.chunks(2) {
+        let applied = Applied {
+            identities: part.iter().map(told).collect(),
+            ..Applied::default()
+        };
+        sender.apply(store, agent, applied).await;
+    }
+    let spans = store
+        .spans(&default_organisation(), agent, "a", 9)
+        .await
+        .unwrap();
+    let told: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            (
+                (span.from_unix_ms - T0) / MINUTE,
+                (span.to_unix_ms - T0) / MINUTE,
+                span.rounds,
+            )
+        })
+        .collect();
+    assert_eq!(told, [(3, 4, 2), (2, 2, 1), (0, 1, 2)]);
+    assert_eq!(spans[1].identity, identity("r2"));
+    assert_eq!(
+        store
+            .spans(&default_organisation(), agent, "a", 1)
+            .await
+            .unwrap(),
+        spans[..1]
+    );
+    assert_eq!(
+        store
+            .spans(&default_organisation(), agent, "b", 9)
+            .await
+            .unwrap(),
+        []
+    );
+}
+
+pub(crate) async fn names_of_hops_are_kept(store: &impl Store) {
+    let agent = settle(store, &site(1, None, None), 1).await;
+    let mut sender = Sender::default();
+    let names = |names: &[(&str, Option<&str>)]| Applied {
+        hop_names: names
+            .iter()
+            .map(|(address, name)| ((*address).to_owned(), name.map(str::to_owned)))
+            .collect(),
+        ..Applied::default()
+    };
+    sender
+        .apply(
+            store,
+            agent,
+            names(&[
+                ("192.0.2.1", Some("r1.example.net")),
+                ("192.0.2.2", None),
+                ("192.0.2.3", Some("r3.example.net")),
+            ]),
+        )
+        .await;
+    sender
+        .apply(
+            store,
+            agent,
+            names(&[("192.0.2.1", Some("r1b.example.net")), ("192.0.2.3", None)]),
+        )
+        .await;
+    let asked = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].map(str::to_owned);
+    let found = store
+        .hop_names(&default_organisation(), &asked)
+        .await
+        .unwrap();
+    assert_eq!(
+        found,
+        BTreeMap::from([("192.0.2.1".to_owned(), "r1b.example.net".to_owned())])
+    );
+    assert_eq!(
+        store.hop_names(&default_organisation(), &[]).await.unwrap(),
+        BTreeMap::new()
+    );
+}
+
+pub(super) fn target(name: &str) -> Target {
+    Target {
+        name: name.to_owned(),
+        host: format!("{name}.example.com"),
+        port: 443,
+        service: "custom".to_owned(),
+    }
+}
+
+pub(crate) async fn targets_no_longer_measured_go(store: &impl Store) {
+    let agent = settle(store, &site(1, None, None), 1).await;
+    for (sequence, minutes, names) in [
+        (1u64, 0, vec!["a", "b"]),
+        (2, 1, vec!["b"]),
+        (3, 20, vec!["b", "c"]),
+    ] {
+        let key = key(agent, sequence);
+        let received = InboxReport {
+            received_unix_ms: T0 + minutes * MINUTE,
+            ..report(key.clone())
+        };
+        store.append(vec![received]).await.unwrap();
+        let targets = names.into_iter().map(target).collect();
+        store
+            .apply(
+                &key,
+                Applied {
+                    targets,
+                    ..Applied::default()
+                },
+            )
+            .await
+            .unwrap();
+        if sequence == 2 {
+            let now = store.targets(&default_organisation(), agent).await.unwrap();
+            assert_eq!(
+                now,
+                [target("a"), target("b")],
+                "one report may speak of a part"
+            );
+        }
+    }
+    let now = store.targets(&default_organisation(), agent).await.unwrap();
+    assert_eq!(now, [target("b"), target("c")]);
+}

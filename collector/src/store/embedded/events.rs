@@ -1,0 +1,98 @@
+//! Events, kept as they were last told.
+
+use firstmile_wire::ids::OrganisationId;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{engine, forms};
+use crate::api::types::Event;
+use crate::store::{EventQuery, StoreError, StoreResult};
+
+/// Writes an event over an earlier state of itself.
+pub(super) fn put(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    event: &Event,
+) -> StoreResult<()> {
+    let form = forms::write("an event", event)?;
+    tx.prepare_cached(
+        "INSERT INTO event (organisation, event_id, agent, begun_unix_ms, ended_unix_ms, form)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET agent = excluded.agent, begun_unix_ms = excluded.begun_unix_ms,
+             ended_unix_ms = excluded.ended_unix_ms, form = excluded.form",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            organisation.as_str(),
+            event.event_id,
+            event.agent_id,
+            event.first_novel_unix_ms,
+            event.ended_unix_ms,
+            form
+        ])
+    })
+    .map(drop)
+    .map_err(engine("write an event"))
+}
+
+/// Events that were open at some time of the query, newest first.
+pub(super) fn events(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    query: &EventQuery,
+) -> StoreResult<Vec<Event>> {
+    let mut statement = tx
+        .prepare_cached(
+            "SELECT form FROM event
+             WHERE organisation = ?1 AND begun_unix_ms < ?3 AND (ended_unix_ms IS NULL OR ended_unix_ms >= ?2)
+                 AND (?4 IS NULL OR ?4 = (ended_unix_ms IS NULL)) AND (?5 IS NULL OR agent = ?5)
+             ORDER BY begun_unix_ms DESC, event_id LIMIT ?6",
+        )
+        .map_err(engine("read events"))?;
+    let agent = query.agent.map(|agent| agent.to_string());
+    let key = params![
+        organisation.as_str(),
+        query.from_unix_ms,
+        query.to_unix_ms,
+        query.open,
+        agent,
+        query.limit
+    ];
+    let forms = statement
+        .query_map(key, |row| row.get::<_, String>(0))
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(engine("read events"))?;
+    forms
+        .iter()
+        .map(|form| forms::read("an event", form))
+        .collect()
+}
+
+/// One event.
+pub(super) fn event(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    event_id: &str,
+) -> StoreResult<Event> {
+    let form: Option<String> = tx
+        .prepare_cached("SELECT form FROM event WHERE organisation = ?1 AND event_id = ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![organisation.as_str(), event_id], |row| row.get(0))
+                .optional()
+        })
+        .map_err(engine("read an event"))?;
+    let form = form.ok_or_else(|| StoreError::NotFound {
+        what: "event",
+        key: event_id.to_owned(),
+    })?;
+    forms::read("an event", &form)
+}
+
+/// Deletes events that ended before a time.
+pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64) -> StoreResult<usize> {
+    tx.execute(
+        "DELETE FROM event WHERE ended_unix_ms < ?1",
+        [before_unix_ms],
+    )
+    .map_err(engine("delete old events"))
+}

@@ -1,0 +1,394 @@
+//! Rollups of closed windows, and the end of what is past retention: one short transaction at a time.
+//!
+//! A window is *dirty* from the moment a cell of it is written until its rollup is built from all its cells. Building deletes
+//! the old rollup and writes the new one in the transaction that takes the mark away, so doing it twice changes nothing. Once
+//! cells are deleted ([`horizon`]) a window cannot be rebuilt: what comes late is then added to its rollup and deleted at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use firstmile_wire::ids::OrganisationId;
+use rusqlite::{OptionalExtension, Transaction, params};
+use tracing::warn;
+
+use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
+use super::vantage::{Answered, LEVELS, Vantage, cell_of, level_number, merged_of};
+use super::{Retention, engine, events, inbox, millis, paths, registry};
+use crate::registry::SiteId;
+use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
+use crate::store::StoreResult;
+
+/// A window is rolled up this long after its end, so that reports on their usual way are in. Later ones make it dirty again.
+const SETTLE_MS: i64 = 60_000;
+
+/// Rows that one transaction deletes, so that it stays short.
+const CHUNK: u32 = 2_000;
+
+/// A rollup row within one window: level, geography, protocol, phase, target ('' for all).
+type RowKey = (u8, Arc<str>, i32, i32, String);
+
+/// Does one piece of work that is due. False: there is none.
+pub(super) fn step(
+    tx: &Transaction<'_>,
+    retention: &Retention,
+    now_unix_ms: i64,
+) -> StoreResult<bool> {
+    for organisation in registry::organisations(tx)? {
+        if build_due_window(tx, &organisation, now_unix_ms)?
+            || build_due_hour(tx, &organisation, now_unix_ms)?
+            || delete_old_cells(
+                tx,
+                &organisation,
+                now_unix_ms.saturating_sub(millis(retention.rollup_1m)),
+            )?
+            || delete_old_rollups(
+                tx,
+                &organisation,
+                FIVE_MINUTES_MS,
+                now_unix_ms.saturating_sub(millis(retention.rollup_5m)),
+            )?
+            || delete_old_rollups(
+                tx,
+                &organisation,
+                HOUR_MS,
+                now_unix_ms.saturating_sub(millis(retention.rollup_1h)),
+            )?
+        {
+            return Ok(true);
+        }
+    }
+    if inbox::forget(tx, now_unix_ms.saturating_sub(millis(retention.raw)), CHUNK)? > 0 {
+        return Ok(true);
+    }
+    let past = now_unix_ms.saturating_sub(millis(retention.events));
+    Ok(events::forget(tx, past)? + paths::forget(tx, past)? > 0)
+}
+
+/// Builds the oldest five-minute window that is due.
+fn build_due_window(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    now_unix_ms: i64,
+) -> StoreResult<bool> {
+    let settled = now_unix_ms.saturating_sub(SETTLE_MS);
+    let Some(at) = oldest_dirty(tx, organisation, FIVE_MINUTES_MS, settled)? else {
+        return Ok(false);
+    };
+    let end = at.saturating_add(FIVE_MINUTES_MS);
+    clean(tx, organisation, FIVE_MINUTES_MS, at)?;
+    if at < horizon(tx, organisation, FIVE_MINUTES_MS)? {
+        delete_cells(tx, organisation, at, end)?;
+        warn!(%organisation, at_unix_ms = at, "samples came later than rollups are kept and were dropped");
+        return Ok(true);
+    }
+    let mut rows = geography_rows(tx, organisation, at)?;
+    if at < horizon(tx, organisation, MINUTE_MS)? {
+        for (key, merged) in rows_of(tx, organisation, at, FIVE_MINUTES_MS)? {
+            rows.entry(key).or_default().merge(&merged);
+        }
+        delete_cells(tx, organisation, at, end)?;
+    }
+    write_rows(tx, organisation, FIVE_MINUTES_MS, at, &rows)?;
+    mark_dirty(tx, organisation, HOUR_MS, window_start(at, HOUR_MS))?;
+    Ok(true)
+}
+
+/// Builds the oldest hour that is due, unless a five-minute window of it is (that one comes first).
+fn build_due_hour(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    now_unix_ms: i64,
+) -> StoreResult<bool> {
+    let settled = now_unix_ms.saturating_sub(SETTLE_MS);
+    let Some(at) = oldest_dirty(tx, organisation, HOUR_MS, settled)? else {
+        return Ok(false);
+    };
+    clean(tx, organisation, HOUR_MS, at)?;
+    if at >= horizon(tx, organisation, FIVE_MINUTES_MS)? {
+        let rows = rows_of(tx, organisation, at, HOUR_MS)?;
+        write_rows(tx, organisation, HOUR_MS, at, &rows)?;
+    }
+    Ok(true)
+}
+
+/// The cells of one five-minute window, merged per geography: each level, each target and all targets together.
+fn geography_rows(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    at_unix_ms: i64,
+) -> StoreResult<BTreeMap<RowKey, Merged>> {
+    let vantage = Vantage::load(tx, organisation)?;
+    let answered = Answered::load(tx, organisation, None)?;
+    let mut rows = BTreeMap::<RowKey, Merged>::new();
+    for (protocol, phase) in kinds(tx, organisation)? {
+        // Agents of a site share all their geographies, so they are weighted and merged once and then handed to each level.
+        let mut merge = AgentMerge::<(SiteId, String)>::new();
+        let mut places = BTreeMap::new();
+        for_each_cell(
+            tx,
+            organisation,
+            (protocol, phase),
+            at_unix_ms,
+            |number, target, bytes| {
+                let Some(place) = vantage.places.get(&number) else {
+                    return Ok(());
+                };
+                if answered.here(place.site, target, protocol) {
+                    let cell = cell_of(bytes)?;
+                    merge.add((place.site, target.to_owned()), number, &cell);
+                    merge.add((place.site, String::new()), number, &cell);
+                    places.insert(place.site, place);
+                }
+                Ok(())
+            },
+        )?;
+        for ((site, target), merged) in merge.finish() {
+            let Some(place) = places.get(&site) else {
+                continue;
+            };
+            for level in LEVELS {
+                let geography = Arc::clone(place.keys.at(level));
+                let key = (
+                    level_number(level),
+                    geography,
+                    protocol,
+                    phase,
+                    target.clone(),
+                );
+                rows.entry(key).or_default().merge(&merged);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Which (protocol, phase) there are cells of: one seek in the primary key for each.
+fn kinds(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Vec<(i32, i32)>> {
+    let mut find = tx
+        .prepare_cached(
+            "SELECT protocol, phase FROM agent_cell WHERE organisation = ?1 AND (protocol, phase) > (?2, ?3)
+             ORDER BY protocol, phase LIMIT 1",
+        )
+        .map_err(engine("read cells"))?;
+    let mut kinds = Vec::new();
+    let mut last = (i32::MIN, i32::MIN);
+    loop {
+        let next = find
+            .query_row(params![organisation.as_str(), last.0, last.1], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+            .map_err(engine("read cells"))?;
+        let Some(kind) = next else {
+            return Ok(kinds);
+        };
+        kinds.push(kind);
+        last = kind;
+    }
+}
+
+fn for_each_cell(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    (protocol, phase): (i32, i32),
+    at_unix_ms: i64,
+    mut each: impl FnMut(u32, &str, &[u8]) -> StoreResult<()>,
+) -> StoreResult<()> {
+    let mut statement = tx
+        .prepare_cached(
+            "SELECT agent_no, target, cell FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3
+                 AND at_unix_ms >= ?4 AND at_unix_ms < ?5",
+        )
+        .map_err(engine("read cells"))?;
+    let end = at_unix_ms.saturating_add(FIVE_MINUTES_MS);
+    let mut rows = statement
+        .query(params![
+            organisation.as_str(),
+            protocol,
+            phase,
+            at_unix_ms,
+            end
+        ])
+        .map_err(engine("read cells"))?;
+    while let Some(row) = rows.next().map_err(engine("read cells"))? {
+        let read = || -> rusqlite::Result<_> {
+            Ok((
+                row.get(0)?,
+                row.get_ref(1)?.as_str()?,
+                row.get_ref(2)?.as_blob()?,
+            ))
+        };
+        let (number, target, bytes) = read().map_err(engine("read cells"))?;
+        each(number, target, bytes)?;
+    }
+    Ok(())
+}
+
+/// Five-minute rollups that begin within a span, merged over time.
+fn rows_of(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    at_unix_ms: i64,
+    width_ms: i64,
+) -> StoreResult<BTreeMap<RowKey, Merged>> {
+    let sql = "SELECT level, geography, protocol, phase, target, agents, cell FROM geography_rollup
+        INDEXED BY geography_rollup_by_time
+        WHERE organisation = ?1 AND step_ms = ?2 AND at_unix_ms >= ?3 AND at_unix_ms < ?4";
+    let span = params![
+        organisation.as_str(),
+        FIVE_MINUTES_MS,
+        at_unix_ms,
+        at_unix_ms.saturating_add(width_ms)
+    ];
+    let mut rows = BTreeMap::<RowKey, Merged>::new();
+    let found = registry::all(tx, sql, span, |row| {
+        let read = || -> rusqlite::Result<(RowKey, Vec<u8>, Vec<u8>)> {
+            let key = (
+                row.get(0)?,
+                row.get::<_, Arc<str>>(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            );
+            Ok((key, row.get(5)?, row.get(6)?))
+        };
+        let (key, agents, cell) = read().map_err(engine("read rollups"))?;
+        Ok((key, merged_of(&agents, &cell)?))
+    })?;
+    for (key, merged) in found {
+        rows.entry(key).or_default().merge(&merged);
+    }
+    Ok(rows)
+}
+
+/// Replaces the rollup of a window.
+fn write_rows(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    step_ms: i64,
+    at_unix_ms: i64,
+    rows: &BTreeMap<RowKey, Merged>,
+) -> StoreResult<()> {
+    let organisation = organisation.as_str();
+    let write = || -> rusqlite::Result<()> {
+        tx.prepare_cached(
+            "DELETE FROM geography_rollup WHERE organisation = ?1 AND step_ms = ?2 AND at_unix_ms = ?3",
+        )?
+        .execute(params![organisation, step_ms, at_unix_ms])?;
+        let mut name = tx.prepare_cached(
+            "INSERT OR IGNORE INTO geography (organisation, level, geography) VALUES (?1, ?2, ?3)",
+        )?;
+        let mut put = tx.prepare_cached(
+            "INSERT INTO geography_rollup (organisation, step_ms, level, protocol, phase, target, geography,
+                 at_unix_ms, agents, cell) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        for ((level, geography, protocol, phase, target), merged) in rows {
+            name.execute(params![organisation, level, geography])?;
+            put.execute(params![
+                organisation,
+                step_ms,
+                level,
+                protocol,
+                phase,
+                target,
+                geography,
+                at_unix_ms,
+                merged.agents.to_bytes(),
+                merged.cell.to_bytes()
+            ])?;
+        }
+        Ok(())
+    };
+    write().map_err(engine("write rollups"))
+}
+
+/// Deletes the oldest cells before a time, one five-minute window at a time: those of a window go together with the step of the
+/// horizon, so a rollup is never rebuilt from a part of its cells.
+fn delete_old_cells(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    before_unix_ms: i64,
+) -> StoreResult<bool> {
+    let goal = window_start(before_unix_ms, FIVE_MINUTES_MS);
+    let from = horizon(tx, organisation, MINUTE_MS)?;
+    let due = oldest_dirty(tx, organisation, FIVE_MINUTES_MS, goal)?;
+    let Some(oldest) = oldest_cell(tx, organisation)?.filter(|at| *at < goal) else {
+        if from < goal && due.is_none() {
+            set_horizon(tx, organisation, MINUTE_MS, goal)?;
+        }
+        return Ok(false);
+    };
+    let window = window_start(oldest, FIVE_MINUTES_MS);
+    if due.is_some_and(|due| due <= window) {
+        // Its rollup comes first; unless it is in the future, the next step builds it.
+        return Ok(false);
+    }
+    let end = window.saturating_add(FIVE_MINUTES_MS);
+    delete_cells(tx, organisation, window, end)?;
+    set_horizon(tx, organisation, MINUTE_MS, end)?;
+    Ok(true)
+}
+
+fn oldest_cell(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Option<i64>> {
+    let mut find = tx
+        .prepare_cached(
+            "SELECT min(at_unix_ms) FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3",
+        )
+        .map_err(engine("read cells"))?;
+    let mut oldest: Option<i64> = None;
+    for (protocol, phase) in kinds(tx, organisation)? {
+        let first: Option<i64> = find
+            .query_row(params![organisation.as_str(), protocol, phase], |row| {
+                row.get(0)
+            })
+            .map_err(engine("read cells"))?;
+        oldest = oldest.into_iter().chain(first).min();
+    }
+    Ok(oldest)
+}
+
+fn delete_cells(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    from_unix_ms: i64,
+    to_unix_ms: i64,
+) -> StoreResult<()> {
+    for (protocol, phase) in kinds(tx, organisation)? {
+        tx.prepare_cached(
+            "DELETE FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3
+                 AND at_unix_ms >= ?4 AND at_unix_ms < ?5",
+        )
+        .and_then(|mut delete| {
+            delete.execute(params![
+                organisation.as_str(),
+                protocol,
+                phase,
+                from_unix_ms,
+                to_unix_ms
+            ])
+        })
+        .map_err(engine("delete old cells"))?;
+    }
+    Ok(())
+}
+
+/// Deletes some rollups before a time. The horizon is set first: from then on nobody reads or rebuilds them.
+fn delete_old_rollups(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    step_ms: i64,
+    before_unix_ms: i64,
+) -> StoreResult<bool> {
+    let goal = window_start(before_unix_ms, HOUR_MS);
+    set_horizon(tx, organisation, step_ms, goal)?;
+    let deleted = tx
+        .prepare_cached(
+            "DELETE FROM geography_rollup WHERE (organisation, step_ms, level, protocol, phase, target, geography,
+                 at_unix_ms) IN (SELECT organisation, step_ms, level, protocol, phase, target, geography, at_unix_ms
+                 FROM geography_rollup INDEXED BY geography_rollup_by_time
+                 WHERE organisation = ?1 AND step_ms = ?2 AND at_unix_ms < ?3 LIMIT ?4)",
+        )
+        .and_then(|mut delete| delete.execute(params![organisation.as_str(), step_ms, goal, CHUNK]))
+        .map_err(engine("delete old rollups"))?;
+    Ok(deleted > 0)
+}

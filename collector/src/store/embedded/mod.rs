@@ -1,0 +1,435 @@
+//! The store inside the collector's own process: one `SQLite` file, one thread that writes, a few connections that read.
+//!
+//! Every write is one transaction on the writer's thread, so writes never wait for each other's locks; another process (the
+//! command `join-string`) may write in between: the file's lock orders the two. Reads run on snapshots and wait for nobody.
+
+mod apply;
+mod cells;
+mod dirty;
+mod events;
+mod forms;
+mod inbox;
+mod maintain;
+mod paths;
+mod plan;
+mod readers;
+mod registry;
+mod schema;
+mod vantage;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
+
+use self::readers::Readers;
+use self::writer::{Durability, Writer};
+use super::{
+    Appended, Applied, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory, Span, Store,
+    StoreError, StoreResult,
+};
+use crate::api::types::Event;
+use crate::detect::PathMemory;
+use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Reports as received. At least as long as an agent may spool (72 h by default), so that a resent one is recognised.
+    pub raw: Duration,
+    /// One-minute cells of each agent.
+    pub rollup_1m: Duration,
+    /// Five-minute geography rollups.
+    pub rollup_5m: Duration,
+    /// One-hour geography rollups.
+    pub rollup_1h: Duration,
+    /// Closed events and past paths.
+    pub events: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            raw: 7 * DAY,
+            rollup_1m: 2 * DAY,
+            rollup_5m: 90 * DAY,
+            rollup_1h: 400 * DAY,
+            events: 400 * DAY,
+        }
+    }
+}
+
+/// The embedded store. Dropping it finishes what is queued and closes the file.
+#[derive(Debug)]
+pub struct Embedded {
+    writer: Writer,
+    readers: Readers,
+    retention: Retention,
+}
+
+/// Opens the store in `dir`, with the default retention; makes and migrates it where needed. See [`open_with`].
+///
+/// # Errors
+/// As [`open_with`].
+pub async fn open(dir: &Path) -> StoreResult<Embedded> {
+    open_with(dir, Retention::default()).await
+}
+
+/// Opens the store in `dir`, which must exist; makes and migrates it where needed. Several processes may have it open.
+///
+/// # Errors
+/// [`StoreError::Engine`] if the file cannot be made, opened or migrated; [`StoreError::Damaged`] if a later program wrote it.
+pub async fn open_with(dir: &Path, retention: Retention) -> StoreResult<Embedded> {
+    let path = dir.join(schema::FILE_NAME);
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut connection = schema::open_writer(&path)?;
+        schema::migrate(&mut connection, &path)?;
+        Ok((connection, path))
+    });
+    let (connection, path) = opened.await.map_err(engine("open"))??;
+    Ok(Embedded {
+        writer: Writer::start(connection)?,
+        readers: Readers::new(path),
+        retention,
+    })
+}
+
+/// Names what was tried when the engine failed.
+fn engine<E>(action: &'static str) -> impl FnOnce(E) -> StoreError
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    move |source| StoreError::Engine {
+        action,
+        source: source.into(),
+    }
+}
+
+/// Milliseconds of a duration; a silly one is forever.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn append(&self, reports: Vec<InboxReport>) -> StoreResult<Vec<Appended>> {
+        self.writer.append(reports).await
+    }
+
+    async fn watermark(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        epoch: Epoch,
+    ) -> StoreResult<u64> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read a watermark", move |tx| {
+                inbox::watermark(tx, &organisation, agent, epoch)
+            })
+            .await
+    }
+
+    async fn pending(&self, limit: u32) -> StoreResult<Vec<InboxReport>> {
+        self.readers
+            .run("read its inbox", move |tx| inbox::pending(tx, limit))
+            .await
+    }
+
+    async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()> {
+        let key = key.clone();
+        self.writer
+            .run(Durability::Replayable, "apply a report", move |tx| {
+                apply::apply(tx, &key, &applied)
+            })
+            .await
+    }
+
+    async fn set_aside(&self, key: &ReportKey, reason: &str) -> StoreResult<()> {
+        let (key, reason) = (key.clone(), reason.to_owned());
+        self.writer
+            .run(Durability::Full, "set a report aside", move |tx| {
+                inbox::set_aside(tx, &key, &reason)
+            })
+            .await
+    }
+
+    async fn maintain(&self, now_unix_ms: i64) -> StoreResult<()> {
+        let retention = self.retention;
+        // One short transaction at a time, so that reports are stored in between.
+        while self
+            .writer
+            .run(Durability::Replayable, "maintain its rollups", move |tx| {
+                maintain::step(tx, &retention, now_unix_ms)
+            })
+            .await?
+        {}
+        Ok(())
+    }
+
+    async fn cells(
+        &self,
+        organisation: &OrganisationId,
+        query: &CellQuery,
+    ) -> StoreResult<Vec<CellRow>> {
+        let (organisation, query) = (organisation.clone(), query.clone());
+        self.readers
+            .run("read cells", move |tx| {
+                cells::cells(tx, &organisation, &query)
+            })
+            .await
+    }
+
+    async fn protocol_histories(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<(String, ProtocolHistory)>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read what protocols did", move |tx| {
+                vantage::protocol_histories(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn path_memories(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<BTreeMap<String, PathMemory>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read what it remembers of paths", move |tx| {
+                paths::memories(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn latest_rounds(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Round>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read path rounds", move |tx| {
+                paths::latest_rounds(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn spans(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        target: &str,
+        limit: u32,
+    ) -> StoreResult<Vec<Span>> {
+        let (organisation, target) = (organisation.clone(), target.to_owned());
+        self.readers
+            .run("read past paths", move |tx| {
+                paths::spans(tx, &organisation, agent, &target, limit)
+            })
+            .await
+    }
+
+    async fn hop_names(
+        &self,
+        organisation: &OrganisationId,
+        addresses: &[String],
+    ) -> StoreResult<BTreeMap<String, String>> {
+        let (organisation, addresses) = (organisation.clone(), addresses.to_vec());
+        self.readers
+            .run("read names of hops", move |tx| {
+                paths::hop_names(tx, &organisation, &addresses)
+            })
+            .await
+    }
+
+    async fn sightings(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Sighting>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read edge sightings", move |tx| {
+                paths::sightings(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn resolutions(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Resolution>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read resolutions", move |tx| {
+                paths::resolutions(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn targets(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Target>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read targets", move |tx| {
+                paths::targets(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn events(
+        &self,
+        organisation: &OrganisationId,
+        query: &EventQuery,
+    ) -> StoreResult<Vec<Event>> {
+        let (organisation, query) = (organisation.clone(), query.clone());
+        self.readers
+            .run("read events", move |tx| {
+                events::events(tx, &organisation, &query)
+            })
+            .await
+    }
+
+    async fn event(&self, organisation: &OrganisationId, event_id: &str) -> StoreResult<Event> {
+        let (organisation, event_id) = (organisation.clone(), event_id.to_owned());
+        self.readers
+            .run("read an event", move |tx| {
+                events::event(tx, &organisation, &event_id)
+            })
+            .await
+    }
+
+    async fn organisations(&self) -> StoreResult<Vec<OrganisationId>> {
+        self.readers
+            .run("read organisations", registry::organisations)
+            .await
+    }
+
+    async fn sites(&self, organisation: &OrganisationId) -> StoreResult<Vec<Site>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read sites", move |tx| registry::sites(tx, &organisation))
+            .await
+    }
+
+    async fn site(&self, organisation: &OrganisationId, site: SiteId) -> StoreResult<Site> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read a site", move |tx| {
+                registry::site(tx, &organisation, site)
+            })
+            .await
+    }
+
+    async fn site_by_name(
+        &self,
+        organisation: &OrganisationId,
+        name: &str,
+    ) -> StoreResult<Option<Site>> {
+        let (organisation, name) = (organisation.clone(), name.to_owned());
+        self.readers
+            .run("read a site", move |tx| {
+                registry::site_by_name(tx, &organisation, &name)
+            })
+            .await
+    }
+
+    async fn put_site(&self, site: &Site) -> StoreResult<()> {
+        let site = site.clone();
+        self.writer
+            .run(Durability::Full, "write a site", move |tx| {
+                registry::put_site(tx, &site)
+            })
+            .await
+    }
+
+    async fn agents(&self, organisation: &OrganisationId) -> StoreResult<Vec<Agent>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read agents", move |tx| registry::agents(tx, &organisation))
+            .await
+    }
+
+    async fn agent(&self, organisation: &OrganisationId, agent: AgentId) -> StoreResult<Agent> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read an agent", move |tx| {
+                registry::agent(tx, &organisation, agent)
+            })
+            .await
+    }
+
+    async fn put_join_grant(&self, grant: &JoinGrant) -> StoreResult<()> {
+        let grant = grant.clone();
+        self.writer
+            .run(Durability::Full, "write a join string", move |tx| {
+                registry::put_join_grant(tx, &grant)
+            })
+            .await
+    }
+
+    async fn join_grant(&self, secret_digest: &[u8; 32]) -> StoreResult<Option<JoinGrant>> {
+        let digest = *secret_digest;
+        self.readers
+            .run("read a join string", move |tx| {
+                registry::join_grant(tx, &digest)
+            })
+            .await
+    }
+
+    async fn enroll(
+        &self,
+        secret_digest: &[u8; 32],
+        now_unix_ms: i64,
+        agent: &Agent,
+    ) -> StoreResult<bool> {
+        let (digest, agent) = (*secret_digest, agent.clone());
+        self.writer
+            .run(Durability::Full, "enrol an agent", move |tx| {
+                registry::enroll(tx, &digest, now_unix_ms, &agent)
+            })
+            .await
+    }
+
+    async fn audit(
+        &self,
+        organisation: &OrganisationId,
+        at_unix_ms: i64,
+        who: &str,
+        what: &str,
+    ) -> StoreResult<()> {
+        let (organisation, who, what) = (organisation.clone(), who.to_owned(), what.to_owned());
+        self.writer
+            .run(Durability::Full, "write its audit log", move |tx| {
+                registry::audit(tx, &organisation, at_unix_ms, &who, &what)
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fresh() -> (Embedded, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (open(dir.path()).await.unwrap(), dir)
+    }
+
+    crate::store::contract::suite!(super::fresh);
+}

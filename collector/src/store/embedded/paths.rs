@@ -1,0 +1,339 @@
+//! What is known of paths, edges and names: mostly the newest of its kind for each (agent, target).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use firstmile_wire::ids::{AgentId, OrganisationId};
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::de::DeserializeOwned;
+
+use super::forms::{self, ResolutionForm, RoundForm, SightingForm};
+use super::registry::{agent_no, all};
+use super::{engine, millis};
+use crate::api::types::PathIdentity;
+use crate::detect::PathMemory;
+use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::registry::Target;
+use crate::store::{Applied, Span, StoreResult};
+
+/// A target that this long was in no report, while the agent sent others, is no longer measured.
+const TARGET_GONE_AFTER: Duration = Duration::from_mins(15);
+
+/// Which agent of which organisation is written to.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) organisation: &'a OrganisationId,
+    pub(super) agent_no: u32,
+}
+
+/// Writes what a report says of paths, edges and names.
+pub(super) fn put(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    received_unix_ms: i64,
+    applied: &Applied,
+) -> StoreResult<()> {
+    put_newest(tx, subject, applied)?;
+    for (target, memory) in &applied.path_memories {
+        let form = forms::write("a path memory", memory)?;
+        tx.prepare_cached(
+            "INSERT INTO path_memory (organisation, agent_no, target, form) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET form = excluded.form",
+        )
+        .and_then(|mut put| {
+            put.execute(params![
+                subject.organisation.as_str(),
+                subject.agent_no,
+                target,
+                form
+            ])
+        })
+        .map_err(engine("write a path memory"))?;
+    }
+    for (target, at_unix_ms, identity) in &applied.identities {
+        put_identity(tx, subject, target, *at_unix_ms, identity)?;
+    }
+    for (address, name) in &applied.hop_names {
+        tx.prepare_cached(
+            "INSERT INTO hop_name (organisation, address, name) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET name = excluded.name",
+        )
+        .and_then(|mut put| put.execute(params![subject.organisation.as_str(), address, name]))
+        .map_err(engine("write the name of a hop"))?;
+    }
+    for target in &applied.targets {
+        put_target(tx, subject, received_unix_ms, target)?;
+    }
+    Ok(())
+}
+
+/// An older one than what is there changes nothing: reports may be applied late.
+fn put_newest(tx: &Transaction<'_>, subject: Subject<'_>, applied: &Applied) -> StoreResult<()> {
+    let organisation = subject.organisation.as_str();
+    for round in &applied.latest_rounds {
+        let form = forms::write("a path round", &RoundForm::from(round))?;
+        tx.prepare_cached(
+            "INSERT INTO latest_round (organisation, agent_no, target, at_unix_ms, form) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET at_unix_ms = excluded.at_unix_ms, form = excluded.form
+             WHERE excluded.at_unix_ms >= at_unix_ms",
+        )
+        .and_then(|mut put| {
+            put.execute(params![organisation, subject.agent_no, &*round.target, round.at_unix_ms, form])
+        })
+        .map_err(engine("write a path round"))?;
+    }
+    for sighting in &applied.sightings {
+        let form = forms::write("an edge sighting", &SightingForm::from(sighting))?;
+        tx.prepare_cached(
+            "INSERT INTO sighting (organisation, agent_no, target, at_unix_ms, form) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET at_unix_ms = excluded.at_unix_ms, form = excluded.form
+             WHERE excluded.at_unix_ms >= at_unix_ms",
+        )
+        .and_then(|mut put| {
+            put.execute(params![organisation, subject.agent_no, &*sighting.target, sighting.at_unix_ms, form])
+        })
+        .map_err(engine("write an edge sighting"))?;
+    }
+    for resolution in &applied.resolutions {
+        let form = forms::write("a resolution", &ResolutionForm::from(resolution))?;
+        tx.prepare_cached(
+            "INSERT INTO resolution (organisation, agent_no, target, ipv6, at_unix_ms, form)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET at_unix_ms = excluded.at_unix_ms, form = excluded.form
+             WHERE excluded.at_unix_ms >= at_unix_ms",
+        )
+        .and_then(|mut put| {
+            let (target, at) = (&*resolution.target, resolution.at_unix_ms);
+            put.execute(params![
+                organisation,
+                subject.agent_no,
+                target,
+                resolution.ipv6,
+                at,
+                form
+            ])
+        })
+        .map_err(engine("write a resolution"))?;
+    }
+    Ok(())
+}
+
+/// Extends the span that the round follows if it took the same path, else begins another.
+fn put_identity(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    target: &str,
+    at_unix_ms: i64,
+    identity: &PathIdentity,
+) -> StoreResult<()> {
+    let form = forms::write("a path identity", identity)?;
+    let organisation = subject.organisation.as_str();
+    let write = || -> rusqlite::Result<()> {
+        let before: Option<(i64, String)> = tx
+            .prepare_cached(
+                "SELECT from_unix_ms, identity FROM path_span
+                 WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms <= ?4
+                 ORDER BY from_unix_ms DESC LIMIT 1",
+            )?
+            .query_row(
+                params![organisation, subject.agent_no, target, at_unix_ms],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        match before {
+            Some((from, identity)) if identity == form || from == at_unix_ms => tx
+                .prepare_cached(
+                    "UPDATE path_span SET to_unix_ms = max(to_unix_ms, ?5), rounds = rounds + 1
+                     WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms = ?4",
+                )?
+                .execute(params![organisation, subject.agent_no, target, from, at_unix_ms])?,
+            Some(_) | None => tx
+                .prepare_cached(
+                    "INSERT INTO path_span (organisation, agent_no, target, from_unix_ms, to_unix_ms, rounds, identity)
+                     VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5)",
+                )?
+                .execute(params![organisation, subject.agent_no, target, at_unix_ms, form])?,
+        };
+        Ok(())
+    };
+    write().map_err(engine("write a path identity"))
+}
+
+fn put_target(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    received_unix_ms: i64,
+    target: &Target,
+) -> StoreResult<()> {
+    tx.prepare_cached(
+        "INSERT INTO target (organisation, agent_no, target, host, port, service, seen_unix_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT DO UPDATE SET host = excluded.host, port = excluded.port, service = excluded.service,
+             seen_unix_ms = excluded.seen_unix_ms WHERE excluded.seen_unix_ms >= seen_unix_ms",
+    )
+    .and_then(|mut put| {
+        put.execute(params![
+            subject.organisation.as_str(),
+            subject.agent_no,
+            target.name,
+            target.host,
+            target.port,
+            target.service,
+            received_unix_ms
+        ])
+    })
+    .map(drop)
+    .map_err(engine("write a target"))
+}
+
+/// The forms of one table, by target.
+fn forms_of<F: DeserializeOwned>(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+    what: &'static str,
+    sql: &str,
+) -> StoreResult<Vec<(String, F)>> {
+    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
+        return Ok(Vec::new());
+    };
+    all(tx, sql, params![organisation.as_str(), agent_no], |row| {
+        let read = || -> rusqlite::Result<(String, String)> { Ok((row.get(0)?, row.get(1)?)) };
+        let (target, form) = read().map_err(engine("read"))?;
+        Ok((target, forms::read(what, &form)?))
+    })
+}
+
+/// Memory of the path comparison, by target.
+pub(super) fn memories(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+) -> StoreResult<BTreeMap<String, PathMemory>> {
+    let sql = "SELECT target, form FROM path_memory WHERE organisation = ?1 AND agent_no = ?2";
+    forms_of(tx, organisation, agent, "a path memory", sql).map(|found| found.into_iter().collect())
+}
+
+/// Newest round of each target.
+pub(super) fn latest_rounds(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+) -> StoreResult<Vec<Round>> {
+    let sql = "SELECT target, form FROM latest_round WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target";
+    forms_of::<RoundForm>(tx, organisation, agent, "a path round", sql)
+        .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+}
+
+/// Newest sighting of each target.
+pub(super) fn sightings(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+) -> StoreResult<Vec<Sighting>> {
+    let sql = "SELECT target, form FROM sighting WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target";
+    forms_of::<SightingForm>(tx, organisation, agent, "an edge sighting", sql)
+        .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+}
+
+/// Newest resolution of each target and family.
+pub(super) fn resolutions(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+) -> StoreResult<Vec<Resolution>> {
+    let sql = "SELECT target, form FROM resolution WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target, ipv6";
+    forms_of::<ResolutionForm>(tx, organisation, agent, "a resolution", sql)
+        .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+}
+
+/// Newest spans of a target, newest first.
+pub(super) fn spans(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+    target: &str,
+    limit: u32,
+) -> StoreResult<Vec<Span>> {
+    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT from_unix_ms, to_unix_ms, rounds, identity FROM path_span
+        WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 ORDER BY from_unix_ms DESC LIMIT ?4";
+    all(
+        tx,
+        sql,
+        params![organisation.as_str(), agent_no, target, limit],
+        |row| {
+            let read = || -> rusqlite::Result<(i64, i64, u32, String)> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            };
+            let (from_unix_ms, to_unix_ms, rounds, form) =
+                read().map_err(engine("read a past path"))?;
+            Ok(Span {
+                from_unix_ms,
+                to_unix_ms,
+                rounds,
+                identity: forms::read("a path identity", &form)?,
+            })
+        },
+    )
+}
+
+/// Known names of hops.
+pub(super) fn hop_names(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    addresses: &[String],
+) -> StoreResult<BTreeMap<String, String>> {
+    let addresses = forms::write("addresses", &addresses)?;
+    let sql = "SELECT address, name FROM hop_name
+        WHERE organisation = ?1 AND address IN (SELECT value FROM json_each(?2)) AND name IS NOT NULL";
+    all(tx, sql, params![organisation.as_str(), addresses], |row| {
+        let read = || -> rusqlite::Result<(String, String)> { Ok((row.get(0)?, row.get(1)?)) };
+        read().map_err(engine("read the name of a hop"))
+    })
+    .map(|found| found.into_iter().collect())
+}
+
+/// Targets that an agent measures now.
+pub(super) fn targets(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+) -> StoreResult<Vec<Target>> {
+    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT target, host, port, service FROM target WHERE organisation = ?1 AND agent_no = ?2
+        AND seen_unix_ms + ?3 >= (SELECT max(seen_unix_ms) FROM target WHERE organisation = ?1 AND agent_no = ?2)
+        ORDER BY target";
+    all(
+        tx,
+        sql,
+        params![organisation.as_str(), agent_no, millis(TARGET_GONE_AFTER)],
+        |row| {
+            let read = || -> rusqlite::Result<Target> {
+                Ok(Target {
+                    name: row.get(0)?,
+                    host: row.get(1)?,
+                    port: row.get(2)?,
+                    service: row.get(3)?,
+                })
+            };
+            read().map_err(engine("read a target"))
+        },
+    )
+}
+
+/// Deletes spans that ended before a time, but never the newest of a target.
+pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64) -> StoreResult<usize> {
+    tx.execute(
+        "DELETE FROM path_span WHERE to_unix_ms < ?1 AND EXISTS (
+             SELECT 1 FROM path_span AS later WHERE later.organisation = path_span.organisation
+             AND later.agent_no = path_span.agent_no AND later.target = path_span.target
+             AND later.from_unix_ms > path_span.from_unix_ms)",
+        [before_unix_ms],
+    )
+    .map_err(engine("delete past paths"))
+}

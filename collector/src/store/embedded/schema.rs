@@ -1,0 +1,212 @@
+//! Opening the database file: pragmas, numbered migrations, a backup before any of them touches data.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::Progress;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::engine;
+use crate::store::{StoreError, StoreResult};
+
+/// The one file of the store, beside its `-wal` and `-shm`.
+pub(super) const FILE_NAME: &str = "firstmile.db";
+
+/// The version of the schema that this program reads and writes.
+const VERSION: u32 = 1;
+
+/// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
+const MIGRATIONS: [&str; VERSION as usize] = [include_str!("../migrations/0001.sql")];
+
+/// How long one process waits for another's transaction; the longest transaction builds one rollup window.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens the connection that writes.
+///
+/// WAL: readers never wait for the writer. `synchronous = FULL`: a commit returns when its data is on disk (the WAL is synced
+/// at each commit). <https://www.sqlite.org/pragma.html#pragma_synchronous>
+pub(super) fn open_writer(path: &Path) -> StoreResult<Connection> {
+    keep_private(path)?;
+    let connection = open_connection(path)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(engine("turn on its write-ahead log"))?;
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .map_err(engine("set its durability"))?;
+    Ok(connection)
+}
+
+/// Opens a connection that cannot write.
+pub(super) fn open_reader(path: &Path) -> StoreResult<Connection> {
+    let connection = open_connection(path)?;
+    connection
+        .pragma_update(None, "query_only", true)
+        .map_err(engine("open a reader"))?;
+    Ok(connection)
+}
+
+fn open_connection(path: &Path) -> StoreResult<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(engine("open its file"))?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .map_err(engine("set its patience"))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// Makes the file readable by its owner alone; `SQLite` gives `-wal` and `-shm` the same permissions.
+fn keep_private(path: &Path) -> StoreResult<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(path)
+        .map(drop)
+        .map_err(engine("create its file"))
+}
+
+/// Brings the schema to this program's version. Two processes may try at once: the second finds nothing left to do.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> StoreResult<()> {
+    let found = version(connection)?;
+    if found > VERSION {
+        return Err(StoreError::Damaged {
+            what: "a schema",
+            detail: format!(
+                "{} has version {found}, this program knows up to {VERSION}: run the newer program that wrote it",
+                path.display()
+            ),
+        });
+    }
+    if found == VERSION {
+        return Ok(());
+    }
+    if found > 0 {
+        back_up(connection, &backup_path(path, found))?;
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(engine("begin to migrate"))?;
+    // Somebody else may have migrated while we waited for the lock.
+    let found = version(&transaction)?;
+    for sql in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(sql).map_err(engine("migrate"))?;
+    }
+    transaction
+        .pragma_update(None, "user_version", VERSION)
+        .map_err(engine("note its version"))?;
+    transaction.commit().map_err(engine("finish migrating"))
+}
+
+/// Where the state before a migration is kept.
+fn backup_path(path: &Path, version: u32) -> PathBuf {
+    path.with_extension(format!("db.version-{version}"))
+}
+
+/// Copies the database as it is. An older backup of the same version stays: it is the first state, hence the untouched one.
+fn back_up(connection: &Connection, to: &Path) -> StoreResult<()> {
+    if to.exists() {
+        return Ok(());
+    }
+    let partial = to.with_extension("partial");
+    keep_private(&partial)?;
+    connection
+        .backup("main", &partial, None::<fn(Progress)>)
+        .map_err(engine("back itself up before migrating"))?;
+    std::fs::rename(&partial, to).map_err(engine("put its backup in place"))
+}
+
+fn version(connection: &Connection) -> StoreResult<u32> {
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+        .map_err(engine("read its version"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_at(dir: &Path) -> (Connection, PathBuf) {
+        let path = dir.join(FILE_NAME);
+        (open_writer(&path).unwrap(), path)
+    }
+
+    #[test]
+    fn a_second_migration_changes_nothing_and_makes_no_backup() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = open_at(dir.path());
+        migrate(&mut connection, &path).unwrap();
+        migrate(&mut connection, &path).unwrap();
+        assert_eq!(version(&connection).unwrap(), VERSION);
+        assert!(!backup_path(&path, VERSION).exists());
+    }
+
+    #[test]
+    fn every_table_names_its_organisation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = open_at(dir.path());
+        migrate(&mut connection, &path).unwrap();
+        let strangers: Vec<String> = connection
+            .prepare(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                 AND NOT EXISTS (SELECT 1 FROM pragma_table_info(sqlite_schema.name) WHERE name = 'organisation')",
+            )
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(strangers, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_store_of_a_later_program_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = open_at(dir.path());
+        connection
+            .pragma_update(None, "user_version", VERSION + 1)
+            .unwrap();
+        let error = migrate(&mut connection, &path).unwrap_err();
+        assert!(error.to_string().contains("newer program"), "{error}");
+    }
+
+    #[test]
+    fn a_backup_holds_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = open_at(dir.path());
+        migrate(&mut connection, &path).unwrap();
+        let to = backup_path(&path, 1);
+        back_up(&connection, &to).unwrap();
+        connection.execute("DELETE FROM organisation", []).unwrap();
+        let kept: String = Connection::open(&to)
+            .unwrap()
+            .query_row("SELECT organisation FROM organisation", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(kept, "default");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_the_files() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = open_at(dir.path());
+        migrate(&mut connection, &path).unwrap();
+        for name in ["firstmile.db", "firstmile.db-wal"] {
+            let mode = dir
+                .path()
+                .join(name)
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o077, 0, "{name}");
+        }
+    }
+}

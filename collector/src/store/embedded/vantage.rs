@@ -1,0 +1,218 @@
+//! Who stands where: agents by number with the geography of their site, and which protocols are answered there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use firstmile_wire::ids::{AgentId, OrganisationId};
+use firstmile_wire::v1::Protocol;
+use rusqlite::{Transaction, params};
+use uuid::Uuid;
+
+use super::registry::{agent_no, all, sites};
+use super::{engine, forms};
+use crate::api::types::GeographyLevel;
+use crate::registry::SiteId;
+use crate::store::{
+    ProtocolHistory, Scope, StoreError, StoreResult, UNKNOWN_GEOGRAPHY, geography_key,
+};
+
+/// Levels of the rollups, in the order of their numbers in the store; `None` is the world.
+pub(super) const LEVELS: [Option<GeographyLevel>; 5] = [
+    None,
+    Some(GeographyLevel::Country),
+    Some(GeographyLevel::Subdivision),
+    Some(GeographyLevel::Metro),
+    Some(GeographyLevel::Site),
+];
+
+/// The number of a level in the store.
+pub(super) const fn level_number(level: Option<GeographyLevel>) -> u8 {
+    match level {
+        None => 0,
+        Some(GeographyLevel::Country) => 1,
+        Some(GeographyLevel::Subdivision) => 2,
+        Some(GeographyLevel::Metro) => 3,
+        Some(GeographyLevel::Site) => 4,
+    }
+}
+
+/// The keys of a site at each level of [`LEVELS`]; that of the world is empty.
+#[derive(Clone, Debug)]
+pub(super) struct Keys([Arc<str>; 5]);
+
+impl Keys {
+    /// The key at a level.
+    pub(super) fn at(&self, level: Option<GeographyLevel>) -> &Arc<str> {
+        let [world, country, subdivision, metro, site] = &self.0;
+        match level {
+            None => world,
+            Some(GeographyLevel::Country) => country,
+            Some(GeographyLevel::Subdivision) => subdivision,
+            Some(GeographyLevel::Metro) => metro,
+            Some(GeographyLevel::Site) => site,
+        }
+    }
+}
+
+/// An agent and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) agent: AgentId,
+    pub(super) site: SiteId,
+    pub(super) keys: Keys,
+}
+
+/// All agents of an organisation.
+pub(super) struct Vantage {
+    pub(super) places: BTreeMap<u32, Place>,
+}
+
+impl Vantage {
+    pub(super) fn load(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Self> {
+        let mut keys = BTreeMap::new();
+        for site in sites(tx, organisation)? {
+            let key = |level: Option<GeographyLevel>| {
+                level.map_or_else(String::new, |level| geography_key(&site, level))
+            };
+            keys.insert(site.id, Keys(LEVELS.map(|level| key(level).into())));
+        }
+        let sql = "SELECT agent_no, agent, site FROM agent WHERE organisation = ?1";
+        let places = all(tx, sql, [organisation.as_str()], |row| {
+            let read = || -> rusqlite::Result<(u32, [u8; 16], [u8; 16])> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            };
+            let (number, agent, site) = read().map_err(engine("read agents"))?;
+            let site = SiteId(Uuid::from_bytes(site));
+            let keys = keys.get(&site).cloned().unwrap_or_else(|| nowhere(site));
+            Ok((
+                number,
+                Place {
+                    agent: AgentId(Uuid::from_bytes(agent)),
+                    site,
+                    keys,
+                },
+            ))
+        })?;
+        Ok(Self {
+            places: places.into_iter().collect(),
+        })
+    }
+
+    /// Numbers of the agents in a scope.
+    pub(super) fn within(&self, scope: &Scope) -> BTreeSet<u32> {
+        let inside = |place: &Place| match scope {
+            Scope::World => true,
+            Scope::Geography(level, key) => **place.keys.at(Some(*level)) == **key,
+            Scope::Agent(agent) => place.agent == *agent,
+        };
+        self.places
+            .iter()
+            .filter(|(_, place)| inside(place))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+}
+
+/// An agent whose site is not there: it still counts, for the world and the unknown.
+fn nowhere(site: SiteId) -> Keys {
+    let unknown: Arc<str> = UNKNOWN_GEOGRAPHY.into();
+    Keys([
+        Arc::from(""),
+        Arc::clone(&unknown),
+        Arc::clone(&unknown),
+        unknown,
+        site.to_string().into(),
+    ])
+}
+
+/// Which (site, target) ever answered a protocol. What never did is not loss: many networks drop ICMP by policy.
+pub(super) struct Answered(BTreeSet<(SiteId, String, i32)>);
+
+impl Answered {
+    /// For one protocol, or for all.
+    pub(super) fn load(
+        tx: &Transaction<'_>,
+        organisation: &OrganisationId,
+        protocol: Option<i32>,
+    ) -> StoreResult<Self> {
+        let sql = "SELECT DISTINCT agent.site, history.target, history.protocol
+            FROM protocol_history AS history JOIN agent ON agent.agent_no = history.agent_no
+            WHERE history.organisation = ?1 AND agent.organisation = ?1 AND history.answered
+                AND (?2 IS NULL OR history.protocol = ?2)";
+        let found = all(tx, sql, params![organisation.as_str(), protocol], |row| {
+            let read = || -> rusqlite::Result<([u8; 16], String, i32)> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            };
+            let (site, target, protocol) = read().map_err(engine("read what protocols did"))?;
+            Ok((SiteId(Uuid::from_bytes(site)), target, protocol))
+        })?;
+        Ok(Self(found.into_iter().collect()))
+    }
+
+    /// Whether a protocol is answered for a target at a site.
+    pub(super) fn here(&self, site: SiteId, target: &str, protocol: i32) -> bool {
+        self.0.contains(&(site, target.to_owned(), protocol))
+    }
+}
+
+/// What protocols ever did at each target of an agent. A protocol answered for another agent of the site is answered here.
+pub(super) fn protocol_histories(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+) -> StoreResult<Vec<(String, ProtocolHistory)>> {
+    let Some(number) = agent_no(tx, organisation, agent)? else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT target, protocol, probes, EXISTS (
+            SELECT 1 FROM agent AS me JOIN agent AS other ON other.organisation = ?1 AND other.site = me.site
+            JOIN protocol_history AS theirs ON theirs.organisation = ?1 AND theirs.agent_no = other.agent_no
+                AND theirs.target = mine.target AND theirs.protocol = mine.protocol AND theirs.answered
+            WHERE me.agent_no = ?2)
+        FROM protocol_history AS mine WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target, protocol";
+    all(tx, sql, params![organisation.as_str(), number], |row| {
+        let read = || -> rusqlite::Result<(String, i32, i64, bool)> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        };
+        let (target, protocol, probes, answered) =
+            read().map_err(engine("read what protocols did"))?;
+        let protocol = Protocol::try_from(protocol).map_err(|error| StoreError::Damaged {
+            what: "a protocol",
+            detail: error.to_string(),
+        })?;
+        Ok((
+            target,
+            ProtocolHistory {
+                protocol,
+                answered,
+                n: probes.cast_unsigned(),
+            },
+        ))
+    })
+}
+
+/// Reads a cell as stored.
+pub(super) fn cell_of(bytes: &[u8]) -> StoreResult<crate::rollup::Cell> {
+    crate::rollup::Cell::from_bytes(bytes).map_err(|error| StoreError::Damaged {
+        what: "a cell",
+        detail: error.to_string(),
+    })
+}
+
+/// Reads a merged cell as stored.
+pub(super) fn merged_of(agents: &[u8], cell: &[u8]) -> StoreResult<crate::rollup::Merged> {
+    let agents =
+        crate::rollup::AgentSet::from_bytes(agents).map_err(|error| StoreError::Damaged {
+            what: "a set of agents",
+            detail: error.to_string(),
+        })?;
+    Ok(crate::rollup::Merged {
+        cell: cell_of(cell)?,
+        agents,
+    })
+}
+
+/// A set of agent numbers as a parameter for `json_each`.
+pub(super) fn json_of(numbers: &BTreeSet<u32>) -> StoreResult<String> {
+    forms::write("agent numbers", numbers)
+}

@@ -1,0 +1,366 @@
+//! What is kept, behind one trait with one contract test for every store.
+//!
+//! The road of a report: [`Store::append`] makes it durable (then it is acknowledged); [`Store::pending`] gives back what was
+//! appended and not yet applied; [`Store::apply`] writes everything derived from it and marks it applied, in one transaction.
+//! So a sample is counted exactly once, whatever dies in between.
+
+#[cfg(test)]
+mod contract;
+pub mod embedded;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
+use firstmile_wire::v1::{Phase, Protocol};
+use serde::{Deserialize, Serialize};
+
+use crate::api::types::{Event, GeographyLevel, PathIdentity};
+use crate::detect::PathMemory;
+use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
+use crate::rollup::Cell;
+
+/// Key of the geography of sites of which nothing is known at a level.
+pub const UNKNOWN_GEOGRAPHY: &str = "unknown";
+
+/// The key of a site's geography at a level: `NL`, `NL-NH`, `NL/Amsterdam`, the site's id, or [`UNKNOWN_GEOGRAPHY`].
+pub fn geography_key(site: &Site, level: GeographyLevel) -> String {
+    let geography = &site.geography;
+    let key = match level {
+        GeographyLevel::Country => geography.country.clone(),
+        GeographyLevel::Subdivision => geography.subdivision.clone(),
+        GeographyLevel::Metro => geography
+            .country
+            .as_ref()
+            .zip(geography.metro.as_ref())
+            .map(|(country, metro)| format!("{country}/{metro}")),
+        GeographyLevel::Site => Some(site.id.to_string()),
+    };
+    key.unwrap_or_else(|| UNKNOWN_GEOGRAPHY.to_owned())
+}
+
+/// A report as received, with its place in the inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxReport {
+    /// What makes it itself.
+    pub key: ReportKey,
+    /// When the collector received it.
+    pub received_unix_ms: i64,
+    /// The zstd frame as received.
+    pub frame: Vec<u8>,
+}
+
+/// What became of an appended report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is on disk now, for the first time.
+    Stored,
+    /// It was on disk already.
+    Duplicate,
+}
+
+/// Which samples a [`Cell`] holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellKey {
+    /// Start of the window, a multiple of its step.
+    pub at_unix_ms: i64,
+    /// Whose samples.
+    pub agent: AgentId,
+    /// Of which target.
+    pub target: String,
+    /// How taken (wire number, so that keys sort the same in every store).
+    pub protocol: i32,
+    /// What timed (wire number).
+    pub phase: i32,
+}
+
+/// Everything that applying one report writes, in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// One-minute cells to merge into those that are there.
+    pub cells: BTreeMap<CellKey, Cell>,
+    /// The newest path rounds, one for each target, as evidence and for the path page.
+    pub latest_rounds: Vec<Round>,
+    /// Identities of all rounds, to extend or open spans of `path_span`: (target, round start, identity).
+    pub identities: Vec<(String, i64, PathIdentity)>,
+    /// Memory of the path comparison, one for each target touched.
+    pub path_memories: Vec<(String, PathMemory)>,
+    /// Events opened, changed or closed.
+    pub events: Vec<Event>,
+    /// Names of hops (address text, name or empty).
+    pub hop_names: Vec<(String, Option<String>)>,
+    /// Newest headers that name the edge, one for each target.
+    pub sightings: Vec<Sighting>,
+    /// Newest answers of the resolver, one for each (target, family).
+    pub resolutions: Vec<Resolution>,
+    /// Targets the agent measures.
+    pub targets: Vec<Target>,
+    /// The agent with what the report says of it.
+    pub agent: Option<Agent>,
+}
+
+/// Which cells are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellQuery {
+    /// Start, inclusive.
+    pub from_unix_ms: i64,
+    /// End, exclusive.
+    pub to_unix_ms: i64,
+    /// Width of the answer's windows; a multiple of a minute. `None`: one window for all of it.
+    pub step_ms: Option<i64>,
+    /// How taken.
+    pub protocol: Protocol,
+    /// What timed.
+    pub phase: Phase,
+    /// One target, or all.
+    pub target: Option<String>,
+    /// Whose samples.
+    pub scope: Scope,
+    /// What to group by.
+    pub group: Group,
+}
+
+/// Whose samples are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the organisation.
+    World,
+    /// A geography by level and key (`NL`, `NL-NH`, `NL/Amsterdam`, a site id, `unknown`).
+    Geography(GeographyLevel, String),
+    /// One agent.
+    Agent(AgentId),
+}
+
+/// What cells are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// All in one.
+    All,
+    /// By geography at a level.
+    Geography(GeographyLevel),
+    /// By agent.
+    Agent,
+    /// By (agent, target): the group key is `agent id`, a tab, the target's name.
+    AgentTarget,
+}
+
+/// One group of one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellRow {
+    /// Start of the window.
+    pub at_unix_ms: i64,
+    /// Key of the group, empty for [`Group::All`].
+    pub group: String,
+    /// The samples. With more than one agent, `weights` is the per-agent spread of overview §3.
+    pub cell: Cell,
+    /// Distinct agents behind it.
+    pub agents: u32,
+}
+
+/// A span of rounds with one identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First round.
+    pub from_unix_ms: i64,
+    /// Last round.
+    pub to_unix_ms: i64,
+    /// Rounds in it.
+    pub rounds: u32,
+    /// The path.
+    pub identity: PathIdentity,
+}
+
+/// Which events are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Open at this time or later.
+    pub from_unix_ms: i64,
+    /// Begun before.
+    pub to_unix_ms: i64,
+    /// Only open (`Some(true)`) or only closed ones.
+    pub open: Option<bool>,
+    /// Only of one agent.
+    pub agent: Option<AgentId>,
+    /// At most so many, newest first.
+    pub limit: u32,
+}
+
+/// What one protocol did at one (agent, target) since ever: whether it was answered at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolHistory {
+    /// How taken.
+    pub protocol: Protocol,
+    /// Ever answered or refused.
+    pub answered: bool,
+    /// Probes sent, ever.
+    pub n: u64,
+}
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine failed.
+    #[error("the store cannot {action}")]
+    Engine {
+        /// What was tried.
+        action: &'static str,
+        /// What the engine said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is stored cannot be read: damage, or a newer version wrote it.
+    #[error("the store holds {what} that cannot be read: {detail}")]
+    Damaged {
+        /// What was read.
+        what: &'static str,
+        /// Where and why.
+        detail: String,
+    },
+    /// There is no such thing in this organisation.
+    #[error("there is no {what} {key}")]
+    NotFound {
+        /// What was asked for.
+        what: &'static str,
+        /// By which key.
+        key: String,
+    },
+    /// A name is taken.
+    #[error("there is already a {what} {key}")]
+    Conflict {
+        /// What was to be written.
+        what: &'static str,
+        /// By which key.
+        key: String,
+    },
+}
+
+/// The outcome of a store's operation.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// What the collector keeps. Every call names the organisation; nothing crosses from one to another.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes reports durable in one group commit; returns only after the data is synced. Outcomes are in the order given.
+    async fn append(&self, reports: Vec<InboxReport>) -> StoreResult<Vec<Appended>>;
+    /// Highest sequence stored of an epoch, 0 when none.
+    async fn watermark(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        epoch: Epoch,
+    ) -> StoreResult<u64>;
+    /// Reports appended and not applied, oldest first, at most `limit`.
+    async fn pending(&self, limit: u32) -> StoreResult<Vec<InboxReport>>;
+    /// Writes what was derived from the report `key` and marks it applied, in one transaction.
+    /// A report that is applied already stays as it is.
+    async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()>;
+    /// Marks a report that cannot be applied: it stays on disk as long as any raw report, but is never pending again.
+    async fn set_aside(&self, key: &ReportKey, reason: &str) -> StoreResult<()>;
+    /// Builds the geography rollups (5 min, 1 h) of closed windows that changed, and deletes what is past retention.
+    async fn maintain(&self, now_unix_ms: i64) -> StoreResult<()>;
+
+    /// Merged cells, by window then group. Picks one-minute cells or rollups by itself.
+    async fn cells(
+        &self,
+        organisation: &OrganisationId,
+        query: &CellQuery,
+    ) -> StoreResult<Vec<CellRow>>;
+    /// Whether each protocol was ever answered, for an agent's targets: (target, history).
+    async fn protocol_histories(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<(String, ProtocolHistory)>>;
+
+    /// Memory of the path comparison of an agent, by target.
+    async fn path_memories(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<BTreeMap<String, PathMemory>>;
+    /// Newest round of each target of an agent.
+    async fn latest_rounds(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Round>>;
+    /// Newest identities of an agent's target, newest first.
+    async fn spans(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        target: &str,
+        limit: u32,
+    ) -> StoreResult<Vec<Span>>;
+    /// Known names of hops, by address text. Names are DNS facts of an agent's resolver, kept per organisation.
+    async fn hop_names(
+        &self,
+        organisation: &OrganisationId,
+        addresses: &[String],
+    ) -> StoreResult<BTreeMap<String, String>>;
+    /// Newest sighting of each target of an agent.
+    async fn sightings(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Sighting>>;
+    /// Newest resolution of each (target, family) of an agent.
+    async fn resolutions(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Resolution>>;
+    /// Targets an agent measures.
+    async fn targets(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+    ) -> StoreResult<Vec<Target>>;
+
+    /// Events, newest first.
+    async fn events(
+        &self,
+        organisation: &OrganisationId,
+        query: &EventQuery,
+    ) -> StoreResult<Vec<Event>>;
+    /// One event.
+    async fn event(&self, organisation: &OrganisationId, event_id: &str) -> StoreResult<Event>;
+
+    /// All organisations that exist; `default` always does.
+    async fn organisations(&self) -> StoreResult<Vec<OrganisationId>>;
+    /// All sites.
+    async fn sites(&self, organisation: &OrganisationId) -> StoreResult<Vec<Site>>;
+    /// One site.
+    async fn site(&self, organisation: &OrganisationId, site: SiteId) -> StoreResult<Site>;
+    /// A site by its name.
+    async fn site_by_name(
+        &self,
+        organisation: &OrganisationId,
+        name: &str,
+    ) -> StoreResult<Option<Site>>;
+    /// Makes or replaces a site. [`StoreError::Conflict`] if another one has its name.
+    async fn put_site(&self, site: &Site) -> StoreResult<()>;
+    /// All agents.
+    async fn agents(&self, organisation: &OrganisationId) -> StoreResult<Vec<Agent>>;
+    /// One agent.
+    async fn agent(&self, organisation: &OrganisationId, agent: AgentId) -> StoreResult<Agent>;
+    /// Makes a join string known.
+    async fn put_join_grant(&self, grant: &JoinGrant) -> StoreResult<()>;
+    /// The join string with this digest.
+    async fn join_grant(&self, secret_digest: &[u8; 32]) -> StoreResult<Option<JoinGrant>>;
+    /// Spends a join string and makes its agent, in one transaction. False: somebody else spent it first.
+    async fn enroll(
+        &self,
+        secret_digest: &[u8; 32],
+        now_unix_ms: i64,
+        agent: &Agent,
+    ) -> StoreResult<bool>;
+    /// Writes one line of the audit log: who did what to what.
+    async fn audit(
+        &self,
+        organisation: &OrganisationId,
+        at_unix_ms: i64,
+        who: &str,
+        what: &str,
+    ) -> StoreResult<()>;
+}
