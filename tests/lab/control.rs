@@ -31,6 +31,8 @@ pub enum Request {
     Status,
     /// The true path and RTT of every site to every front door: a list of [`Truth`].
     Truth,
+    /// How many TCP connections the front doors saw from each site: a map from its name.
+    Knocks,
     /// The emulator's own error: a [`Calibration`].
     Calibrate,
     /// Enrols and starts the agents.

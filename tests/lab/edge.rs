@@ -1,14 +1,17 @@
 //! The front doors: TLS and HTTP on the anycast addresses, with the header that names the metro.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
@@ -35,11 +38,12 @@ impl Door {
         })
     }
 
-    /// Answers until the runtime ends.
+    /// Answers until `tasks` is closed; every connection for TLS is booked in `knocks`.
     pub(crate) fn serve(
         self,
         tasks: &TaskTracker,
         config: &Arc<ServerConfig>,
+        knocks: &Knocks,
     ) -> anyhow::Result<()> {
         let Self {
             server,
@@ -47,37 +51,79 @@ impl Door {
             tls,
             plain,
         } = self;
-        let name: Arc<str> = Arc::from(server);
-        let metro: Arc<str> = Arc::from(metro);
+        let head: Arc<[String; 2]> = Arc::new([server, metro]);
         let acceptor = TlsAcceptor::from(Arc::clone(config));
-        let listeners = [(tls, Some(acceptor)), (plain, None)];
-        for (listener, acceptor) in listeners {
+        for (listener, acceptor) in [(tls, Some(acceptor)), (plain, None)] {
             listener
                 .set_nonblocking(true)
                 .context("cannot make a listener asynchronous")?;
             let listener = tokio::net::TcpListener::from_std(listener)
                 .context("cannot hand over a listener")?;
-            let (tracker, name, metro) = (tasks.clone(), Arc::clone(&name), Arc::clone(&metro));
+            let (tracker, knocks, head) = (tasks.clone(), knocks.clone(), Arc::clone(&head));
             tasks.spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    let (acceptor, name, metro) =
-                        (acceptor.clone(), Arc::clone(&name), Arc::clone(&metro));
-                    tracker.spawn(async move {
-                        // A client that leaves in the middle is no fault of the front door.
-                        drop(stream.set_nodelay(true));
-                        let done = match acceptor {
-                            Some(acceptor) => match acceptor.accept(stream).await {
-                                Ok(stream) => converse(stream, &name, &metro).await,
-                                Err(error) => Err(error),
-                            },
-                            None => converse(stream, &name, &metro).await,
-                        };
-                        drop(done);
-                    });
+                while let Some((stream, peer)) = next_connection(&listener, &tracker).await {
+                    if acceptor.is_some() {
+                        knocks.book(peer.ip());
+                    }
+                    tracker.spawn(answer(stream, acceptor.clone(), Arc::clone(&head)));
                 }
             });
         }
         Ok(())
+    }
+}
+
+/// Connections for TLS that the front doors saw, by who came: an independent count of what agents say they sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Knocks(Arc<Mutex<BTreeMap<IpAddr, u64>>>);
+
+impl Knocks {
+    fn book(&self, from: IpAddr) {
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(from)
+            .or_default() += 1;
+    }
+
+    /// How many came from an address.
+    pub(crate) fn from(&self, address: IpAddr) -> u64 {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&address)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// The next connection; none when `tasks` is closed.
+async fn next_connection(
+    listener: &tokio::net::TcpListener,
+    tasks: &TaskTracker,
+) -> Option<(TcpStream, SocketAddr)> {
+    while !tasks.is_closed() {
+        if let Ok(connection) = listener.accept().await {
+            return Some(connection);
+        }
+        // Out of file descriptors, perhaps: some will be free in a moment.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    None
+}
+
+/// A client that leaves in the middle is no fault of the front door.
+async fn answer(stream: TcpStream, acceptor: Option<TlsAcceptor>, head: Arc<[String; 2]>) {
+    stream.set_nodelay(true).ok();
+    let [server, metro] = head.as_ref();
+    match acceptor {
+        Some(acceptor) => {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                converse(stream, server, metro).await.ok();
+            }
+        }
+        None => converse(stream, server, metro).await.unwrap_or_default(),
     }
 }
 

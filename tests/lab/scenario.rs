@@ -198,12 +198,24 @@ impl Scenario {
             .chain(self.edges.iter().map(|edge| &edge.name))
             .chain(self.sites.iter().map(|site| &site.name));
         for name in names {
-            // It becomes the name of an interface, which Linux limits to 15 bytes.
+            // It becomes the name of an interface, which Linux limits to 15 bytes, and of a session in BIRD.
+            let plain = name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            let fits = (3..=15).contains(&name.len())
+                && name.starts_with(|first: char| first.is_ascii_lowercase());
             ensure!(
-                (2..=15).contains(&name.len()),
-                "`{name}` must have 2 to 15 letters"
+                plain && fits && name != "mgmt",
+                "`{name}` must be 3 to 15 small letters, digits and hyphens"
             );
             ensure!(seen.insert(name), "the name `{name}` is used twice");
+        }
+        for site in &self.sites {
+            ensure!(
+                site.name.len() <= 12,
+                "the name of site `{}` must have at most 12 letters",
+                site.name
+            );
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The inner process: builds the network, keeps it, and does what is asked of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
 use crate::control::{self, Request, Truth};
-use crate::edge::{self, Door};
+use crate::edge::{self, Door, Knocks};
 use crate::emulator::{Behaviour, Emulator};
 use crate::network::{Network, Role};
 use crate::scenario::{Event, Fault, Scenario};
@@ -44,6 +44,7 @@ pub(crate) struct World {
     /// Names of the events that are in force.
     failed: Mutex<BTreeSet<String>>,
     children: Mutex<Vec<(String, Child)>>,
+    knocks: Knocks,
 }
 
 /// Builds the lab and keeps it until standard input ends. `progress` hears what is being done.
@@ -64,6 +65,7 @@ pub(crate) fn run(order: Order, progress: &dyn Fn(&str)) -> anyhow::Result<()> {
         emulator,
         failed: Mutex::default(),
         children: Mutex::default(),
+        knocks: Knocks::default(),
     });
     world.start_names()?;
     progress("starting BGP");
@@ -141,7 +143,7 @@ impl World {
     fn start_doors(&self, tasks: &TaskTracker) -> anyhow::Result<()> {
         let config = edge::certify(&self.scenario, &ca_file(&self.order.state))?;
         for edge in &self.scenario.edges {
-            Door::listen(edge)?.serve(tasks, &config)?;
+            Door::listen(edge)?.serve(tasks, &config, &self.knocks)?;
         }
         Ok(())
     }
@@ -187,6 +189,7 @@ impl World {
             }
             Request::Status => self.status().map(|said| json!(said)),
             Request::Truth => Ok(json!(self.truth()?)),
+            Request::Knocks => Ok(json!(self.knocks())),
             Request::Calibrate => Ok(json!(calibrate::measure(self.emulator.lateness())?)),
             Request::StartAgents { joins } => {
                 for (site, join) in &joins {
@@ -352,6 +355,14 @@ impl World {
         )
         .ok();
         Ok(text)
+    }
+
+    fn knocks(&self) -> BTreeMap<String, u64> {
+        let address = |site: &str| self.network.host_address(site);
+        let count = |site: &str| address(site).map(|address| self.knocks.from(address.into()));
+        (self.scenario.sites.iter())
+            .filter_map(|site| Some((site.name.clone(), count(&site.name)?)))
+            .collect()
     }
 
     fn truth(&self) -> anyhow::Result<Vec<Truth>> {

@@ -6,6 +6,9 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+/// A span that holds all that a lab ever measures.
+const LAB_MS: i64 = 6 * 3_600_000;
+
 /// A client of the API.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -151,6 +154,30 @@ impl Api {
             ("target", target),
         ];
         Ok(self.fetch::<Latency>("latency", &query).await?.total)
+    }
+
+    /// How many probes an agent sent before `to_unix_ms`, to all targets.
+    ///
+    /// # Errors
+    /// When the API does not answer, or not as expected.
+    pub async fn count(
+        &self,
+        agent: &str,
+        protocol: &str,
+        phase: &str,
+        to_unix_ms: i64,
+    ) -> anyhow::Result<u64> {
+        let scope = format!("agent:{agent}");
+        let from = (to_unix_ms - LAB_MS).to_string();
+        let to = to_unix_ms.to_string();
+        let query = [
+            ("scope", scope.as_str()),
+            ("from", &from),
+            ("to", &to),
+            ("protocol", protocol),
+            ("phase", phase),
+        ];
+        Ok(self.fetch::<Latency>("latency", &query).await?.total.n)
     }
 
     /// The current path of an agent to a target; none before the first round.
