@@ -423,13 +423,6 @@ impl Store for Embedded {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn fresh() -> (Embedded, tempfile::TempDir) {
-        let dir = tempfile::tempdir().unwrap();
-        (open(dir.path()).await.unwrap(), dir)
-    }
-
-    crate::store::contract::suite!(super::fresh);
-}
+mod crash_tests;
+#[cfg(test)]
+mod tests;

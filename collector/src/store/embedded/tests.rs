@@ -1,0 +1,126 @@
+//! The contract of every store, and what is particular to this one: two processes, panics, damaged files.
+
+use super::*;
+
+async fn fresh() -> (Embedded, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (open(dir.path()).await.unwrap(), dir)
+}
+
+crate::store::contract::suite!(super::fresh);
+
+fn organisation() -> OrganisationId {
+    OrganisationId::default_organisation()
+}
+
+async fn audit_lines(store: &Embedded) -> u32 {
+    let count = |tx: &rusqlite::Transaction<'_>| {
+        tx.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))
+            .map_err(engine("count"))
+    };
+    store.readers.run("count", count).await.unwrap()
+}
+
+#[tokio::test]
+async fn two_processes_may_write_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Opening at once too: both find an empty file, one of them migrates it.
+    let (first, second) = tokio::join!(open(dir.path()), open(dir.path()));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let write = async |store: &Embedded| {
+        for n in 0..50 {
+            store
+                .audit(&organisation(), n, "somebody", "did something")
+                .await
+                .unwrap();
+        }
+    };
+    tokio::join!(write(&first), write(&second));
+    assert_eq!(
+        (audit_lines(&first).await, audit_lines(&second).await),
+        (100, 100)
+    );
+}
+
+#[tokio::test]
+async fn a_panic_in_a_transaction_undoes_it_and_the_writer_goes_on() {
+    let (store, _dir) = fresh().await;
+    let organisation = organisation();
+    let outcome = store
+        .writer
+        .run(Durability::Full, "panic", {
+            let organisation = organisation.clone();
+            move |tx| -> StoreResult<()> {
+                registry::audit(tx, &organisation, 0, "somebody", "is about to panic")?;
+                panic!("a bug");
+            }
+        })
+        .await;
+    assert!(
+        matches!(
+            outcome,
+            Err(StoreError::Engine {
+                action: "panic",
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(audit_lines(&store).await, 0);
+    store
+        .audit(&organisation, 0, "somebody", "goes on")
+        .await
+        .unwrap();
+    assert_eq!(audit_lines(&store).await, 1);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_read_is_an_error_and_readers_go_on() {
+    let (store, _dir) = fresh().await;
+    for _ in 0..20 {
+        let outcome = store
+            .readers
+            .run("panic", |_| -> StoreResult<()> { panic!("a bug") })
+            .await;
+        assert!(
+            matches!(
+                outcome,
+                Err(StoreError::Engine {
+                    action: "panic",
+                    ..
+                })
+            ),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(audit_lines(&store).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_queued_is_written_before_the_store_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let organisation = organisation();
+    {
+        let waiting = store.audit(&organisation, 0, "somebody", "does not wait for the answer");
+        let waiting = std::pin::pin!(waiting);
+        // One poll puts it into the queue; then the caller goes away.
+        assert!(futures::poll!(waiting).is_pending());
+    }
+    drop(store);
+    let store = open(dir.path()).await.unwrap();
+    assert_eq!(audit_lines(&store).await, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_an_error_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let letter = "this is no database, it is a letter to a friend. ".repeat(100);
+    std::fs::write(dir.path().join(schema::FILE_NAME), &letter).unwrap();
+    let error = open(dir.path()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Engine { .. }), "{error}");
+    let kept = std::fs::read_to_string(dir.path().join(schema::FILE_NAME)).unwrap();
+    assert_eq!(kept, letter, "what is there is left alone");
+    let error = open(Path::new("/no/such/directory")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Engine { action: "create its file", .. }), "{error}");
+}
