@@ -1,0 +1,117 @@
+//! Group commit: reports that arrive together become durable together, and only then are they acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstmile_wire::ids::{AgentId, Epoch, OrganisationId};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::Counters;
+use super::refusal::with_sources;
+use crate::store::{Appended, InboxReport, Store, StoreResult};
+
+/// Reports that wait for the disk; their bytes are bounded by [`super::gate`]. Two groups, so that the next one fills
+/// while one is written.
+pub const QUEUE: usize = 2 * GROUP;
+/// Reports in one commit.
+const GROUP: usize = 256;
+/// How long the first report of a group waits for company. A commit costs a sync of the disk, some milliseconds.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// A report on its way to the disk, and who waits for it.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The report.
+    pub report: InboxReport,
+    /// Told once it is durable (the watermark of its epoch), or that it is not (`None`).
+    pub done: oneshot::Sender<Option<u64>>,
+}
+
+/// Commits queued reports until cancelled, then those still queued, then returns.
+pub async fn commit_reports(
+    mut queue: mpsc::Receiver<Waiting>,
+    store: Arc<dyn Store>,
+    counters: Arc<Counters>,
+    appended: Arc<Notify>,
+    cancel: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled(), if !queue.is_closed() => queue.close(), // take no more; drain
+            first = queue.recv() => match first {
+                Some(first) => {
+                    let group = gather(first, &mut queue).await;
+                    commit(group, store.as_ref(), &counters).await;
+                    appended.notify_one();
+                }
+                None => return,
+            },
+        }
+    }
+}
+
+/// Whatever comes within [`LINGER`], at most [`GROUP`].
+async fn gather(first: Waiting, queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    let mut group = vec![first];
+    let linger = tokio::time::sleep(LINGER);
+    tokio::pin!(linger);
+    while group.len() < GROUP {
+        tokio::select! {
+            () = &mut linger => break,
+            next = queue.recv() => match next {
+                Some(next) => group.push(next),
+                None => break,
+            },
+        }
+    }
+    group
+}
+
+async fn commit(group: Vec<Waiting>, store: &dyn Store, counters: &Counters) {
+    let (reports, waiters): (Vec<_>, Vec<_>) = group
+        .into_iter()
+        .map(|waiting| ((waiting.report.key.clone(), waiting.report), waiting.done))
+        .unzip();
+    let (keys, reports): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
+    let outcomes = match store.append(reports).await {
+        Ok(outcomes) => outcomes,
+        Err(failure) => {
+            error!(
+                error = with_sources(&failure),
+                reports = keys.len(),
+                "reports cannot be stored"
+            );
+            for waiter in waiters {
+                tell(waiter, None);
+            }
+            return;
+        }
+    };
+    for ((key, waiter), outcome) in keys.into_iter().zip(waiters).zip(outcomes) {
+        counters.count_accepted(outcome == Appended::Stored);
+        let stored = watermark(store, &key.organisation, key.agent, key.epoch).await;
+        tell(waiter, stored.ok());
+    }
+}
+
+async fn watermark(
+    store: &dyn Store,
+    organisation: &OrganisationId,
+    agent: AgentId,
+    epoch: Epoch,
+) -> StoreResult<u64> {
+    let stored = store.watermark(organisation, agent, epoch).await;
+    if let Err(failure) = &stored {
+        error!(error = with_sources(failure), %agent, "watermark cannot be read");
+    }
+    stored
+}
+
+fn tell(waiter: oneshot::Sender<Option<u64>>, stored: Option<u64>) {
+    if waiter.send(stored).is_err() {
+        // Its connection is lost: the agent sends the report again and hears of the duplicate.
+        debug!("nobody waits for an acknowledgement");
+    }
+}

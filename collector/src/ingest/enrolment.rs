@@ -1,0 +1,184 @@
+//! Enrolment and renewal: from a spent join string or a valid certificate to a fresh certificate.
+
+use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, RenewRequest};
+use firstmile_wire::ids::AgentId;
+use firstmile_wire::join::JoinSecret;
+use tracing::info;
+
+use super::refusal::{Code, Refusal, with_sources};
+use super::routes::Ingest;
+use crate::auth::authority::{AuthorityError, ClientCertificate};
+use crate::registry::{Agent, JoinGrant};
+use crate::store::StoreError;
+
+/// Longest host name that is kept (RFC 1035 §2.3.4).
+const MAX_HOSTNAME_CHARS: usize = 255;
+/// Longest version text that is kept.
+const MAX_VERSION_CHARS: usize = 64;
+
+/// Spends a join string.
+///
+/// # Errors
+/// The [`Refusal`] that the agent is to hear.
+pub(super) async fn enroll(
+    ingest: &Ingest,
+    body: &[u8],
+    now_unix_ms: i64,
+) -> Result<EnrollResponse, Refusal> {
+    let request: EnrollRequest = parse(body)?;
+    let secret: JoinSecret = request.secret.parse().map_err(|_| unknown())?;
+    let digest = secret.digest();
+    let found = ingest
+        .store
+        .join_grant(&digest)
+        .await
+        .map_err(|failure| ingest.unavailable(&failure))?;
+    let grant = found.ok_or_else(unknown)?;
+    check_grant(&grant, now_unix_ms)?;
+    let agent = agent_of(&grant, &request, now_unix_ms);
+    // The certificate is made before the join string is spent: a bad signing request must not burn it.
+    let certificate = certify(ingest, &request.csr_pem, &agent, now_unix_ms)?;
+    let spent = ingest.store.enroll(&digest, now_unix_ms, &agent).await;
+    if !spent.map_err(|failure| ingest.unavailable(&failure))? {
+        return Err(used());
+    }
+    let site = ingest.store.site(&agent.organisation, agent.site).await;
+    let site = site.map(|site| site.name).ok();
+    info!(agent = %agent.id, hostname = agent.hostname, site, "agent enrolled");
+    let line = format!(
+        "enrolled {} ({}) at site {}",
+        agent.id, agent.hostname, agent.site
+    );
+    note(ingest, &agent, now_unix_ms, &line).await?;
+    Ok(response(ingest, &agent, certificate, site))
+}
+
+/// Grants a fresh certificate to an agent that showed its old one.
+///
+/// # Errors
+/// The [`Refusal`] that the agent is to hear.
+pub(super) async fn renew(
+    ingest: &Ingest,
+    agent: &Agent,
+    body: &[u8],
+    now_unix_ms: i64,
+) -> Result<EnrollResponse, Refusal> {
+    let request: RenewRequest = parse(body)?;
+    let certificate = certify(ingest, &request.csr_pem, agent, now_unix_ms)?;
+    info!(agent = %agent.id, hostname = agent.hostname, "certificate renewed");
+    note(
+        ingest,
+        agent,
+        now_unix_ms,
+        &format!("renewed the certificate of {}", agent.id),
+    )
+    .await?;
+    Ok(response(ingest, agent, certificate, None))
+}
+
+fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::new(
+            Code::MalformedRequest,
+            format!("the request is not the agreed JSON: {error}"),
+        )
+    })
+}
+
+fn check_grant(grant: &JoinGrant, now_unix_ms: i64) -> Result<(), Refusal> {
+    if grant.revoked {
+        return Err(Refusal::new(
+            Code::JoinStringRevoked,
+            "this join string was taken back; ask for a new one",
+        ));
+    }
+    if grant.spent.is_some() {
+        return Err(used());
+    }
+    if now_unix_ms >= grant.expires_unix_ms {
+        return Err(Refusal::new(
+            Code::JoinStringExpired,
+            "this join string has expired; ask for a new one",
+        ));
+    }
+    Ok(())
+}
+
+fn agent_of(grant: &JoinGrant, request: &EnrollRequest, now_unix_ms: i64) -> Agent {
+    let printable = |text: &str, max| {
+        text.chars()
+            .filter(|letter| !letter.is_control())
+            .take(max)
+            .collect()
+    };
+    Agent {
+        id: AgentId::random(),
+        organisation: grant.organisation.clone(),
+        site: grant.site,
+        hostname: printable(&request.hostname, MAX_HOSTNAME_CHARS),
+        version: printable(&request.agent_version, MAX_VERSION_CHARS),
+        os: None,
+        icmp_capability: None,
+        enrolled_unix_ms: now_unix_ms,
+        last_seen_unix_ms: None,
+        spool_dropped_reports: 0,
+        revoked: false,
+    }
+}
+
+fn certify(
+    ingest: &Ingest,
+    csr_pem: &str,
+    agent: &Agent,
+    now_unix_ms: i64,
+) -> Result<ClientCertificate, Refusal> {
+    let certificate =
+        ingest
+            .authority
+            .certify_agent(csr_pem, &agent.organisation, agent.id, now_unix_ms);
+    certificate.map_err(|error| match &error {
+        AuthorityError::Csr { .. } => Refusal::new(Code::BadCsr, with_sources(&error)),
+        AuthorityError::Make { .. }
+        | AuthorityError::File { .. }
+        | AuthorityError::Damaged { .. } => Refusal::busy(),
+    })
+}
+
+async fn note(ingest: &Ingest, agent: &Agent, now_unix_ms: i64, line: &str) -> Result<(), Refusal> {
+    let who = format!("agent:{}", agent.id);
+    let written: Result<(), StoreError> = ingest
+        .store
+        .audit(&agent.organisation, now_unix_ms, &who, line)
+        .await;
+    written.map_err(|failure| ingest.unavailable(&failure))
+}
+
+fn response(
+    ingest: &Ingest,
+    agent: &Agent,
+    certificate: ClientCertificate,
+    site: Option<String>,
+) -> EnrollResponse {
+    EnrollResponse {
+        agent_id: agent.id,
+        organisation: agent.organisation.clone(),
+        certificate_pem: certificate.pem,
+        ca_pem: ingest.authority.certificate_pem().to_owned(),
+        site,
+        not_after_unix_ms: certificate.not_after_unix_ms,
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(
+        Code::JoinStringUnknown,
+        "this collector made no such join string; was it made by another one?",
+    )
+}
+
+fn used() -> Refusal {
+    Refusal::new(
+        Code::JoinStringUsed,
+        "this join string was used; each agent needs its own",
+    )
+}

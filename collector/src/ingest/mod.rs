@@ -1,0 +1,16 @@
+//! Reports in: authenticate, limit, decode, make durable, acknowledge, apply.
+
+pub mod apply;
+pub mod batch;
+pub mod commit;
+pub mod counters;
+pub mod decode;
+mod derive;
+mod enrolment;
+pub mod gate;
+pub mod listen;
+pub mod locate;
+pub mod refusal;
+pub mod routes;
+
+pub use counters::Counters;
