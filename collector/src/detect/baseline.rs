@@ -98,12 +98,22 @@ impl Baseline {
             Layer::Metro | Layer::Router => matches!(usual.router_word(flow), Word::Outside(_)),
             Layer::Edge => false,
         });
-        for edge in observation.projection.identity.edge_metros.iter().filter(|edge| !usual.edges.contains_key(*edge)) {
+        for edge in observation
+            .projection
+            .identity
+            .edge_metros
+            .iter()
+            .filter(|edge| !usual.edges.contains_key(*edge))
+        {
             bump(&mut self.edges, edge);
         }
     }
 
-    fn admit_where(&mut self, observation: &Observation, admits: impl Fn(Layer, &FlowProjection) -> bool) {
+    fn admit_where(
+        &mut self,
+        observation: &Observation,
+        admits: impl Fn(Layer, &FlowProjection) -> bool,
+    ) {
         self.rounds = self.rounds.saturating_add(1);
         if self.destinations.len() < REMEMBERED_MAX {
             self.destinations.insert(observation.destination);
@@ -136,8 +146,13 @@ impl Baseline {
             return;
         }
         if path.is_whole() {
-            self.as_paths.retain(|(known, _)| known.is_whole() || !known.agrees_with(path));
-        } else if let Some((_, count)) = self.as_paths.iter_mut().find(|(known, _)| known.agrees_with(path)) {
+            self.as_paths
+                .retain(|(known, _)| known.is_whole() || !known.agrees_with(path));
+        } else if let Some((_, count)) = self
+            .as_paths
+            .iter_mut()
+            .find(|(known, _)| known.agrees_with(path))
+        {
             *count = count.saturating_add(1);
             return;
         }
@@ -182,14 +197,23 @@ impl Baseline {
             Layer::AsPath => self.majority(flows, |flow| self.as_word(flow)),
             Layer::Metro => self.majority(flows, |flow| self.metro_word(flow)),
             // Another address of the target may have another ingress router in the same metro: like is compared with like.
-            Layer::Router if !self.destinations.contains(&observation.destination) => Judgement::Unknown,
+            Layer::Router if !self.destinations.contains(&observation.destination) => {
+                Judgement::Unknown
+            }
             Layer::Router => self.majority(flows, |flow| self.router_word(flow)),
             Layer::Edge => self.judge_edge(&observation.projection.identity.edge_metros),
         }
     }
 
-    #[expect(clippy::unused_self, reason = "reads as a judgement of the baseline, beside its siblings")]
-    fn majority(&self, flows: &[FlowProjection], word: impl Fn(&FlowProjection) -> Word) -> Judgement {
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as a judgement of the baseline, beside its siblings"
+    )]
+    fn majority(
+        &self,
+        flows: &[FlowProjection],
+        word: impl Fn(&FlowProjection) -> Word,
+    ) -> Judgement {
         let mut values = BTreeSet::new();
         let (mut outside, mut responding) = (0, 0);
         for flow in flows {
@@ -206,7 +230,11 @@ impl Baseline {
         if responding == 0 || responding < flows.len().min(2) {
             Judgement::Unknown
         } else if outside * 2 >= responding {
-            Judgement::Novel { values, flows: outside, responding }
+            Judgement::Novel {
+                values,
+                flows: outside,
+                responding,
+            }
         } else {
             Judgement::Same
         }
@@ -216,11 +244,19 @@ impl Baseline {
         if self.edges.is_empty() || edges.is_empty() {
             return Judgement::Unknown;
         }
-        let outside: BTreeSet<String> = edges.iter().filter(|edge| !self.edges.contains_key(*edge)).cloned().collect();
+        let outside: BTreeSet<String> = edges
+            .iter()
+            .filter(|edge| !self.edges.contains_key(*edge))
+            .cloned()
+            .collect();
         if outside.is_empty() {
             return Judgement::Same;
         }
-        Judgement::Novel { flows: outside.len(), responding: edges.len(), values: outside }
+        Judgement::Novel {
+            flows: outside.len(),
+            responding: edges.len(),
+            values: outside,
+        }
     }
 
     fn as_word(&self, flow: &FlowProjection) -> Word {
@@ -228,12 +264,20 @@ impl Baseline {
             return Word::Nothing;
         }
         let total = self.as_total();
-        let known = |(path, count): &(AsPath, u32)| is_known(*count, total) && path.agrees_with(&flow.as_path);
-        if self.as_paths.iter().any(known) { Word::Known } else { Word::Outside(as_path_text(&flow.as_path.known())) }
+        let known = |(path, count): &(AsPath, u32)| {
+            is_known(*count, total) && path.agrees_with(&flow.as_path)
+        };
+        if self.as_paths.iter().any(known) {
+            Word::Known
+        } else {
+            Word::Outside(as_path_text(&flow.as_path.known()))
+        }
     }
 
     fn router_word(&self, flow: &FlowProjection) -> Word {
-        let Some(ingress) = flow.ingress.as_ref().filter(|_| !self.routers.is_empty()) else { return Word::Nothing };
+        let Some(ingress) = flow.ingress.as_ref().filter(|_| !self.routers.is_empty()) else {
+            return Word::Nothing;
+        };
         if self.knows(ingress) {
             return Word::Known;
         }
@@ -244,7 +288,13 @@ impl Baseline {
     }
 
     fn metro_word(&self, flow: &FlowProjection) -> Word {
-        let Some(metro) = flow.ingress.as_ref().and_then(|ingress| ingress.metro.as_deref()) else { return Word::Nothing };
+        let Some(metro) = flow
+            .ingress
+            .as_ref()
+            .and_then(|ingress| ingress.metro.as_deref())
+        else {
+            return Word::Nothing;
+        };
         let metros = self.metros(is_known);
         match self.router_word(flow) {
             Word::Nothing => Word::Nothing,
@@ -257,7 +307,9 @@ impl Baseline {
 
     fn knows(&self, ingress: &Ingress) -> bool {
         let total = self.router_total();
-        self.routers.iter().any(|known| is_known(known.count, total) && known.is(ingress))
+        self.routers
+            .iter()
+            .any(|known| is_known(known.count, total) && known.is(ingress))
     }
 
     fn is_usually_certain(&self) -> bool {
@@ -266,14 +318,20 @@ impl Baseline {
     }
 
     fn is_inside(&self, ingress: &Ingress) -> bool {
-        let named = ingress.router.as_ref().is_some_and(|router| self.inside.contains(router));
+        let named = ingress
+            .router
+            .as_ref()
+            .is_some_and(|router| self.inside.contains(router));
         named || self.inside.contains(&ingress.address.to_string())
     }
 
     /// Metros of the routers that `counts` lets through.
     fn metros(&self, counts: fn(u32, u32) -> bool) -> BTreeSet<&str> {
         let total = self.router_total();
-        let routers = self.routers.iter().filter(|known| counts(known.count, total));
+        let routers = self
+            .routers
+            .iter()
+            .filter(|known| counts(known.count, total));
         routers.filter_map(|known| known.metro.as_deref()).collect()
     }
 
@@ -295,12 +353,22 @@ impl Baseline {
     /// The path as people see it: of each layer the values that at least one flow in twenty showed.
     pub fn identity(&self) -> PathIdentity {
         let total = self.router_total();
-        let majors = self.routers.iter().filter(|known| is_major(known.count, total));
+        let majors = self
+            .routers
+            .iter()
+            .filter(|known| is_major(known.count, total));
         let routers: BTreeSet<String> = majors.map(KnownRouter::label).collect();
-        let as_path = self.as_paths.iter().max_by_key(|(path, count)| (path.is_whole(), *count));
+        let as_path = self
+            .as_paths
+            .iter()
+            .max_by_key(|(path, count)| (path.is_whole(), *count));
         PathIdentity {
             as_path: as_path.map(|(path, _)| path.known()).unwrap_or_default(),
-            ingress_metros: self.metros(is_major).into_iter().map(str::to_owned).collect(),
+            ingress_metros: self
+                .metros(is_major)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             ingress_routers: routers.into_iter().collect(),
             edge_metros: self.edges.keys().cloned().collect(),
         }
@@ -348,14 +416,23 @@ impl KnownRouter {
     }
 
     fn label(&self) -> String {
-        let address = || self.addresses.first().map(ToString::to_string).unwrap_or_default();
+        let address = || {
+            self.addresses
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        };
         self.router.clone().unwrap_or_else(address)
     }
 }
 
 /// An AS path for people.
 pub fn as_path_text(as_path: &[u32]) -> String {
-    as_path.iter().map(|asn| format!("AS{asn}")).collect::<Vec<_>>().join(" ")
+    as_path
+        .iter()
+        .map(|asn| format!("AS{asn}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn is_major(count: u32, total: u32) -> bool {

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::PathMemory;
 use super::baseline::{Baseline, Judgement, LAYERS, Layer};
 use super::sentence::{self, Onset};
-use super::PathMemory;
 pub use super::{Context, Observation};
 use crate::api::types::{Event, EventClass};
 use crate::geo::Meaning;
@@ -80,12 +80,17 @@ pub fn observe(
     context: &Context,
     meaning: &Meaning,
 ) -> Vec<Event> {
-    if memory.newest_unix_ms.is_some_and(|newest| observation.at_unix_ms <= newest) {
+    if memory
+        .newest_unix_ms
+        .is_some_and(|newest| observation.at_unix_ms <= newest)
+    {
         return Vec::new();
     }
     memory.newest_unix_ms = Some(observation.at_unix_ms);
     if !says_enough(observation) {
-        memory.blind_since_unix_ms.get_or_insert(observation.at_unix_ms);
+        memory
+            .blind_since_unix_ms
+            .get_or_insert(observation.at_unix_ms);
         return adopt(memory, observation).into_iter().collect();
     }
     memory.blind_since_unix_ms = None;
@@ -105,17 +110,25 @@ pub fn observe(
 /// Two flows have to say something, or the only one there is.
 fn says_enough(observation: &Observation) -> bool {
     let flows = &observation.projection.flows;
-    let speaking = flows.iter().filter(|flow| flow.ingress.is_some() || !flow.as_path.is_empty()).count();
+    let speaking = flows
+        .iter()
+        .filter(|flow| flow.ingress.is_some() || !flow.as_path.is_empty())
+        .count();
     speaking > 0 && speaking >= flows.len().min(2)
 }
 
 fn judge_all(baseline: &Baseline, observation: &Observation) -> Judgements {
-    LAYERS.into_iter().map(|layer| (layer, baseline.judge(layer, observation))).collect()
+    LAYERS
+        .into_iter()
+        .map(|layer| (layer, baseline.judge(layer, observation)))
+        .collect()
 }
 
 fn learn(memory: &mut PathMemory, observation: &Observation) {
     memory.rounds_learning = memory.rounds_learning.saturating_add(1);
-    let moved = judge_all(&memory.baseline, observation).values().any(|judged| matches!(judged, Judgement::Novel { .. }));
+    let moved = judge_all(&memory.baseline, observation)
+        .values()
+        .any(|judged| matches!(judged, Judgement::Novel { .. }));
     let last_try = memory.rounds_learning >= LEARNING_ROUNDS_MAX;
     if moved && !last_try {
         memory.baseline = Baseline::default();
@@ -128,7 +141,12 @@ fn learn(memory: &mut PathMemory, observation: &Observation) {
 }
 
 /// A round while no event is open.
-fn watch(memory: &mut PathMemory, observation: &Observation, context: &Context, meaning: &Meaning) -> Option<Event> {
+fn watch(
+    memory: &mut PathMemory,
+    observation: &Observation,
+    context: &Context,
+    meaning: &Meaning,
+) -> Option<Event> {
     let judged = judge_all(&memory.baseline, observation);
     let last_good_unix_ms = memory.last_good_unix_ms;
     let suspicion = memory.suspicion.get_or_insert_with(|| Suspicion {
@@ -149,7 +167,14 @@ fn watch(memory: &mut PathMemory, observation: &Observation, context: &Context, 
         return None;
     }
     let suspicion = memory.suspicion.take()?;
-    Some(open(memory, &suspicion, &confirmed, &judged, observation, &Onlookers { context, meaning }))
+    Some(open(
+        memory,
+        &suspicion,
+        &confirmed,
+        &judged,
+        observation,
+        &Onlookers { context, meaning },
+    ))
 }
 
 /// What an event's text needs beside the path.
@@ -169,7 +194,11 @@ impl Suspicion {
                     self.layers.remove(layer);
                 }
                 Judgement::Novel { values, .. } => {
-                    restart |= self.layers.entry(*layer).or_default().take_in(values, observation.edge_seen_unix_ms);
+                    restart |= self
+                        .layers
+                        .entry(*layer)
+                        .or_default()
+                        .take_in(values, observation.edge_seen_unix_ms);
                 }
             }
         }
@@ -186,7 +215,11 @@ impl Suspicion {
             let seen = **layer != Layer::Edge || agreement.sightings >= EDGE_SIGHTINGS;
             agreement.rounds >= SHIFT_ROUNDS && seen
         };
-        self.layers.iter().filter(agreed).map(|(layer, _)| *layer).collect()
+        self.layers
+            .iter()
+            .filter(agreed)
+            .map(|(layer, _)| *layer)
+            .collect()
     }
 }
 
@@ -217,7 +250,11 @@ fn open(
     onlookers: &Onlookers<'_>,
 ) -> Event {
     let fresh = fresh_event(memory, suspicion, confirmed, judged, observation, onlookers);
-    let soon = |event: &Event| event.ended_unix_ms.is_some_and(|ended| suspicion.first_novel_unix_ms - ended <= FLAP_WINDOW_MS);
+    let soon = |event: &Event| {
+        event
+            .ended_unix_ms
+            .is_some_and(|ended| suspicion.first_novel_unix_ms - ended <= FLAP_WINDOW_MS)
+    };
     let event = if let Some(last) = memory.recovered.take().filter(soon) {
         memory.openings = memory.openings.saturating_add(1);
         reopened(last, &fresh, memory.openings, observation)
@@ -245,10 +282,19 @@ fn fresh_event(
     let before = memory.baseline.identity();
     let after = observation.projection.identity.clone();
     let (before_rtt_us, after_rtt_us) = (median(&memory.usual_rtts_us), median(&suspicion.rtts_us));
-    let class = class_of(confirmed, &before.ingress_metros, &after.ingress_metros, before_rtt_us, after_rtt_us);
+    let class = class_of(
+        confirmed,
+        &before.ingress_metros,
+        &after.ingress_metros,
+        before_rtt_us,
+        after_rtt_us,
+    );
     let first_novel_unix_ms = suspicion.first_novel_unix_ms;
     let last_good_unix_ms = suspicion.last_good_unix_ms.unwrap_or(first_novel_unix_ms);
-    let onset = Onset { last_good_unix_ms, first_novel_unix_ms };
+    let onset = Onset {
+        last_good_unix_ms,
+        first_novel_unix_ms,
+    };
     let mut event = Event {
         event_id: event_id(context, first_novel_unix_ms),
         class,
@@ -276,11 +322,19 @@ fn fresh_event(
 
 /// A flapping path is one event that counts its moves.
 fn reopened(last: Event, fresh: &Event, openings: u32, observation: &Observation) -> Event {
-    let mut event = Event { state: "open".to_owned(), ended_unix_ms: None, ending: None, ..last };
+    let mut event = Event {
+        state: "open".to_owned(),
+        ended_unix_ms: None,
+        ending: None,
+        ..last
+    };
     event.class = higher(event.class, fresh.class);
     event.after.clone_from(&fresh.after);
     event.after_rtt_us = fresh.after_rtt_us;
-    add_evidence(&mut event, sentence::flapping(openings, fresh.first_novel_unix_ms, observation.at_unix_ms));
+    add_evidence(
+        &mut event,
+        sentence::flapping(openings, fresh.first_novel_unix_ms, observation.at_unix_ms),
+    );
     event
 }
 
@@ -297,7 +351,10 @@ fn follow(memory: &mut PathMemory, observation: &Observation, meaning: &Meaning)
         .filter(|(layer, usual)| is_further(*layer, usual, &against_after, &memory.after))
         .collect();
     let differs = memory.moved.iter().any(|layer| {
-        matches!(memory.baseline.judge(*layer, observation), Judgement::Novel { .. })
+        matches!(
+            memory.baseline.judge(*layer, observation),
+            Judgement::Novel { .. }
+        )
     });
     if differs || !moved_on.is_empty() {
         memory.rounds_back = 0;
@@ -308,8 +365,14 @@ fn follow(memory: &mut PathMemory, observation: &Observation, meaning: &Meaning)
 }
 
 /// The old path is back if a layer that moved shows the old values and not the new ones, and none shows anything else.
-fn is_back(moved: &BTreeSet<Layer>, against_usual: &Judgements, against_after: &Judgements) -> bool {
-    let novel = against_usual.values().any(|judged| matches!(judged, Judgement::Novel { .. }));
+fn is_back(
+    moved: &BTreeSet<Layer>,
+    against_usual: &Judgements,
+    against_after: &Judgements,
+) -> bool {
+    let novel = against_usual
+        .values()
+        .any(|judged| matches!(judged, Judgement::Novel { .. }));
     let returned = moved.iter().any(|layer| {
         let usual = against_usual.get(layer) == Some(&Judgement::Same);
         usual && against_after.get(layer) != Some(&Judgement::Same)
@@ -318,14 +381,22 @@ fn is_back(moved: &BTreeSet<Layer>, against_usual: &Judgements, against_after: &
 }
 
 /// Whether a layer shows what neither the old nor the new path has.
-fn is_further(layer: Layer, usual: &Judgement, against_after: &Judgements, after: &Baseline) -> bool {
-    let outside_after = !after.holds(layer) || matches!(against_after.get(&layer), Some(Judgement::Novel { .. }));
+fn is_further(
+    layer: Layer,
+    usual: &Judgement,
+    against_after: &Judgements,
+    after: &Baseline,
+) -> bool {
+    let outside_after =
+        !after.holds(layer) || matches!(against_after.get(&layer), Some(Judgement::Novel { .. }));
     matches!(usual, Judgement::Novel { .. }) && outside_after
 }
 
 fn back(memory: &mut PathMemory, observation: &Observation) -> Option<Event> {
     memory.rounds_back += 1;
-    let since = *memory.back_since_unix_ms.get_or_insert(observation.at_unix_ms);
+    let since = *memory
+        .back_since_unix_ms
+        .get_or_insert(observation.at_unix_ms);
     memory.last_good_unix_ms = Some(observation.at_unix_ms);
     if memory.rounds_back < BACK_ROUNDS {
         return None;
@@ -345,12 +416,17 @@ fn chain(
     meaning: &Meaning,
 ) -> Option<Event> {
     if moved_on.is_empty() {
-        let on_new_path = against_after.values().any(|judged| *judged == Judgement::Same);
+        let on_new_path = against_after
+            .values()
+            .any(|judged| *judged == Judgement::Same);
         memory.suspicion = memory.suspicion.take().filter(|_| !on_new_path);
         return None;
     }
     let first_novel_unix_ms = observation.at_unix_ms;
-    let fresh = || Suspicion { first_novel_unix_ms, ..Suspicion::default() };
+    let fresh = || Suspicion {
+        first_novel_unix_ms,
+        ..Suspicion::default()
+    };
     let suspicion = memory.suspicion.get_or_insert_with(fresh);
     suspicion.take_in(moved_on, observation, &memory.baseline);
     let confirmed = suspicion.confirmed();
@@ -361,8 +437,17 @@ fn chain(
     let event = memory.open.as_mut()?;
     let after = observation.projection.identity.clone();
     let rtt_us = median(&suspicion.rtts_us);
-    let class = class_of(&confirmed, &event.before.ingress_metros, &after.ingress_metros, event.before_rtt_us, rtt_us);
-    add_evidence(event, sentence::moved_on(&event.after, &after, suspicion.first_novel_unix_ms, meaning));
+    let class = class_of(
+        &confirmed,
+        &event.before.ingress_metros,
+        &after.ingress_metros,
+        event.before_rtt_us,
+        rtt_us,
+    );
+    add_evidence(
+        event,
+        sentence::moved_on(&event.after, &after, suspicion.first_novel_unix_ms, meaning),
+    );
     event.class = higher(event.class, class);
     event.after = after;
     event.after_rtt_us = rtt_us.or(event.after_rtt_us);
@@ -391,7 +476,12 @@ fn adopt(memory: &mut PathMemory, observation: &Observation) -> Option<Event> {
 fn close(memory: &mut PathMemory, at_unix_ms: i64, ending: &str) -> Option<Event> {
     let open = memory.open.take()?;
     let ending = Some(ending.to_owned());
-    let mut event = Event { state: "closed".to_owned(), ended_unix_ms: Some(at_unix_ms), ending, ..open };
+    let mut event = Event {
+        state: "closed".to_owned(),
+        ended_unix_ms: Some(at_unix_ms),
+        ending,
+        ..open
+    };
     event.after_rtt_us = median(&memory.shifted_rtts_us).or(event.after_rtt_us);
     memory.suspicion = None;
     memory.after = Baseline::default();
@@ -411,10 +501,15 @@ fn class_of(
     after_rtt_us: Option<u32>,
 ) -> EventClass {
     let metro_unknown = before_metros.is_empty() || after_metros.is_empty();
-    let rtt_moved = before_rtt_us.zip(after_rtt_us).is_some_and(|(before, after)| before.abs_diff(after) >= OTHER_METRO_US);
+    let rtt_moved = before_rtt_us
+        .zip(after_rtt_us)
+        .is_some_and(|(before, after)| before.abs_diff(after) >= OTHER_METRO_US);
     if confirmed.contains(&Layer::AsPath) {
         EventClass::AsPathShift
-    } else if confirmed.contains(&Layer::Metro) || confirmed.contains(&Layer::Edge) || (metro_unknown && rtt_moved) {
+    } else if confirmed.contains(&Layer::Metro)
+        || confirmed.contains(&Layer::Edge)
+        || (metro_unknown && rtt_moved)
+    {
         EventClass::GeoFailover
     } else {
         EventClass::LocalFailover
@@ -427,12 +522,21 @@ fn higher(left: EventClass, right: EventClass) -> EventClass {
         EventClass::GeoFailover => 1,
         EventClass::LocalFailover => 0,
     };
-    if rank(right) > rank(left) { right } else { left }
+    if rank(right) > rank(left) {
+        right
+    } else {
+        left
+    }
 }
 
 /// The same event has the same identity whichever collector finds it (RFC 9562 §5.5).
 fn event_id(context: &Context, first_novel_unix_ms: i64) -> String {
-    let Context { organisation, agent, target, .. } = context;
+    let Context {
+        organisation,
+        agent,
+        target,
+        ..
+    } = context;
     let name = format!("firstmile/path/{organisation}/{agent}/{target}/{first_novel_unix_ms}");
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }

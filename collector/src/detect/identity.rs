@@ -48,7 +48,9 @@ pub struct Ingress {
 impl Ingress {
     /// The router for people: by name, or by address where it has none.
     pub fn label(&self) -> String {
-        self.router.clone().unwrap_or_else(|| self.address.to_string())
+        self.router
+            .clone()
+            .unwrap_or_else(|| self.address.to_string())
     }
 }
 
@@ -70,7 +72,16 @@ pub enum AsStep {
 impl AsPath {
     /// The ASes that are known, in order: what people see.
     pub fn known(&self) -> Vec<u32> {
-        self.0.iter().filter_map(|step| if let AsStep::As(asn) = step { Some(*asn) } else { None }).collect()
+        self.0
+            .iter()
+            .filter_map(|step| {
+                if let AsStep::As(asn) = step {
+                    Some(*asn)
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     /// Whether no AS is known.
@@ -113,7 +124,11 @@ fn unifies(left: &[AsStep], right: &[AsStep]) -> bool {
     }
     skip_gaps(&mut reachable, &right);
     for step in &left {
-        let mut next = if step.is_none() { reachable.clone() } else { vec![false; reachable.len()] };
+        let mut next = if step.is_none() {
+            reachable.clone()
+        } else {
+            vec![false; reachable.len()]
+        };
         for ((before, place), after) in reachable.iter().zip(&right).zip(next.iter_mut().skip(1)) {
             let fits = step.is_none() || place.is_none() || step == place;
             *after |= *before && fits;
@@ -128,7 +143,10 @@ fn unifies(left: &[AsStep], right: &[AsStep]) -> bool {
 fn skip_gaps(reachable: &mut [bool], right: &[Option<u32>]) {
     let mut before = false;
     for (index, here) in reachable.iter_mut().enumerate() {
-        let gap = index.checked_sub(1).and_then(|index| right.get(index)).is_some_and(Option::is_none);
+        let gap = index
+            .checked_sub(1)
+            .and_then(|index| right.get(index))
+            .is_some_and(Option::is_none);
         *here |= before && gap;
         before = *here;
     }
@@ -150,8 +168,11 @@ pub fn identity_of(
     edge: Option<&Pop>,
     meaning: &Meaning,
 ) -> Projection {
-    let flows: Vec<FlowProjection> =
-        round.flows.iter().map(|flow| project(flow, round.destination, names, meaning)).collect();
+    let flows: Vec<FlowProjection> = round
+        .flows
+        .iter()
+        .map(|flow| project(flow, round.destination, names, meaning))
+        .collect();
     let ingresses = || flows.iter().filter_map(|flow| flow.ingress.as_ref());
     let identity = PathIdentity {
         as_path: usual_as_path(&flows),
@@ -168,7 +189,12 @@ fn project(
     names: &BTreeMap<IpAddr, String>,
     meaning: &Meaning,
 ) -> FlowProjection {
-    let mut walk = Walk { meaning, projection: FlowProjection::default(), silent: 0, previous_answered: true };
+    let mut walk = Walk {
+        meaning,
+        projection: FlowProjection::default(),
+        silent: 0,
+        previous_answered: true,
+    };
     let mut expected_ttl = 1;
     for hop in &flow.hops {
         // A TTL that is missing from the list was not answered either.
@@ -199,14 +225,20 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn silence(&mut self, hops: u32) {
         if hops > 0 {
-            self.silent = self.silent.saturating_add(u8::try_from(hops).unwrap_or(u8::MAX));
+            self.silent = self
+                .silent
+                .saturating_add(u8::try_from(hops).unwrap_or(u8::MAX));
             self.previous_answered = false;
         }
     }
 
     fn router(&mut self, address: IpAddr, name: Option<&String>) {
         let router = name.and_then(|name| self.meaning.router(name));
-        let asn = self.meaning.asn(address).map(|(asn, _)| asn).or_else(|| router.as_ref().map(|_| MICROSOFT));
+        let asn = self
+            .meaning
+            .asn(address)
+            .map(|(asn, _)| asn)
+            .or_else(|| router.as_ref().map(|_| MICROSOFT));
         self.network(address, asn);
         if router.is_some() || asn.is_some_and(|asn| self.meaning.is_microsoft(asn)) {
             self.microsoft(address, router);
@@ -257,7 +289,11 @@ impl Walk<'_> {
     }
 
     fn reached_microsoft(&self) -> bool {
-        self.projection.as_path.known().last().is_some_and(|asn| self.meaning.is_microsoft(*asn))
+        self.projection
+            .as_path
+            .known()
+            .last()
+            .is_some_and(|asn| self.meaning.is_microsoft(*asn))
     }
 }
 
@@ -276,7 +312,10 @@ fn usual_as_path(flows: &[FlowProjection]) -> Vec<u32> {
     for flow in flows.iter().filter(|flow| !flow.as_path.is_empty()) {
         *counts.entry(&flow.as_path).or_default() += 1;
     }
-    let usual = counts.into_iter().rev().max_by_key(|(path, count)| (path.is_whole(), *count));
+    let usual = counts
+        .into_iter()
+        .rev()
+        .max_by_key(|(path, count)| (path.is_whole(), *count));
     usual.map(|(path, _)| path.known()).unwrap_or_default()
 }
 

@@ -17,11 +17,23 @@ pub(super) struct Onset {
 }
 
 /// `Amsterdam → exchange: ingress moved from Amsterdam (AMS) to Frankfurt (FRA), +7.1 ms, between 10:02:11 and 10:02:14 UTC`.
-pub(super) fn text(event: &Event, confirmed: &BTreeSet<Layer>, onset: Onset, meaning: &Meaning) -> String {
+pub(super) fn text(
+    event: &Event,
+    confirmed: &BTreeSet<Layer>,
+    onset: Onset,
+    meaning: &Meaning,
+) -> String {
     let moved = moves(event, confirmed, meaning).join(", ");
     let rtt = event.before_rtt_us.zip(event.after_rtt_us);
-    let rtt = rtt.map(|(before, after)| format!(", {:+.1} ms", ms(after) - ms(before))).unwrap_or_default();
-    format!("{} → {}: {moved}{rtt}, {}", event.site_name, event.target, interval(onset))
+    let rtt = rtt
+        .map(|(before, after)| format!(", {:+.1} ms", ms(after) - ms(before)))
+        .unwrap_or_default();
+    format!(
+        "{} → {}: {moved}{rtt}, {}",
+        event.site_name,
+        event.target,
+        interval(onset)
+    )
 }
 
 /// What moved, the layer that names the event first.
@@ -29,18 +41,35 @@ fn moves(event: &Event, confirmed: &BTreeSet<Layer>, meaning: &Meaning) -> Vec<S
     let Event { before, after, .. } = event;
     let mut moves = Vec::new();
     if confirmed.contains(&Layer::AsPath) {
-        moves.push(format!("AS path moved from {} to {}", as_text(&before.as_path), as_text(&after.as_path)));
+        moves.push(format!(
+            "AS path moved from {} to {}",
+            as_text(&before.as_path),
+            as_text(&after.as_path)
+        ));
     }
     if confirmed.contains(&Layer::Metro) {
-        let (from, to) = (metros(&before.ingress_metros, meaning), metros(&after.ingress_metros, meaning));
+        let (from, to) = (
+            metros(&before.ingress_metros, meaning),
+            metros(&after.ingress_metros, meaning),
+        );
         moves.push(format!("ingress moved from {from} to {to}"));
     } else if confirmed.contains(&Layer::Router) {
-        let (from, to) = (routers(&before.ingress_routers), routers(&after.ingress_routers));
-        let place = same_metro(before, after).map(|metro| format!(" in {}", meaning.metro_name(metro)));
-        moves.push(format!("ingress router{} moved from {from} to {to}", place.unwrap_or_default()));
+        let (from, to) = (
+            routers(&before.ingress_routers),
+            routers(&after.ingress_routers),
+        );
+        let place =
+            same_metro(before, after).map(|metro| format!(" in {}", meaning.metro_name(metro)));
+        moves.push(format!(
+            "ingress router{} moved from {from} to {to}",
+            place.unwrap_or_default()
+        ));
     }
     if confirmed.contains(&Layer::Edge) {
-        let (from, to) = (metros(&before.edge_metros, meaning), metros(&after.edge_metros, meaning));
+        let (from, to) = (
+            metros(&before.edge_metros, meaning),
+            metros(&after.edge_metros, meaning),
+        );
         moves.push(format!("serving POP moved from {from} to {to}"));
     }
     moves
@@ -61,12 +90,23 @@ pub(super) fn evidence(
         clock(event.detected_unix_ms, event.detected_unix_ms),
         memory.baseline.rounds,
     )];
-    lines.extend(judged.iter().map(|(layer, judgement)| layer_line(*layer, judgement, event, meaning)));
+    lines.extend(
+        judged
+            .iter()
+            .map(|(layer, judgement)| layer_line(*layer, judgement, event, meaning)),
+    );
     if let Some((before, after)) = event.before_rtt_us.zip(event.after_rtt_us) {
-        lines.push(format!("median TCP RTT {:.1} ms before, {:.1} ms after", ms(before), ms(after)));
+        lines.push(format!(
+            "median TCP RTT {:.1} ms before, {:.1} ms after",
+            ms(before),
+            ms(after)
+        ));
     }
     if !memory.baseline.knows_destination(observation.destination) {
-        lines.push(format!("the target's name now resolves to {}, an address not seen before", observation.destination));
+        lines.push(format!(
+            "the target's name now resolves to {}, an address not seen before",
+            observation.destination
+        ));
     }
     if nameless(observation) {
         lines.push("the new ingress router has no name: another address of a known router cannot be ruled out".to_owned());
@@ -78,37 +118,67 @@ fn layer_line(layer: Layer, judgement: &Judgement, event: &Event, meaning: &Mean
     let Event { before, after, .. } = event;
     let (what, from, to) = match layer {
         Layer::AsPath => ("AS path", as_text(&before.as_path), as_text(&after.as_path)),
-        Layer::Metro => {
-            ("ingress metro", metros(&before.ingress_metros, meaning), metros(&after.ingress_metros, meaning))
-        }
-        Layer::Edge => {
-            ("POP named by headers", metros(&before.edge_metros, meaning), metros(&after.edge_metros, meaning))
-        }
-        Layer::Router => ("ingress router", routers(&before.ingress_routers), routers(&after.ingress_routers)),
+        Layer::Metro => (
+            "ingress metro",
+            metros(&before.ingress_metros, meaning),
+            metros(&after.ingress_metros, meaning),
+        ),
+        Layer::Edge => (
+            "POP named by headers",
+            metros(&before.edge_metros, meaning),
+            metros(&after.edge_metros, meaning),
+        ),
+        Layer::Router => (
+            "ingress router",
+            routers(&before.ingress_routers),
+            routers(&after.ingress_routers),
+        ),
     };
     match judgement {
         Judgement::Unknown => format!("{what}: cannot tell"),
         Judgement::Same => format!("{what}: unchanged, {from}"),
-        Judgement::Novel { .. } if layer == Layer::Edge => format!("{what}: {from} before, {to} after"),
-        Judgement::Novel { flows, responding, .. } => {
-            format!("{what}: {from} before, {to} after ({flows} of {responding} flows that show it)")
+        Judgement::Novel { .. } if layer == Layer::Edge => {
+            format!("{what}: {from} before, {to} after")
+        }
+        Judgement::Novel {
+            flows, responding, ..
+        } => {
+            format!(
+                "{what}: {from} before, {to} after ({flows} of {responding} flows that show it)"
+            )
         }
     }
 }
 
 /// A further move while the event is open.
-pub(super) fn moved_on(from: &PathIdentity, to: &PathIdentity, at_unix_ms: i64, meaning: &Meaning) -> String {
-    format!("moved on at {} UTC: {} → {}", clock_with_day(at_unix_ms), path(from, meaning), path(to, meaning))
+pub(super) fn moved_on(
+    from: &PathIdentity,
+    to: &PathIdentity,
+    at_unix_ms: i64,
+    meaning: &Meaning,
+) -> String {
+    format!(
+        "moved on at {} UTC: {} → {}",
+        clock_with_day(at_unix_ms),
+        path(from, meaning),
+        path(to, meaning)
+    )
 }
 
 /// The path moved again soon after it was back.
 pub(super) fn flapping(openings: u32, first_novel_unix_ms: i64, at_unix_ms: i64) -> String {
-    format!("flapping: moved away again at {} UTC, {openings} times so far", clock(first_novel_unix_ms, at_unix_ms))
+    format!(
+        "flapping: moved away again at {} UTC, {openings} times so far",
+        clock(first_novel_unix_ms, at_unix_ms)
+    )
 }
 
 /// The old path is back.
 pub(super) fn recovered(rounds: u32, since_unix_ms: i64) -> String {
-    format!("the old path is back since {} UTC, {rounds} rounds in a row", clock_with_day(since_unix_ms))
+    format!(
+        "the old path is back since {} UTC, {rounds} rounds in a row",
+        clock_with_day(since_unix_ms)
+    )
 }
 
 /// The new path stays.
@@ -118,21 +188,37 @@ pub(super) fn adopted() -> String {
 
 fn path(identity: &PathIdentity, meaning: &Meaning) -> String {
     let place = metros(&identity.ingress_metros, meaning);
-    format!("{} by {} in {place}", as_text(&identity.as_path), routers(&identity.ingress_routers))
+    format!(
+        "{} by {} in {place}",
+        as_text(&identity.as_path),
+        routers(&identity.ingress_routers)
+    )
 }
 
 fn same_metro<'a>(before: &'a PathIdentity, after: &PathIdentity) -> Option<&'a str> {
     let same = before.ingress_metros == after.ingress_metros;
-    before.ingress_metros.first().filter(|_| same && before.ingress_metros.len() == 1).map(String::as_str)
+    before
+        .ingress_metros
+        .first()
+        .filter(|_| same && before.ingress_metros.len() == 1)
+        .map(String::as_str)
 }
 
 fn nameless(observation: &Observation) -> bool {
-    let mut ingresses = observation.projection.flows.iter().filter_map(|flow| flow.ingress.as_ref()).peekable();
+    let mut ingresses = observation
+        .projection
+        .flows
+        .iter()
+        .filter_map(|flow| flow.ingress.as_ref())
+        .peekable();
     ingresses.peek().is_some() && ingresses.all(|ingress| ingress.router.is_none())
 }
 
 fn metros(metros: &[String], meaning: &Meaning) -> String {
-    joined(metros.iter().map(|metro| meaning.metro_name(metro)), "an unknown metro")
+    joined(
+        metros.iter().map(|metro| meaning.metro_name(metro)),
+        "an unknown metro",
+    )
 }
 
 fn routers(routers: &[String]) -> String {
@@ -140,19 +226,33 @@ fn routers(routers: &[String]) -> String {
 }
 
 fn as_text(as_path: &[u32]) -> String {
-    if as_path.is_empty() { "an unknown AS path".to_owned() } else { as_path_text(as_path) }
+    if as_path.is_empty() {
+        "an unknown AS path".to_owned()
+    } else {
+        as_path_text(as_path)
+    }
 }
 
 fn joined(values: impl Iterator<Item = String>, none: &str) -> String {
     let values: Vec<String> = values.collect();
-    if values.is_empty() { none.to_owned() } else { values.join(" and ") }
+    if values.is_empty() {
+        none.to_owned()
+    } else {
+        values.join(" and ")
+    }
 }
 
 fn interval(onset: Onset) -> String {
-    let Onset { last_good_unix_ms, first_novel_unix_ms } = onset;
+    let Onset {
+        last_good_unix_ms,
+        first_novel_unix_ms,
+    } = onset;
     let to = clock(first_novel_unix_ms, first_novel_unix_ms);
     if last_good_unix_ms < first_novel_unix_ms {
-        format!("between {} and {to} UTC", clock(last_good_unix_ms, first_novel_unix_ms))
+        format!(
+            "between {} and {to} UTC",
+            clock(last_good_unix_ms, first_novel_unix_ms)
+        )
     } else {
         format!("at {to} UTC")
     }
@@ -172,8 +272,10 @@ fn clock_with_day(unix_ms: i64) -> String {
 }
 
 fn moment(unix_ms: i64, format: &str) -> String {
-    jiff::Timestamp::from_millisecond(unix_ms)
-        .map_or_else(|_| "an impossible time".to_owned(), |moment| moment.strftime(format).to_string())
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(
+        |_| "an impossible time".to_owned(),
+        |moment| moment.strftime(format).to_string(),
+    )
 }
 
 fn ms(rtt_us: u32) -> f64 {

@@ -10,7 +10,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::failover::{ADOPTED_AFTER_MS, BACK_ROUNDS, BLIND_AFTER_MS, FLAP_WINDOW_MS, LEARNING_ROUNDS, SHIFT_ROUNDS, observe};
+use super::failover::{
+    ADOPTED_AFTER_MS, BACK_ROUNDS, BLIND_AFTER_MS, FLAP_WINDOW_MS, LEARNING_ROUNDS, SHIFT_ROUNDS,
+    observe,
+};
 use super::identity::identity_of;
 use super::{Context, Observation, PathMemory, PathState};
 use crate::api::types::{Event, EventClass, Pop};
@@ -23,8 +26,11 @@ const NETWORKS: &str = "192.0.2.0/26,64500,Access\n192.0.2.64/26,64501,Provider\
 const STEP_MS: i64 = 60_000;
 const START_MS: i64 = 1_767_225_600_000;
 
-static MEANING: LazyLock<Meaning> =
-    LazyLock::new(|| Meaning::builtin().with_ip_to_as_csv(NETWORKS).expect("the test's table is well-formed"));
+static MEANING: LazyLock<Meaning> = LazyLock::new(|| {
+    Meaning::builtin()
+        .with_ip_to_as_csv(NETWORKS)
+        .expect("the test's table is well-formed")
+});
 
 static NAMES: LazyLock<BTreeMap<IpAddr, String>> = LazyLock::new(|| {
     [
@@ -65,7 +71,11 @@ fn context() -> Context {
 
 /// One flow: gateway, access, provider, ingress, core, destination. 0 is silence.
 fn flow(flow_id: u32, provider: u8, ingress: u8) -> Flow {
-    let core = if ingress == 0 || (10..20).contains(&ingress) { 111 } else { 101 };
+    let core = if ingress == 0 || (10..20).contains(&ingress) {
+        111
+    } else {
+        101
+    };
     let private: IpAddr = Ipv4Addr::new(10, 0, 0, 1).into();
     let heard = |host: u8, address: fn(u8) -> IpAddr| (host != 0).then(|| address(host));
     let addresses = [
@@ -76,12 +86,25 @@ fn flow(flow_id: u32, provider: u8, ingress: u8) -> Flow {
         Some(microsoft(core)),
         Some(destination()),
     ];
-    let hops = (1..).zip(addresses).map(|(ttl, address)| hop(ttl, address)).collect();
-    Flow { flow_id, hops, destination_ttl: Some(6) }
+    let hops = (1..)
+        .zip(addresses)
+        .map(|(ttl, address)| hop(ttl, address))
+        .collect();
+    Flow {
+        flow_id,
+        hops,
+        destination_ttl: Some(6),
+    }
 }
 
 fn hop(ttl: u32, address: Option<IpAddr>) -> Hop {
-    Hop { ttl, address, rtt_us: ttl * 1000, reply_ttl: 0, icmp: 0 }
+    Hop {
+        ttl,
+        address,
+        rtt_us: ttl * 1000,
+        reply_ttl: 0,
+        icmp: 0,
+    }
 }
 
 const PROVIDER: u8 = 65;
@@ -89,7 +112,10 @@ const TRANSIT: u8 = 129;
 
 /// Eight flows over these ingress routers in turn.
 fn flows(provider: u8, ingresses: &[u8]) -> Vec<Flow> {
-    (0..8).zip(ingresses.iter().cycle()).map(|(id, ingress)| flow(id, provider, *ingress)).collect()
+    (0..8)
+        .zip(ingresses.iter().cycle())
+        .map(|(id, ingress)| flow(id, provider, *ingress))
+        .collect()
 }
 
 fn round(at: usize, flows: Vec<Flow>) -> Round {
@@ -116,7 +142,10 @@ struct Site {
 
 impl Site {
     fn learned(ingresses: &[u8]) -> Self {
-        let mut site = Self { rtt_us: Some(4_200), ..Self::default() };
+        let mut site = Self {
+            rtt_us: Some(4_200),
+            ..Self::default()
+        };
         site.see(LEARNING_ROUNDS, &flows(PROVIDER, ingresses));
         assert_eq!(site.memory.state(), PathState::Stable);
         site
@@ -144,7 +173,8 @@ impl Site {
         let was_open = self.memory.open.is_some();
         let events = observe(&mut self.memory, &observation, &context(), &MEANING);
         if !was_open {
-            self.opened.extend(events.iter().filter(|event| event.state == "open").cloned());
+            self.opened
+                .extend(events.iter().filter(|event| event.state == "open").cloned());
         }
         self.events.extend(events);
     }
@@ -185,17 +215,41 @@ fn each_kind_of_move_is_one_event_of_its_class() {
         let mut site = Site::learned(&[1]);
         site.rtt_us = Some(11_300);
         site.see(SHIFT_ROUNDS - 1, &after);
-        assert_eq!((site.memory.state(), site.events.len()), (PathState::Suspect, 0), "{name}");
+        assert_eq!(
+            (site.memory.state(), site.events.len()),
+            (PathState::Suspect, 0),
+            "{name}"
+        );
         site.see(1, &after);
-        assert_eq!((site.memory.state(), site.events.len()), (PathState::Shifted, 1), "{name}");
+        assert_eq!(
+            (site.memory.state(), site.events.len()),
+            (PathState::Shifted, 1),
+            "{name}"
+        );
         let event = &site.events[0];
         assert_eq!((event.class, event.text.as_str()), (class, text), "{name}");
-        assert_eq!(event.first_novel_unix_ms - event.last_good_unix_ms, STEP_MS, "{name}");
+        assert_eq!(
+            event.first_novel_unix_ms - event.last_good_unix_ms,
+            STEP_MS,
+            "{name}"
+        );
         site.see(50, &after);
-        assert_eq!(site.events.len(), 1, "{name}: staying away says nothing new");
+        assert_eq!(
+            site.events.len(),
+            1,
+            "{name}: staying away says nothing new"
+        );
         site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
-        assert_eq!((site.ending(), site.memory.state()), (Some("recovered"), PathState::Stable), "{name}");
-        assert_eq!(site.events.last().map(|event| &event.event_id), Some(&site.events[0].event_id), "{name}");
+        assert_eq!(
+            (site.ending(), site.memory.state()),
+            (Some("recovered"), PathState::Stable),
+            "{name}"
+        );
+        assert_eq!(
+            site.events.last().map(|event| &event.event_id),
+            Some(&site.events[0].event_id),
+            "{name}"
+        );
     }
 }
 
@@ -210,13 +264,43 @@ fn what_is_no_move_makes_no_event() {
 
     for (name, usual, after, rounds) in [
         ("the same", vec![1], flows(PROVIDER, &[1]), 100),
-        ("balanced flows permuted", vec![1, 2], flows(PROVIDER, &[2, 1]), 100),
-        ("one member of a balanced set alone", vec![1, 2], flows(PROVIDER, &[2]), 100),
-        ("a new member below half", vec![1, 2], flows(PROVIDER, &[1, 2, 3]), 100),
-        ("the ingress falls silent", vec![1], flows(PROVIDER, &[0]), 100),
+        (
+            "balanced flows permuted",
+            vec![1, 2],
+            flows(PROVIDER, &[2, 1]),
+            100,
+        ),
+        (
+            "one member of a balanced set alone",
+            vec![1, 2],
+            flows(PROVIDER, &[2]),
+            100,
+        ),
+        (
+            "a new member below half",
+            vec![1, 2],
+            flows(PROVIDER, &[1, 2, 3]),
+            100,
+        ),
+        (
+            "the ingress falls silent",
+            vec![1],
+            flows(PROVIDER, &[0]),
+            100,
+        ),
         ("the provider falls silent", vec![1], flows(0, &[1]), 100),
-        ("provider and ingress fall silent", vec![1], flows(0, &[0]), 100),
-        ("two rounds only", vec![1], flows(TRANSIT, &[11]), SHIFT_ROUNDS - 1),
+        (
+            "provider and ingress fall silent",
+            vec![1],
+            flows(0, &[0]),
+            100,
+        ),
+        (
+            "two rounds only",
+            vec![1],
+            flows(TRANSIT, &[11]),
+            SHIFT_ROUNDS - 1,
+        ),
     ] {
         let mut site = Site::learned(&usual);
         site.see(rounds, &after);
@@ -251,7 +335,10 @@ fn three_rounds_have_to_follow_each_other_and_agree() {
     site.see(2, &flows(PROVIDER, &[21]));
     assert_eq!(site.events.len(), 1);
     let onset = START_MS + 65 * STEP_MS;
-    assert_eq!(site.events[0].first_novel_unix_ms, onset, "the onset is the first round that left the old path");
+    assert_eq!(
+        site.events[0].first_novel_unix_ms, onset,
+        "the onset is the first round that left the old path"
+    );
 }
 
 #[test]
@@ -264,18 +351,35 @@ fn names_that_come_late_are_no_move() {
     site.see(20, &flows(PROVIDER, &[1]));
     assert_eq!(site.events, []);
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
-    assert_eq!(site.events[0].class, EventClass::GeoFailover, "the metro was learned with the name");
+    assert_eq!(
+        site.events[0].class,
+        EventClass::GeoFailover,
+        "the metro was learned with the name"
+    );
 }
 
 #[test]
 fn a_router_without_a_name_is_told_by_its_address_and_by_rtt() {
-    for (rtt_us, class) in [(4_300, EventClass::LocalFailover), (12_000, EventClass::GeoFailover)] {
+    for (rtt_us, class) in [
+        (4_300, EventClass::LocalFailover),
+        (12_000, EventClass::GeoFailover),
+    ] {
         let mut site = Site::learned(&[1]);
         site.rtt_us = Some(rtt_us);
         site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[77]));
         let event = &site.events[0];
-        assert_eq!((event.class, event.after.ingress_routers.as_slice()), (class, ["198.51.100.77".to_owned()].as_slice()));
-        assert!(event.evidence.iter().any(|line| line.contains("has no name")), "{:?}", event.evidence);
+        assert_eq!(
+            (event.class, event.after.ingress_routers.as_slice()),
+            (class, ["198.51.100.77".to_owned()].as_slice())
+        );
+        assert!(
+            event
+                .evidence
+                .iter()
+                .any(|line| line.contains("has no name")),
+            "{:?}",
+            event.evidence
+        );
     }
 }
 
@@ -287,8 +391,18 @@ fn a_further_move_is_chained_into_the_same_event() {
     assert_eq!(site.events.len(), 2);
     let (first, second) = (&site.events[0], &site.events[1]);
     assert_eq!(first.event_id, second.event_id);
-    assert_eq!((first.class, second.class), (EventClass::LocalFailover, EventClass::GeoFailover));
-    assert!(second.evidence.last().is_some_and(|line| line.starts_with("moved on at")), "{:?}", second.evidence);
+    assert_eq!(
+        (first.class, second.class),
+        (EventClass::LocalFailover, EventClass::GeoFailover)
+    );
+    assert!(
+        second
+            .evidence
+            .last()
+            .is_some_and(|line| line.starts_with("moved on at")),
+        "{:?}",
+        second.evidence
+    );
     site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
     assert_eq!((site.opened.len(), site.ending()), (1, Some("recovered")));
 }
@@ -300,13 +414,27 @@ fn a_flapping_path_is_one_event_with_a_counter() {
         site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
         site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
     }
-    let ids: std::collections::BTreeSet<_> = site.events.iter().map(|event| &event.event_id).collect();
+    let ids: std::collections::BTreeSet<_> =
+        site.events.iter().map(|event| &event.event_id).collect();
     assert_eq!(ids.len(), 1);
     let last = site.events.last().expect("there are events");
-    assert!(last.evidence.iter().any(|line| line.contains("5 times so far")), "{:?}", last.evidence);
-    site.see(u32::try_from(FLAP_WINDOW_MS / STEP_MS).expect("small") + 1, &flows(PROVIDER, &[1]));
+    assert!(
+        last.evidence
+            .iter()
+            .any(|line| line.contains("5 times so far")),
+        "{:?}",
+        last.evidence
+    );
+    site.see(
+        u32::try_from(FLAP_WINDOW_MS / STEP_MS).expect("small") + 1,
+        &flows(PROVIDER, &[1]),
+    );
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
-    assert_ne!(site.events.last().map(|event| &event.event_id), Some(&site.events[0].event_id), "after a quiet time it is another");
+    assert_ne!(
+        site.events.last().map(|event| &event.event_id),
+        Some(&site.events[0].event_id),
+        "after a quiet time it is another"
+    );
 }
 
 #[test]
@@ -314,32 +442,59 @@ fn a_new_path_that_lasts_a_day_is_adopted() {
     let mut site = Site::learned(&[1]);
     let rounds = u32::try_from(ADOPTED_AFTER_MS / STEP_MS).expect("small") + SHIFT_ROUNDS;
     site.see(rounds, &flows(PROVIDER, &[11]));
-    assert_eq!((site.ending(), site.memory.state()), (Some("adopted"), PathState::Learning));
+    assert_eq!(
+        (site.ending(), site.memory.state()),
+        (Some("adopted"), PathState::Learning)
+    );
     site.see(LEARNING_ROUNDS, &flows(PROVIDER, &[11]));
-    assert_eq!((site.memory.state(), site.events.len()), (PathState::Stable, 2));
+    assert_eq!(
+        (site.memory.state(), site.events.len()),
+        (PathState::Stable, 2)
+    );
 }
 
 #[test]
 fn silence_makes_blind_and_claims_nothing() {
     let mut site = Site::learned(&[1]);
-    let silent: Vec<Flow> = (0..8).map(|id| Flow { flow_id: id, hops: vec![hop(1, None)], destination_ttl: None }).collect();
-    site.see(u32::try_from(BLIND_AFTER_MS / STEP_MS).expect("small"), &silent);
+    let silent: Vec<Flow> = (0..8)
+        .map(|id| Flow {
+            flow_id: id,
+            hops: vec![hop(1, None)],
+            destination_ttl: None,
+        })
+        .collect();
+    site.see(
+        u32::try_from(BLIND_AFTER_MS / STEP_MS).expect("small"),
+        &silent,
+    );
     assert_eq!(site.memory.state(), PathState::Stable);
     site.see(1, &silent);
     assert_eq!(site.memory.state(), PathState::Blind);
     site.see(1, &flows(PROVIDER, &[1]));
-    assert_eq!((site.memory.state(), site.events.len()), (PathState::Stable, 0));
+    assert_eq!(
+        (site.memory.state(), site.events.len()),
+        (PathState::Stable, 0)
+    );
 }
 
 #[test]
 fn another_pop_in_headers_needs_two_sightings() {
-    let mut site = Site { edge: MEANING.pop("AMS"), ..Site::default() };
+    let mut site = Site {
+        edge: MEANING.pop("AMS"),
+        ..Site::default()
+    };
     site.see(LEARNING_ROUNDS, &flows(PROVIDER, &[1]));
     site.edge = MEANING.pop("FRA");
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[1]));
     let event = &site.events[0];
     assert_eq!(event.class, EventClass::GeoFailover);
-    assert!(event.text.contains("serving POP moved from Amsterdam (AMS) to Frankfurt (FRA)"), "{}", event.text);
+    assert!(
+        event
+            .text
+            .contains("serving POP moved from Amsterdam (AMS) to Frankfurt (FRA)"),
+        "{}",
+        event.text
+    );
 
     let mut once = Site::learned(&[1]);
     once.memory.baseline = site.memory.baseline.clone();
@@ -354,7 +509,11 @@ fn another_pop_in_headers_needs_two_sightings() {
             edge_seen_unix_ms: Some(START_MS),
             rtt_us: None,
         };
-        assert_eq!(observe(&mut once.memory, &observation, &context(), &MEANING), [], "one answer is one answer");
+        assert_eq!(
+            observe(&mut once.memory, &observation, &context(), &MEANING),
+            [],
+            "one answer is one answer"
+        );
     }
 }
 
@@ -362,16 +521,29 @@ fn another_pop_in_headers_needs_two_sightings() {
 fn another_address_of_the_target_is_no_local_failover() {
     let mut site = Site::learned(&[1]);
     for _ in 0..20 {
-        let other = Round { destination: Ipv4Addr::new(203, 0, 113, 20).into(), ..round(site.rounds, flows(PROVIDER, &[2])) };
+        let other = Round {
+            destination: Ipv4Addr::new(203, 0, 113, 20).into(),
+            ..round(site.rounds, flows(PROVIDER, &[2]))
+        };
         site.see_round(&other);
     }
     assert_eq!(site.events, []);
     for _ in 0..SHIFT_ROUNDS {
-        let third = Round { destination: Ipv4Addr::new(203, 0, 113, 30).into(), ..round(site.rounds, flows(PROVIDER, &[11])) };
+        let third = Round {
+            destination: Ipv4Addr::new(203, 0, 113, 30).into(),
+            ..round(site.rounds, flows(PROVIDER, &[11]))
+        };
         site.see_round(&third);
     }
     assert_eq!(site.events[0].class, EventClass::GeoFailover);
-    assert!(site.events[0].evidence.iter().any(|line| line.contains("203.0.113.30")), "{:?}", site.events[0].evidence);
+    assert!(
+        site.events[0]
+            .evidence
+            .iter()
+            .any(|line| line.contains("203.0.113.30")),
+        "{:?}",
+        site.events[0].evidence
+    );
 }
 
 #[test]
@@ -395,7 +567,10 @@ fn learning_starts_again_when_the_path_moves_and_ends_all_the_same() {
         site.see(1, &flows(PROVIDER, &[1]));
         site.see(1, &flows(PROVIDER, &[11]));
     }
-    assert_eq!((site.memory.state(), site.events.len()), (PathState::Stable, 0));
+    assert_eq!(
+        (site.memory.state(), site.events.len()),
+        (PathState::Stable, 0)
+    );
 }
 
 /// Thirty days of one round a minute over two balanced routers; every answer is missing now and then, flows are shuffled, a
@@ -405,14 +580,20 @@ fn a_quiet_month_has_no_event() {
     let mut site = Site::default();
     let mut dice: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut roll = |sides: u64| {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        dice = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (dice >> 33) % sides
     };
     let nameless = BTreeMap::new();
     for at in 0..30 * 24 * 60 {
         let storm = roll(50) == 0;
         let flows = (0..8).map(|id| {
-            let ingress = if storm || roll(10) == 0 { 0 } else { 1 + u8::try_from(roll(2)).expect("small") };
+            let ingress = if storm || roll(10) == 0 {
+                0
+            } else {
+                1 + u8::try_from(roll(2)).expect("small")
+            };
             let provider = if roll(10) == 0 { 0 } else { PROVIDER };
             flow(id, provider, ingress)
         });
@@ -426,8 +607,17 @@ fn a_quiet_month_has_no_event() {
 
 fn any_flow() -> impl Strategy<Value = Flow> {
     let provider = prop_oneof![Just(PROVIDER), Just(TRANSIT), Just(0)];
-    let ingress = prop_oneof![Just(0u8), Just(1), Just(2), Just(11), Just(12), Just(21), Just(77)];
-    (any::<u32>(), provider, ingress).prop_map(|(id, provider, ingress)| flow(id, provider, ingress))
+    let ingress = prop_oneof![
+        Just(0u8),
+        Just(1),
+        Just(2),
+        Just(11),
+        Just(12),
+        Just(21),
+        Just(77)
+    ];
+    (any::<u32>(), provider, ingress)
+        .prop_map(|(id, provider, ingress)| flow(id, provider, ingress))
 }
 
 proptest! {

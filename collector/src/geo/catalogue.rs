@@ -46,11 +46,19 @@ impl Catalogue {
         self.by_code.values().cloned().collect()
     }
 
-    /// A metro for people: its own code's name, else that of the first code in it.
-    pub(super) fn metro_name(&self, metro: &str) -> String {
+    /// A metro as a POP: that of its own code, else the first in it.
+    pub(super) fn metro(&self, metro: &str) -> Option<&Pop> {
         let of_metro = |pop: &&Pop| pop.metro == metro;
-        let named = self.by_code.get(metro).filter(of_metro).or_else(|| self.by_code.values().find(of_metro));
-        named.map_or_else(|| metro.to_owned(), |pop| format!("{} ({metro})", pop.name))
+        self.by_code
+            .get(metro)
+            .filter(of_metro)
+            .or_else(|| self.by_code.values().find(of_metro))
+    }
+
+    /// A metro for people, with its code.
+    pub(super) fn metro_name(&self, metro: &str) -> String {
+        self.metro(metro)
+            .map_or_else(|| metro.to_owned(), |pop| format!("{} ({metro})", pop.name))
     }
 }
 
@@ -74,10 +82,18 @@ mod tests {
     #[test]
     fn the_built_in_catalogue_is_whole() {
         let catalogue = Catalogue::builtin();
-        let metros: std::collections::BTreeSet<_> = catalogue.by_code.values().map(|pop| &pop.metro).collect();
-        assert_eq!((catalogue.by_code.len(), metros.len()), (145, 111), "146 codes, one of them without a place");
+        let metros: std::collections::BTreeSet<_> =
+            catalogue.by_code.values().map(|pop| &pop.metro).collect();
+        assert_eq!(
+            (catalogue.by_code.len(), metros.len()),
+            (145, 111),
+            "146 codes, one of them without a place"
+        );
         for pop in catalogue.by_code.values() {
-            assert!(pop.latitude.abs() <= 90.0 && pop.longitude.abs() <= 180.0, "{pop:?}");
+            assert!(
+                pop.latitude.abs() <= 90.0 && pop.longitude.abs() <= 180.0,
+                "{pop:?}"
+            );
             assert!(crate::geo::country_name(&pop.country).is_some(), "{pop:?}");
         }
     }
@@ -99,7 +115,12 @@ mod tests {
             ("", None),
         ] {
             let got = catalogue.pop(code);
-            assert_eq!(got.as_ref().map(|pop| (pop.metro.as_str(), pop.country.as_str())), want, "{code}");
+            assert_eq!(
+                got.as_ref()
+                    .map(|pop| (pop.metro.as_str(), pop.country.as_str())),
+                want,
+                "{code}"
+            );
         }
     }
 

@@ -36,7 +36,9 @@ pub enum GeographyError {
         got: String,
     },
     /// The subdivision is another country's.
-    #[error("subdivision {subdivision} is not in country {country}: its first two letters must be {country}")]
+    #[error(
+        "subdivision {subdivision} is not in country {country}: its first two letters must be {country}"
+    )]
     SubdivisionElsewhere {
         /// The subdivision.
         subdivision: String,
@@ -77,23 +79,45 @@ impl Declared {
     /// assert_eq!(declared.parse().unwrap().country.as_deref(), Some("NL"));
     /// ```
     pub fn parse(self) -> Result<Geography, GeographyError> {
-        let subdivision = present(self.subdivision).map(|text| subdivision_of(&text)).transpose()?;
-        let country = present(self.country).map(|text| country_of(&text)).transpose()?;
+        let subdivision = present(self.subdivision)
+            .map(|text| subdivision_of(&text))
+            .transpose()?;
+        let country = present(self.country)
+            .map(|text| country_of(&text))
+            .transpose()?;
         let country = agreed_country(country, subdivision.as_deref())?;
         let metro = present(self.metro).map(metro_of).transpose()?;
-        let latitude = self.latitude.map(|got| degrees("latitude", got, 90)).transpose()?;
-        let longitude = self.longitude.map(|got| degrees("longitude", got, 180)).transpose()?;
+        let latitude = self
+            .latitude
+            .map(|got| degrees("latitude", got, 90))
+            .transpose()?;
+        let longitude = self
+            .longitude
+            .map(|got| degrees("longitude", got, 180))
+            .transpose()?;
         if latitude.is_some() != longitude.is_some() {
             return Err(GeographyError::HalfAPlace);
         }
         let anything = country.is_some() || metro.is_some() || latitude.is_some();
-        let source = if anything { GeographySource::Declared } else { GeographySource::Unknown };
-        Ok(Geography { country, subdivision, metro, latitude, longitude, source })
+        let source = if anything {
+            GeographySource::Declared
+        } else {
+            GeographySource::Unknown
+        };
+        Ok(Geography {
+            country,
+            subdivision,
+            metro,
+            latitude,
+            longitude,
+            source,
+        })
     }
 }
 
 fn present(text: Option<String>) -> Option<String> {
-    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    text.map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
 }
 
 fn country_of(text: &str) -> Result<String, GeographyError> {
@@ -108,31 +132,53 @@ fn country_of(text: &str) -> Result<String, GeographyError> {
 fn subdivision_of(text: &str) -> Result<String, GeographyError> {
     let code = text.to_ascii_uppercase();
     let known = code.split_once('-').is_some_and(|(country, rest)| {
-        let shaped = (1..=3).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let shaped =
+            (1..=3).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
         shaped && country_name(country).is_some()
     });
-    if known { Ok(code) } else { Err(GeographyError::Subdivision { got: cut(text) }) }
+    if known {
+        Ok(code)
+    } else {
+        Err(GeographyError::Subdivision { got: cut(text) })
+    }
 }
 
-fn agreed_country(country: Option<String>, subdivision: Option<&str>) -> Result<Option<String>, GeographyError> {
-    let Some(subdivision) = subdivision else { return Ok(country) };
+fn agreed_country(
+    country: Option<String>,
+    subdivision: Option<&str>,
+) -> Result<Option<String>, GeographyError> {
+    let Some(subdivision) = subdivision else {
+        return Ok(country);
+    };
     let of_subdivision = subdivision.split('-').next().unwrap_or_default();
     match country {
-        Some(country) if country != of_subdivision => {
-            Err(GeographyError::SubdivisionElsewhere { subdivision: subdivision.to_owned(), country })
-        }
+        Some(country) if country != of_subdivision => Err(GeographyError::SubdivisionElsewhere {
+            subdivision: subdivision.to_owned(),
+            country,
+        }),
         Some(_) | None => Ok(Some(of_subdivision.to_owned())),
     }
 }
 
 /// A '/' would make the key of a metro ambiguous.
 fn metro_of(text: String) -> Result<String, GeographyError> {
-    let bad = text.len() > METRO_MAX || text.chars().any(|character| character.is_control() || character == '/');
-    if bad { Err(GeographyError::Metro { got: cut(&text) }) } else { Ok(text) }
+    let bad = text.len() > METRO_MAX
+        || text
+            .chars()
+            .any(|character| character.is_control() || character == '/');
+    if bad {
+        Err(GeographyError::Metro { got: cut(&text) })
+    } else {
+        Ok(text)
+    }
 }
 
 fn degrees(what: &'static str, got: f64, limit: u32) -> Result<f64, GeographyError> {
-    if got.abs() <= f64::from(limit) { Ok(got) } else { Err(GeographyError::Coordinate { what, got, limit }) }
+    if got.abs() <= f64::from(limit) {
+        Ok(got)
+    } else {
+        Err(GeographyError::Coordinate { what, got, limit })
+    }
 }
 
 fn cut(text: &str) -> String {
@@ -145,12 +191,19 @@ mod tests {
 
     fn declared(country: &str, subdivision: &str, metro: &str) -> Declared {
         let text = |text: &str| Some(text.to_owned());
-        Declared { country: text(country), subdivision: text(subdivision), metro: text(metro), ..Declared::default() }
+        Declared {
+            country: text(country),
+            subdivision: text(subdivision),
+            metro: text(metro),
+            ..Declared::default()
+        }
     }
 
     #[test]
     fn good_geographies_are_normalised() {
-        let geography = declared(" nl ", "nl-nh", " Amsterdam ").parse().expect("it is good");
+        let geography = declared(" nl ", "nl-nh", " Amsterdam ")
+            .parse()
+            .expect("it is good");
         assert_eq!(geography.country.as_deref(), Some("NL"));
         assert_eq!(geography.subdivision.as_deref(), Some("NL-NH"));
         assert_eq!(geography.metro.as_deref(), Some("Amsterdam"));
@@ -163,13 +216,39 @@ mod tests {
         for (case, want) in [
             (declared("UK", "", ""), "country \"UK\" is no ISO 3166-1"),
             (declared("Holland", "", ""), "country \"Holland\""),
-            (declared("", "NH", ""), "subdivision \"NH\" is no ISO 3166-2"),
+            (
+                declared("", "NH", ""),
+                "subdivision \"NH\" is no ISO 3166-2",
+            ),
             (declared("", "NL-NHXX", ""), "subdivision \"NL-NHXX\""),
-            (declared("DE", "NL-NH", ""), "subdivision NL-NH is not in country DE"),
+            (
+                declared("DE", "NL-NH", ""),
+                "subdivision NL-NH is not in country DE",
+            ),
             (declared("", "", "a/b"), "metro \"a/b\""),
-            (Declared { latitude: Some(91.0), longitude: Some(0.0), ..Declared::default() }, "latitude 91 must be"),
-            (Declared { latitude: Some(0.0), longitude: Some(f64::NAN), ..Declared::default() }, "longitude NaN"),
-            (Declared { latitude: Some(1.0), ..Declared::default() }, "latitude and longitude go together"),
+            (
+                Declared {
+                    latitude: Some(91.0),
+                    longitude: Some(0.0),
+                    ..Declared::default()
+                },
+                "latitude 91 must be",
+            ),
+            (
+                Declared {
+                    latitude: Some(0.0),
+                    longitude: Some(f64::NAN),
+                    ..Declared::default()
+                },
+                "longitude NaN",
+            ),
+            (
+                Declared {
+                    latitude: Some(1.0),
+                    ..Declared::default()
+                },
+                "latitude and longitude go together",
+            ),
         ] {
             let error = case.parse().expect_err("it is bad").to_string();
             assert!(error.starts_with(want), "{error}");

@@ -31,8 +31,10 @@ pub(super) fn edge_code(headers: &[(String, String)], catalogue: &Catalogue) -> 
 
 /// Front-door zone in a name such as `fra-efz.ms-acdc.office.com`, upper case.
 pub(super) fn efz_of_cname(name: &str) -> Option<String> {
-    static ZONE: LazyLock<Regex> = LazyLock::new(|| expression(r"(?i)^([a-z]{3})-efz\.ms-acdc\.office\.com\.?$"));
-    ZONE.captures(name).map(|captures| captures.extract::<1>().1.concat().to_ascii_uppercase())
+    static ZONE: LazyLock<Regex> =
+        LazyLock::new(|| expression(r"(?i)^([a-z]{3})-efz\.ms-acdc\.office\.com\.?$"));
+    ZONE.captures(name)
+        .map(|captures| captures.extract::<1>().1.concat().to_ascii_uppercase())
 }
 
 /// `Ref A: … Ref B: BOM02EDGE0712 Ref C: …`; the host's form varies, the code always leads.
@@ -45,7 +47,8 @@ fn msedge_ref(value: &str, catalogue: &Catalogue) -> Option<Pop> {
 
 /// Current: `20250101T000000Z-…hC1SG1…`; classic: `0` and base64 of time, GUID, host name, NUL, profile.
 fn azure_ref(value: &str, catalogue: &Catalogue) -> Option<Pop> {
-    static CURRENT: LazyLock<Regex> = LazyLock::new(|| expression(r"^\d{8}T\d{6}Z-[0-9a-z]+hC1([A-Z]{2,3})"));
+    static CURRENT: LazyLock<Regex> =
+        LazyLock::new(|| expression(r"^\d{8}T\d{6}Z-[0-9a-z]+hC1([A-Z]{2,3})"));
     if let Some(captures) = CURRENT.captures(value) {
         let [code] = captures.extract().1;
         return leading_code(code, catalogue);
@@ -66,7 +69,9 @@ fn edge_host(host: &str, catalogue: &Catalogue) -> Option<Pop> {
 
 /// Capitals after `hC1` may run into the rest: three letters if they are a code, else two.
 fn leading_code(letters: &str, catalogue: &Catalogue) -> Option<Pop> {
-    catalogue.pop(letters).or_else(|| letters.get(..2).and_then(|two| catalogue.pop(two)))
+    catalogue
+        .pop(letters)
+        .or_else(|| letters.get(..2).and_then(|two| catalogue.pop(two)))
 }
 
 fn zone(value: &str, catalogue: &Catalogue) -> Option<Pop> {
@@ -83,7 +88,11 @@ mod tests {
     use super::*;
 
     fn code(name: &str, value: &str) -> Option<String> {
-        edge_code(&[(name.to_owned(), value.to_owned())], &Catalogue::builtin()).map(|pop| pop.code)
+        edge_code(
+            &[(name.to_owned(), value.to_owned())],
+            &Catalogue::builtin(),
+        )
+        .map(|pop| pop.code)
     }
 
     #[test]
@@ -100,10 +109,15 @@ mod tests {
             ("ZZZEDGE0101", None),
             ("EDGE0101", None),
         ] {
-            let value = format!("Ref A: 0123456789ABCDEF0123456789ABCDEF Ref B: {host} Ref C: 2026-01-01T00:00:00Z");
+            let value = format!(
+                "Ref A: 0123456789ABCDEF0123456789ABCDEF Ref B: {host} Ref C: 2026-01-01T00:00:00Z"
+            );
             assert_eq!(code("x-msedge-ref", &value).as_deref(), want, "{host}");
         }
-        assert_eq!(code("x-msedge-ref", "Ref A: 00 Ref C: 2026-01-01T00:00:00Z"), None);
+        assert_eq!(
+            code("x-msedge-ref", "Ref A: 00 Ref C: 2026-01-01T00:00:00Z"),
+            None
+        );
     }
 
     #[test]
@@ -114,10 +128,22 @@ mod tests {
                 "0zxV+XAAAAABKMMOjBv2NT4TY6SQVjC0zV1NURURHRTA2MTkANDM3YzgyY2QtMzYwYS00YTU0LTk0YzMtNWZmNzA3NjQ3Nzgz",
                 Some("WST"),
             ),
-            ("20250101T101112Z-16579567576abcdehC1EWRx000000a1b0000", Some("EWR")),
-            ("20250101T101112Z-16579567576abcdehC1SG1x000000a1b0000", Some("SG")),
-            ("20250101T101112Z-16579567576abcdehC1LONx000000a1b0000", Some("LON")),
-            ("20250101T101112Z-16579567576abcdehC1CO1x000000a1b0000", Some("CO")),
+            (
+                "20250101T101112Z-16579567576abcdehC1EWRx000000a1b0000",
+                Some("EWR"),
+            ),
+            (
+                "20250101T101112Z-16579567576abcdehC1SG1x000000a1b0000",
+                Some("SG"),
+            ),
+            (
+                "20250101T101112Z-16579567576abcdehC1LONx000000a1b0000",
+                Some("LON"),
+            ),
+            (
+                "20250101T101112Z-16579567576abcdehC1CO1x000000a1b0000",
+                Some("CO"),
+            ),
             ("20241001T101112Z-16579567576abcde0000x000000a1b0000", None),
             ("20250101T101112Z-16579567576abcdehC1ZZZx", None),
             ("0!!!!", None),
@@ -134,15 +160,29 @@ mod tests {
         assert_eq!(code("x-feefzinfo", " fra ").as_deref(), Some("FRA"));
         assert_eq!(code("x-feefzinfo", "FR"), None, "a zone has three letters");
         assert_eq!(code("server", "SIN"), None);
-        let both = [("x-feefzinfo", "SIN"), ("x-msedge-ref", "Ref A: 0 Ref B: BOM02EDGE0712 Ref C: x")];
+        let both = [
+            ("x-feefzinfo", "SIN"),
+            ("x-msedge-ref", "Ref A: 0 Ref B: BOM02EDGE0712 Ref C: x"),
+        ];
         let both = both.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(edge_code(&both, &Catalogue::builtin()).map(|pop| pop.code).as_deref(), Some("BOM"));
+        assert_eq!(
+            edge_code(&both, &Catalogue::builtin())
+                .map(|pop| pop.code)
+                .as_deref(),
+            Some("BOM")
+        );
     }
 
     #[test]
     fn zones_in_names_are_read() {
-        assert_eq!(efz_of_cname("FRA-efz.ms-acdc.office.com.").as_deref(), Some("FRA"));
-        assert_eq!(efz_of_cname("fra-efz.ms-acdc.office.com").as_deref(), Some("FRA"));
+        assert_eq!(
+            efz_of_cname("FRA-efz.ms-acdc.office.com.").as_deref(),
+            Some("FRA")
+        );
+        assert_eq!(
+            efz_of_cname("fra-efz.ms-acdc.office.com").as_deref(),
+            Some("FRA")
+        );
         assert_eq!(efz_of_cname("fra-efz.ms-acdc.office.com.example.net"), None);
         assert_eq!(efz_of_cname("outlook.ms-acdc.office.com"), None);
     }

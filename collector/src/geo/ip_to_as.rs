@@ -28,7 +28,9 @@ struct Origin {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IpToAsError {
     /// There are too few columns.
-    #[error("line {line}: needs `prefix,asn,name`, such as `192.0.2.0/24,64500,Example`, got {got:?}")]
+    #[error(
+        "line {line}: needs `prefix,asn,name`, such as `192.0.2.0/24,64500,Example`, got {got:?}"
+    )]
     Columns {
         /// Line, from 1.
         line: usize,
@@ -57,7 +59,9 @@ impl IpToAs {
     /// Microsoft's prefixes as the program carries them.
     pub(super) fn builtin() -> Self {
         let mut table = Self::default();
-        table.add_csv(MICROSOFT_PREFIXES).expect("the built-in prefixes are well-formed: a test reads them");
+        table
+            .add_csv(MICROSOFT_PREFIXES)
+            .expect("the built-in prefixes are well-formed: a test reads them");
         table
     }
 
@@ -73,31 +77,58 @@ impl IpToAs {
     }
 
     fn add_line(&mut self, line: usize, text: &str) -> Result<(), IpToAsError> {
-        let mut columns = text.split(',').map(|column| column.trim().trim_matches('"'));
+        let mut columns = text
+            .split(',')
+            .map(|column| column.trim().trim_matches('"'));
         let (Some(prefix), Some(asn)) = (columns.next(), columns.next()) else {
-            return Err(IpToAsError::Columns { line, got: cut(text) });
+            return Err(IpToAsError::Columns {
+                line,
+                got: cut(text),
+            });
         };
-        let network: IpNet = prefix.parse().map_err(|_| IpToAsError::Prefix { line, got: cut(prefix) })?;
+        let network: IpNet = prefix.parse().map_err(|_| IpToAsError::Prefix {
+            line,
+            got: cut(prefix),
+        })?;
         let digits = asn.trim_start_matches("AS");
-        let asn = digits.parse().map_err(|_| IpToAsError::Asn { line, got: cut(asn) })?;
+        let asn = digits.parse().map_err(|_| IpToAsError::Asn {
+            line,
+            got: cut(asn),
+        })?;
         let name = columns.next().unwrap_or_default();
         self.insert(network, asn, name);
         Ok(())
     }
 
     fn insert(&mut self, network: IpNet, asn: u32, name: &str) {
-        let family = if network.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 };
-        let origin = Origin { asn, name: name.into() };
-        family.entry(network.prefix_len()).or_default().insert(network.network(), origin);
+        let family = if network.addr().is_ipv4() {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        };
+        let origin = Origin {
+            asn,
+            name: name.into(),
+        };
+        family
+            .entry(network.prefix_len())
+            .or_default()
+            .insert(network.network(), origin);
     }
 
     /// Origin AS of the longest prefix that holds the address. IPv4 inside IPv6 (RFC 4291 §2.5.5.2) is looked up as IPv4.
     pub(super) fn lookup(&self, address: IpAddr) -> Option<(u32, String)> {
         let address = address.to_canonical();
-        let family = if address.is_ipv4() { &self.v4 } else { &self.v6 };
+        let family = if address.is_ipv4() {
+            &self.v4
+        } else {
+            &self.v6
+        };
         family.iter().rev().find_map(|(length, networks)| {
             let network = IpNet::new(address, *length).ok()?.network();
-            networks.get(&network).map(|origin| (origin.asn, origin.name.as_ref().to_owned()))
+            networks
+                .get(&network)
+                .map(|origin| (origin.asn, origin.name.as_ref().to_owned()))
         })
     }
 }
@@ -108,10 +139,17 @@ pub(super) fn is_private(address: IpAddr) -> bool {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             let carrier_grade_nat = a == 100 && (64..128).contains(&b);
-            v4.is_private() || v4.is_link_local() || v4.is_loopback() || v4.is_unspecified() || carrier_grade_nat
+            v4.is_private()
+                || v4.is_link_local()
+                || v4.is_loopback()
+                || v4.is_unspecified()
+                || carrier_grade_nat
         }
         IpAddr::V6(v6) => {
-            v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback() || v6.is_unspecified()
+            v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_loopback()
+                || v6.is_unspecified()
         }
     }
 }
@@ -126,12 +164,16 @@ mod tests {
 
     fn table(text: &str) -> IpToAs {
         let mut table = IpToAs::default();
-        table.add_csv(text).expect("the test's table is well-formed");
+        table
+            .add_csv(text)
+            .expect("the test's table is well-formed");
         table
     }
 
     fn asn(table: &IpToAs, address: &str) -> Option<u32> {
-        table.lookup(address.parse().expect("the test's address")).map(|(asn, _)| asn)
+        table
+            .lookup(address.parse().expect("the test's address"))
+            .map(|(asn, _)| asn)
     }
 
     #[test]
@@ -155,11 +197,17 @@ mod tests {
     fn a_bad_line_is_named() {
         let cases = [
             ("192.0.2.0/24", "line 1: needs `prefix,asn,name`"),
-            ("\n192.0.2.0/33,1,x", "line 2: \"192.0.2.0/33\" is no prefix"),
+            (
+                "\n192.0.2.0/33,1,x",
+                "line 2: \"192.0.2.0/33\" is no prefix",
+            ),
             ("192.0.2.0/24,ASX,x", "line 1: \"ASX\" is no AS number"),
         ];
         for (text, want) in cases {
-            let error = IpToAs::default().add_csv(text).expect_err("it must not parse").to_string();
+            let error = IpToAs::default()
+                .add_csv(text)
+                .expect_err("it must not parse")
+                .to_string();
             assert!(error.starts_with(want), "{error}");
         }
     }
@@ -185,7 +233,11 @@ mod tests {
             ("192.0.2.1", false),
             ("198.18.0.1", false),
         ] {
-            assert_eq!(is_private(address.parse().expect("the test's address")), want, "{address}");
+            assert_eq!(
+                is_private(address.parse().expect("the test's address")),
+                want,
+                "{address}"
+            );
         }
     }
 }

@@ -31,9 +31,18 @@ impl AsnMmdb {
     /// A record of another layout, like an address without a record, is `None`.
     pub(super) fn lookup(&self, address: IpAddr) -> Option<(u32, String)> {
         let record: AsnRecord = self.0.lookup(address).ok()?.decode().ok()??;
-        let text = record.asn.as_deref().unwrap_or_default().trim_start_matches("AS");
-        let asn = record.autonomous_system_number.or_else(|| text.parse().ok())?;
-        let name = record.autonomous_system_organization.or(record.as_name).or(record.name);
+        let text = record
+            .asn
+            .as_deref()
+            .unwrap_or_default()
+            .trim_start_matches("AS");
+        let asn = record
+            .autonomous_system_number
+            .or_else(|| text.parse().ok())?;
+        let name = record
+            .autonomous_system_organization
+            .or(record.as_name)
+            .or(record.name);
         Some((asn, name.unwrap_or_default()))
     }
 }
@@ -67,7 +76,10 @@ impl CountryMmdb {
             CountryField::Code(code) => Some(code),
             CountryField::Record { iso_code } => iso_code,
         });
-        record.country_code.or(nested).filter(|code| super::country_name(code).is_some())
+        record
+            .country_code
+            .or(nested)
+            .filter(|code| super::country_name(code).is_some())
     }
 }
 

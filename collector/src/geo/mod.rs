@@ -126,6 +126,11 @@ impl Meaning {
         self.catalogue.pops()
     }
 
+    /// A metro as a POP, its place that of its main code.
+    pub fn metro(&self, metro: &str) -> Option<Pop> {
+        self.catalogue.metro(metro).cloned()
+    }
+
     /// A metro for people: `Amsterdam (AMS)`, or the bare code where it has no name.
     pub fn metro_name(&self, metro: &str) -> String {
         self.catalogue.metro_name(metro)
@@ -138,7 +143,10 @@ impl Meaning {
 
     /// The front-door zone that DNS chose for the resolver: it tells of the resolver, not of the path.
     pub fn zone_of_cnames(&self, cname_chain: &[String]) -> Option<Pop> {
-        cname_chain.iter().find_map(|name| headers::efz_of_cname(name)).and_then(|code| self.pop(&code))
+        cname_chain
+            .iter()
+            .find_map(|name| headers::efz_of_cname(name))
+            .and_then(|code| self.pop(&code))
     }
 
     /// What the name of a backbone router says, `None` if it is no name of Microsoft's backbone.
@@ -170,6 +178,8 @@ impl Meaning {
 
     /// ISO 3166-1 alpha-2 country of a public address, by the country table.
     pub fn country(&self, address: IpAddr) -> Option<String> {
-        self.country_mmdb.as_ref().and_then(|mmdb| mmdb.lookup(address))
+        self.country_mmdb
+            .as_ref()
+            .and_then(|mmdb| mmdb.lookup(address))
     }
 }

@@ -76,24 +76,89 @@ mod tests {
     use super::*;
 
     fn read(name: &str) -> Option<(String, Option<String>, String, Option<String>)> {
-        router(name, &Catalogue::builtin())
-            .map(|router| (router.key, router.role, router.code, router.pop.map(|pop| pop.metro)))
+        router(name, &Catalogue::builtin()).map(|router| {
+            (
+                router.key,
+                router.role,
+                router.code,
+                router.pop.map(|pop| pop.metro),
+            )
+        })
     }
 
     #[test]
     fn names_of_current_style_are_read() {
         for (name, key, role, code, metro) in [
-            ("ae67-0.ier02.bog30.ntwk.msn.net", "ier02.bog30", "ier", "BOG", Some("BOG")),
-            ("retn.ier02.sto.ntwk.msn.net", "ier02.sto", "ier", "STO", Some("STO")),
-            ("ae30-0.ear04.mia.ntwk.msn.net", "ear04.mia", "ear", "MIA", Some("MIA")),
-            ("ae143-0.icr04.bn6.ntwk.msn.net.", "icr04.bn6", "icr", "BN", Some("BN")),
-            ("be-102-0.IBR01.LON24.ntwk.msn.net", "ibr01.lon24", "ibr", "LON", Some("LON")),
-            ("be-9-0.ibr01.ch4.ntwk.msn.net", "ibr01.ch4", "ibr", "CH", Some("CHI")),
-            ("ae212-0.icr07.dsm05.ntwk.msn.net", "icr07.dsm05", "icr", "DSM", Some("DM")),
-            ("po1012.rwa03.lvl01.ntwk.msn.net", "rwa03.lvl01", "rwa", "LVL", None),
-            ("ibr01.fra23.ntwk.msn.net", "ibr01.fra23", "ibr", "FRA", Some("FRA")),
+            (
+                "ae67-0.ier02.bog30.ntwk.msn.net",
+                "ier02.bog30",
+                "ier",
+                "BOG",
+                Some("BOG"),
+            ),
+            (
+                "retn.ier02.sto.ntwk.msn.net",
+                "ier02.sto",
+                "ier",
+                "STO",
+                Some("STO"),
+            ),
+            (
+                "ae30-0.ear04.mia.ntwk.msn.net",
+                "ear04.mia",
+                "ear",
+                "MIA",
+                Some("MIA"),
+            ),
+            (
+                "ae143-0.icr04.bn6.ntwk.msn.net.",
+                "icr04.bn6",
+                "icr",
+                "BN",
+                Some("BN"),
+            ),
+            (
+                "be-102-0.IBR01.LON24.ntwk.msn.net",
+                "ibr01.lon24",
+                "ibr",
+                "LON",
+                Some("LON"),
+            ),
+            (
+                "be-9-0.ibr01.ch4.ntwk.msn.net",
+                "ibr01.ch4",
+                "ibr",
+                "CH",
+                Some("CHI"),
+            ),
+            (
+                "ae212-0.icr07.dsm05.ntwk.msn.net",
+                "icr07.dsm05",
+                "icr",
+                "DSM",
+                Some("DM"),
+            ),
+            (
+                "po1012.rwa03.lvl01.ntwk.msn.net",
+                "rwa03.lvl01",
+                "rwa",
+                "LVL",
+                None,
+            ),
+            (
+                "ibr01.fra23.ntwk.msn.net",
+                "ibr01.fra23",
+                "ibr",
+                "FRA",
+                Some("FRA"),
+            ),
         ] {
-            let want = (key.to_owned(), Some(role.to_owned()), code.to_owned(), metro.map(str::to_owned));
+            let want = (
+                key.to_owned(),
+                Some(role.to_owned()),
+                code.to_owned(),
+                metro.map(str::to_owned),
+            );
             assert_eq!(read(name), Some(want), "{name}");
         }
     }
@@ -101,10 +166,26 @@ mod tests {
     #[test]
     fn names_of_legacy_style_are_read() {
         for (name, key, metro) in [
-            ("xe-0-0-1-0.co2-96c-1b.ntwk.msn.net", "co2-96c-1b", Some("QCY")),
-            ("ae65-0.fra-96cbe-1a.ntwk.msn.net", "fra-96cbe-1a", Some("FRA")),
-            ("ae27-0.lon21-96cbe-1a.ntwk.msn.net", "lon21-96cbe-1a", Some("LON")),
-            ("po18-218.co2-6nf-srch-2b.ntwk.msn.net", "co2-6nf-srch-2b", Some("QCY")),
+            (
+                "xe-0-0-1-0.co2-96c-1b.ntwk.msn.net",
+                "co2-96c-1b",
+                Some("QCY"),
+            ),
+            (
+                "ae65-0.fra-96cbe-1a.ntwk.msn.net",
+                "fra-96cbe-1a",
+                Some("FRA"),
+            ),
+            (
+                "ae27-0.lon21-96cbe-1a.ntwk.msn.net",
+                "lon21-96cbe-1a",
+                Some("LON"),
+            ),
+            (
+                "po18-218.co2-6nf-srch-2b.ntwk.msn.net",
+                "co2-6nf-srch-2b",
+                Some("QCY"),
+            ),
             ("ten3-4.cpk-76c-1b.ntwk.msn.net", "cpk-76c-1b", None),
         ] {
             let got = read(name).expect("it is a legacy name");

@@ -1,0 +1,141 @@
+//! What people and scripts are told: JSON under `/api/v1`, live messages, and the built dashboard.
+//!
+//! Every handler gets an authenticated [`principal::Access`] and hands its organisation to the store; there is no other way
+//! to the data. Errors are [`types::ApiError`], with a constant word for programs and a sentence for people.
+
+mod agents;
+mod body;
+mod dashboard;
+pub mod embedded;
+mod events;
+mod failure;
+mod geographies;
+mod invitations;
+mod latency;
+mod live;
+mod notices;
+pub mod openapi;
+pub mod patch;
+mod path;
+mod pops;
+mod principal;
+mod query;
+mod session;
+mod sites;
+mod status;
+#[cfg(test)]
+mod tests;
+pub mod types;
+mod view;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use axum::{Router, http};
+use firstmile_wire::ids::OrganisationId;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::login::Logins;
+use crate::geo::Meaning;
+use crate::ingest::Counters;
+use crate::registry::invite::Inviter;
+use crate::store::Store;
+use failure::Failure;
+use types::Live;
+
+/// Largest body of a request: a join string's wishes are some hundred bytes.
+const BODY_MAX_BYTES: usize = 64 * 1024;
+/// Longest time that one answer may take; a page gives up after 15 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(14);
+
+/// A message for the open pages of one organisation.
+#[derive(Clone, Debug)]
+pub struct LiveMessage {
+    /// Whose pages may see it.
+    pub organisation: OrganisationId,
+    /// The message.
+    pub live: Live,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct ApiState {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// Catalogue and tables.
+    pub meaning: Arc<Meaning>,
+    /// Messages for open pages; the worker sends, each page subscribes.
+    pub live: broadcast::Sender<LiveMessage>,
+    /// Reports accepted and refused.
+    pub counters: Arc<Counters>,
+    /// Logins of people.
+    pub logins: Arc<Logins>,
+    /// Makes join strings.
+    pub inviter: Arc<Inviter>,
+    /// True where the page listens beyond loopback: the loopback principal does not exist there.
+    pub login_required: bool,
+    /// Whether the page is served over TLS, so that cookies are marked for it.
+    pub tls: bool,
+    /// The wall clock.
+    pub now_unix_ms: fn() -> i64,
+    /// The monotonic clock.
+    pub now: fn() -> Instant,
+    /// Ends live streams when the collector stops.
+    pub stop: CancellationToken,
+}
+
+/// All routes of the dashboard's listener. Needs `ConnectInfo<SocketAddr>` in each request's extensions.
+pub fn router(state: ApiState) -> Router {
+    let known = Router::new()
+        .route("/status", get(status::status))
+        .route("/geographies", get(geographies::geographies))
+        .route("/latency", get(latency::latency))
+        .route("/sites", get(sites::sites))
+        .route("/sites/{id}", patch(sites::change_site))
+        .route("/agents", get(agents::agents))
+        .route("/agents/{id}", get(agents::agent))
+        .route("/agents/{id}/path", get(path::path))
+        .route("/events", get(events::events))
+        .route("/events/{id}", get(events::event))
+        .route("/join-strings", post(invitations::invite))
+        .route("/pops", get(pops::pops))
+        .route("/live", get(live::live))
+        .route("/logout", post(session::logout))
+        .route_layer(from_fn_with_state(state.clone(), principal::authenticate));
+    let api = known
+        .route("/login", post(session::login))
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/api/openapi.json", get(openapi::document))
+        .fallback(dashboard::page)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(in_time))
+        .layer(from_fn_with_state(
+            state.clone(),
+            principal::only_known_hosts,
+        ))
+        .layer(from_fn(dashboard::with_security_headers))
+        .with_state(state)
+}
+
+/// The stream of live messages answers at once and then goes on, so it is not cut off here.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::too_slow(ANSWER_WITHIN).into_response(),
+    }
+}
+
+async fn method_not_allowed(
+    State(_): State<ApiState>,
+    method: http::Method,
+    uri: http::Uri,
+) -> Failure {
+    Failure::method_not_allowed(&method, uri.path())
+}

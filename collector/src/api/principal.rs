@@ -1,0 +1,256 @@
+//! Who is asking: a session, HTTP Basic, or somebody at the collector's own machine.
+//!
+//! The loopback admin needs all of: a peer on loopback, a page that listens on loopback only, no sign of a proxy (anybody may
+//! stand behind one), and a loopback host name (a name that an attacker's DNS points here is none). Changes also need an
+//! `Origin` of the same host, whoever asks.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use firstmile_wire::ids::OrganisationId;
+
+use super::ApiState;
+use super::failure::Failure;
+use super::types::Principal;
+use crate::auth::login::Login;
+
+/// Name of the session's cookie.
+pub(super) const COOKIE: &str = "firstmile_session";
+
+/// Headers that proxies add. One of them is enough: the peer's address is then the proxy's.
+const FORWARDING: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// Somebody who may see an organisation's data, and change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    /// Whose data.
+    pub(super) organisation: OrganisationId,
+    /// Name for people and for the audit log.
+    pub(super) name: String,
+}
+
+impl Access {
+    fn loopback() -> Self {
+        Self {
+            organisation: OrganisationId::default_organisation(),
+            name: "loopback".to_owned(),
+        }
+    }
+
+    /// As the API shows it. Roles come later: whoever gets in is an admin.
+    pub(super) fn principal(&self) -> Principal {
+        Principal {
+            organisation: self.organisation.to_string(),
+            name: self.name.clone(),
+            role: "admin".to_owned(),
+        }
+    }
+}
+
+impl From<Login> for Access {
+    fn from(login: Login) -> Self {
+        Self {
+            organisation: login.organisation,
+            name: login.user,
+        }
+    }
+}
+
+impl FromRequestParts<ApiState> for Access {
+    type Rejection = Failure;
+
+    /// [`authenticate`] put it there; without it there is no way in.
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Failure> {
+        let access = parts.extensions.get::<Self>().cloned();
+        access.ok_or_else(|| {
+            Failure::login_required("nobody is logged in", challenge(&parts.headers))
+        })
+    }
+}
+
+/// Lets in who may, and says who it is.
+pub(super) async fn authenticate(
+    State(state): State<ApiState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    same_origin(&request)?;
+    let access = access(&state, peer.ip(), request.headers(), request.uri()).await?;
+    request.extensions_mut().insert(access);
+    Ok(next.run(request).await)
+}
+
+async fn access(
+    state: &ApiState,
+    peer: IpAddr,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Access, Failure> {
+    let session = session_token(headers)
+        .and_then(|token| state.logins.login_of_session(token, (state.now)()));
+    if let Some(login) = session {
+        return Ok(login.into());
+    }
+    if let Some((user, password)) = basic(headers) {
+        let login = state
+            .logins
+            .verify_basic(peer, &user, &password, (state.now)())
+            .await;
+        return login
+            .map(Access::from)
+            .map_err(|denied| Failure::denied(&denied, challenge(headers)));
+    }
+    match why_not_loopback(state, peer, headers, uri) {
+        None => Ok(Access::loopback()),
+        Some(why) => Err(Failure::login_required(why, challenge(headers))),
+    }
+}
+
+/// `None`: it is the loopback admin.
+fn why_not_loopback(
+    state: &ApiState,
+    peer: IpAddr,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Option<String> {
+    if state.login_required {
+        return Some("log in first: this page listens beyond its own machine".to_owned());
+    }
+    if !peer.to_canonical().is_loopback() {
+        return Some(format!(
+            "log in first: {peer} is not the collector's own machine"
+        ));
+    }
+    if let Some(name) = forwarding(headers) {
+        return Some(format!(
+            "log in first: the request came through a proxy (header {name})"
+        ));
+    }
+    (!is_loopback_host(&host(headers, uri)))
+        .then(|| "log in first: the host is not this machine's own name".to_owned())
+}
+
+fn forwarding(headers: &HeaderMap) -> Option<&str> {
+    let known = |name: &&HeaderName| {
+        FORWARDING.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    };
+    headers.keys().find(known).map(HeaderName::as_str)
+}
+
+/// Refuses requests under a foreign name while the page is for its own machine only (DNS rebinding). A page that listens
+/// beyond loopback knows people by their login, whatever name they use for it.
+pub(super) async fn only_known_hosts(
+    State(state): State<ApiState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let host = host(request.headers(), request.uri());
+    // Behind a proxy another name is to be expected; then nobody is the loopback admin.
+    if state.login_required || is_loopback_host(&host) || forwarding(request.headers()).is_some() {
+        return Ok(next.run(request).await);
+    }
+    Err(Failure::wrong_host(&host))
+}
+
+/// A change that a browser sends for another site is refused; programs send neither header.
+pub(super) fn same_origin(request: &Request) -> Result<(), Failure> {
+    let headers = request.headers();
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let fetch_site = headers
+        .get("sec-fetch-site")
+        .and_then(|value| value.to_str().ok());
+    if let Some(site) = fetch_site.filter(|site| !matches!(*site, "same-origin" | "none")) {
+        return Err(Failure::cross_origin(site));
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let origin = origin.to_str().unwrap_or("?");
+    let authority = origin
+        .split_once("://")
+        .map_or("", |(_, authority)| authority);
+    let host = host(headers, request.uri());
+    if authority.eq_ignore_ascii_case(&host) && !host.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::cross_origin(origin))
+    }
+}
+
+/// Host and port that the client asked for: `Host`, or `:authority` of HTTP/2 (RFC 9113 §8.3.1).
+fn host(headers: &HeaderMap, uri: &Uri) -> String {
+    let authority = uri.authority().map(ToString::to_string);
+    let header = || {
+        headers
+            .get(header::HOST)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    authority.or_else(header).unwrap_or_default()
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let address = name
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.to_canonical().is_loopback());
+    address || name.eq_ignore_ascii_case("localhost") || name.eq_ignore_ascii_case("localhost.")
+}
+
+/// The session's token, if the cookie is there.
+pub(super) fn session_token(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, token)| token)
+}
+
+/// User and password of HTTP Basic (RFC 7617 §2).
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = pair
+        .split_once(':')
+        .filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// RFC 9110 §15.5.2 asks for a challenge. A browser answers `Basic` with a window of its own, so pages, which bring their own
+/// form, get a scheme that no browser knows.
+pub(super) fn challenge(headers: &HeaderMap) -> HeaderValue {
+    let page =
+        headers.contains_key("sec-fetch-mode") && !headers.contains_key(header::AUTHORIZATION);
+    HeaderValue::from_static(if page {
+        "Form realm=\"firstmile\""
+    } else {
+        "Basic realm=\"firstmile\", charset=\"UTF-8\""
+    })
+}
