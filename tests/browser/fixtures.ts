@@ -87,4 +87,9 @@ export const test = base.extend<{ gate: Gate; api: Api; brokenOnPurpose: { now: 
   },
 });
 
+/** A text as a pattern that matches just it. */
+export function literally(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
+}
+
 export { expect };

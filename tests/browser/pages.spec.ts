@@ -1,4 +1,4 @@
-import { expect, test, type Agent, type Event, type Site } from "./fixtures.ts";
+import { expect, literally, test, type Agent, type Event, type Site } from "./fixtures.ts";
 
 test("world shows every site in the table and on the map", async ({ page, api }) => {
   const agents = await api.get<Agent[]>("/agents");
@@ -9,7 +9,7 @@ test("world shows every site in the table and on the map", async ({ page, api })
   const map = page.getByRole("region", { name: "Map" });
   for (const site of sites.values()) {
     await expect(table.getByRole("link", { name: site.name, exact: true })).toBeVisible();
-    if (site.latitude !== null) await expect(map.getByRole("link", { name: new RegExp(`^${escape(site.name)}: p50`) })).toHaveCount(1);
+    if (site.latitude !== null) await expect(map.getByRole("link", { name: new RegExp(`^${literally(site.name)}: p50`) })).toHaveCount(1);
   }
   await expect(table.locator("tbody tr").first()).toContainText(/\d\s*ms/);
   await expect(page.getByRole("heading", { level: 1 })).toContainText(/p50 .*ms, p95 .*ms, loss/);
@@ -29,7 +29,7 @@ test("latency of a site has a headline, a drawn chart and the same numbers as a 
   const report = await api.get<{ points: { figures: { n: number } }[] }>(`/latency?scope=site:${agent.site.site_id}&window=15m&protocol=tcp&step=auto`);
   expect(report.points.length, "the collector has no points for this site").toBeGreaterThan(0);
   await page.goto(`/latency/site:${agent.site.site_id}?window=15m`);
-  await expect(page.getByRole("heading", { level: 1 })).toContainText(new RegExp(`^${escape(agent.site.name)}: p50 .*ms`));
+  await expect(page.getByRole("heading", { level: 1 })).toContainText(new RegExp(`^${literally(agent.site.name)}: p50 .*ms`));
   const chart = page.getByRole("img", { name: /RTT and loss of/ });
   await expect(chart).toBeVisible();
   const painted = await chart.locator("canvas").first().evaluate((canvas: HTMLCanvasElement) => {
@@ -105,7 +105,7 @@ test("a fresh join string comes with the commands for both systems", async ({ pa
   const [site] = await api.get<Site[]>("/sites");
   await page.goto("/agents");
   await page.getByRole("button", { name: "Add an agent" }).click();
-  await page.getByRole("textbox", { name: "Site" }).fill(site!.name);
+  await page.getByRole("combobox", { name: "Site" }).fill(site!.name);
   await page.getByRole("button", { name: "Make a join string" }).click();
   const commands = page.locator("pre");
   await expect(commands).toHaveCount(3);

@@ -33,7 +33,7 @@ pub(crate) fn configuration(network: &Network, index: usize) -> Option<String> {
         );
         writeln!(
             text,
-            "protocol static own {{ ipv4; route {prefix} {via}; }}"
+            "protocol static own {{ ipv4; check link; route {prefix} {via}; }}"
         )
         .ok();
     }

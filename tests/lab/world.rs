@@ -235,10 +235,7 @@ impl World {
         }
         let mut commands = String::new();
         for index in 0..self.network.wires.len() {
-            let faults: Vec<Fault> = (self.scenario.events.iter())
-                .filter(|event| failed.contains(&event.name) && self.covers(event, index))
-                .map(|event| event.fault)
-                .collect();
+            let faults = self.faults(&failed, index);
             let state = if faults.contains(&Fault::Down) {
                 "down"
             } else {
@@ -260,6 +257,14 @@ impl World {
                 "repaired"
             }
         ))
+    }
+
+    /// How a wire fails by the events that are in force.
+    fn faults(&self, failed: &BTreeSet<String>, index: usize) -> Vec<Fault> {
+        let events = self.scenario.events.iter();
+        let in_force =
+            events.filter(|event| failed.contains(&event.name) && self.covers(event, index));
+        in_force.map(|event| event.fault).collect()
     }
 
     fn covers(&self, event: &Event, index: usize) -> bool {
@@ -336,11 +341,13 @@ impl World {
         .ok();
         for truth in self.truth()? {
             let served = truth.metro.as_deref().unwrap_or("not reached");
-            let rtt_us = truth.rtt_us.unwrap_or_default();
-            let rtt = Duration::from_micros(rtt_us);
+            let rtt = truth
+                .rtt_us
+                .map(|rtt_us| format!("{:.2?}", Duration::from_micros(rtt_us)));
+            let rtt = rtt.unwrap_or_default();
             writeln!(
                 text,
-                "{:<12}{:<12}{served:<12}{rtt:>9.2?}  {}",
+                "{:<12}{:<12}{served:<12}{rtt:>9}  {}",
                 truth.site,
                 truth.target,
                 truth.routers.join(" > ")
@@ -366,9 +373,15 @@ impl World {
     }
 
     fn truth(&self) -> anyhow::Result<Vec<Truth>> {
+        let failed = self
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let delay = |wire: usize| {
             let behaviour = self.emulator.behaviour(wire)?;
-            (!behaviour.blackhole).then_some(behaviour.delay)
+            let passes = !behaviour.blackhole && self.faults(&failed, wire).is_empty();
+            passes.then_some(behaviour.delay)
         };
         truth::all(&self.scenario, &self.network, &delay)
     }
