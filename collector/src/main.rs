@@ -1,2 +1,114 @@
-//! stub
-fn main() {}
+//! The collector's program: order of start and stop, and the commands of its administrator.
+//!
+//! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or configuration.
+
+mod commands;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use firstmile_collector::config::Config;
+use tracing_subscriber::EnvFilter;
+
+/// Receives, keeps and explains what firstmile agents measure.
+#[derive(Debug, Parser)]
+#[command(name = "firstmile-collector", version, max_term_width = 100)]
+struct Cli {
+    /// Configuration file; without it /etc/firstmile/collector.toml, and without that the defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take reports in and serve the dashboard, until SIGTERM or Ctrl-C.
+    Serve,
+    /// Print a join string for a new agent, alone on standard output.
+    JoinString(JoinArgs),
+    /// List the agents.
+    Agents {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set the login of the dashboard; the password comes from the terminal, or from standard input.
+    Passwd {
+        /// Name to log in with.
+        #[arg(long, default_value = "admin")]
+        user: String,
+    },
+    /// Check the configuration and exit.
+    CheckConfig,
+    /// Print the `OpenAPI` document of the JSON API.
+    #[command(hide = true)]
+    Openapi,
+}
+
+/// Where the new agent will stand.
+#[derive(Debug, Args)]
+struct JoinArgs {
+    /// Name of the site; it is made if it does not exist.
+    #[arg(long)]
+    site: String,
+    /// Country of the site (ISO 3166-1), such as NL.
+    #[arg(long)]
+    country: Option<String>,
+    /// Subdivision of the site (ISO 3166-2), such as NL-NH.
+    #[arg(long)]
+    subdivision: Option<String>,
+    /// City or metropolitan area of the site.
+    #[arg(long)]
+    metro: Option<String>,
+    /// Latitude of the site, degrees, north positive.
+    #[arg(long, requires = "longitude", allow_negative_numbers = true)]
+    latitude: Option<f64>,
+    /// Longitude of the site, degrees, east positive.
+    #[arg(long, requires = "latitude", allow_negative_numbers = true)]
+    longitude: Option<f64>,
+    /// How long the join string can be used, such as 24h or 7d.
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    expires: std::time::Duration,
+    /// As JSON, with the site and the end.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    let config = match Config::load(cli.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return commands::fail(&error.into(), commands::CONFIGURATION),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return commands::fail(&error.into(), commands::FAILED),
+    };
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve => commands::serve(&config).await,
+            Command::JoinString(args) => commands::done(commands::join_string(&config, args).await),
+            Command::Agents { json } => commands::done(commands::agents(&config, json).await),
+            Command::Passwd { user } => commands::done(commands::passwd(&config, &user)),
+            Command::CheckConfig => commands::check_config(&config),
+            Command::Openapi => commands::done(commands::openapi()),
+        }
+    })
+}
+
+/// Logs to standard error; `RUST_LOG` chooses what, `info` without it.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

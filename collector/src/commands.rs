@@ -1,0 +1,301 @@
+//! What each command does.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use comfy_table::Table;
+use firstmile_collector::auth::login;
+use firstmile_collector::clock;
+use firstmile_collector::config::Config;
+use firstmile_collector::geo::Declared;
+use firstmile_collector::registry::invite::{Invitation, Inviter};
+use firstmile_collector::registry::{Agent, Site};
+use firstmile_collector::serve::{self, StartError};
+use firstmile_collector::store::Store;
+use firstmile_wire::ids::OrganisationId;
+use tracing::info;
+
+use super::JoinArgs;
+
+/// Exit code of a command that failed.
+pub(super) const FAILED: u8 = 1;
+/// Exit code of a usage or a configuration that cannot work.
+pub(super) const CONFIGURATION: u8 = 2;
+
+/// An agent that was not heard for so long is silent: six reports of the default plan.
+const SILENT_AFTER_MS: i64 = 180_000;
+
+/// Says on one line why, and gives the exit code.
+pub(super) fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let line = format!("firstmile-collector: {error:#}\n");
+    // Standard error may be closed; the exit code still tells.
+    io::stderr()
+        .write_all(line.as_bytes())
+        .map_or(ExitCode::from(code), |()| ExitCode::from(code))
+}
+
+/// The exit code of an outcome.
+pub(super) fn done(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, FAILED),
+    }
+}
+
+/// Serves until a signal comes.
+pub(super) async fn serve(config: &Config) -> ExitCode {
+    let running = match serve::start(config).await {
+        Ok(running) => running,
+        Err(error) => {
+            let code = exit_code(&error);
+            return fail(&error.into(), code);
+        }
+    };
+    let ready = format!(
+        "firstmile-collector: dashboard {} ingest https://{} public {}",
+        running.dashboard_url, running.ingest_address, running.public_url
+    );
+    let outcome = match print(&ready) {
+        Ok(()) => wait_for_signal()
+            .await
+            .context("signals cannot be waited for"),
+        Err(error) => Err(error),
+    };
+    info!("stopping");
+    running.stop().await;
+    done(outcome)
+}
+
+fn exit_code(error: &StartError) -> u8 {
+    if error.is_configuration() {
+        CONFIGURATION
+    } else {
+        FAILED
+    }
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        outcome = tokio::signal::ctrl_c() => outcome,
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Prints a join string. Works beside a running collector, and before its first start.
+pub(super) async fn join_string(config: &Config, args: JoinArgs) -> Result<()> {
+    let geography = Declared {
+        country: args.country,
+        subdivision: args.subdivision,
+        metro: args.metro,
+        latitude: args.latitude,
+        longitude: args.longitude,
+    };
+    let geography = geography
+        .parse()
+        .context("the site cannot be declared so")?;
+    let authority = serve::open_authority(config)?;
+    let store: Arc<dyn Store> = Arc::new(serve::open_store(config).await?);
+    let desk = Inviter::new(
+        Arc::clone(&store),
+        config.ingest.public_url.clone(),
+        authority.hash(),
+    );
+    let organisation = OrganisationId::default_organisation();
+    let invitation = Invitation {
+        site: args.site,
+        geography,
+        life: args.expires,
+    };
+    let now_unix_ms = clock::unix_ms();
+    let invited = desk.invite(&organisation, invitation, now_unix_ms).await?;
+    let line = format!("made a join string for site {}", invited.site.name);
+    store
+        .audit(&organisation, now_unix_ms, "command line", &line)
+        .await?;
+    if !args.json {
+        return print(&invited.join.to_string());
+    }
+    print(&serde_json::to_string_pretty(&serde_json::json!({
+        "join_string": invited.join.to_string(),
+        "site_id": invited.site.id.to_string(),
+        "site": invited.site.name,
+        "expires_unix_ms": invited.expires_unix_ms,
+    }))?)
+}
+
+/// Lists the agents of the default organisation.
+pub(super) async fn agents(config: &Config, json: bool) -> Result<()> {
+    if !config.data_dir.is_dir() {
+        bail!(
+            "there is no collector in {}; start one, or name its configuration",
+            config.data_dir.display()
+        );
+    }
+    let store = serve::open_store(config).await?;
+    let organisation = OrganisationId::default_organisation();
+    let agents = store.agents(&organisation).await?;
+    let sites = store.sites(&organisation).await?;
+    let now_unix_ms = clock::unix_ms();
+    let rows: Vec<AgentRow<'_>> = agents
+        .iter()
+        .map(|agent| AgentRow::of(agent, &sites, now_unix_ms))
+        .collect();
+    if json {
+        return print(&serde_json::to_string_pretty(&rows)?);
+    }
+    print(&table(&rows, now_unix_ms))
+}
+
+#[derive(serde::Serialize)]
+struct AgentRow<'a> {
+    agent_id: String,
+    hostname: &'a str,
+    site: &'a str,
+    country: Option<&'a str>,
+    version: &'a str,
+    state: &'static str,
+    last_seen_unix_ms: Option<i64>,
+    enrolled_unix_ms: i64,
+    spool_dropped_reports: u64,
+}
+
+impl<'a> AgentRow<'a> {
+    fn of(agent: &'a Agent, sites: &'a [Site], now_unix_ms: i64) -> Self {
+        let site = sites.iter().find(|site| site.id == agent.site);
+        let state = match agent.last_seen_unix_ms {
+            _ if agent.revoked => "revoked",
+            None => "waiting",
+            Some(seen) if now_unix_ms - seen > SILENT_AFTER_MS => "silent",
+            Some(_) => "reporting",
+        };
+        Self {
+            agent_id: agent.id.to_string(),
+            hostname: &agent.hostname,
+            site: site.map_or("?", |site| &site.name),
+            country: site.and_then(|site| site.geography.country.as_deref()),
+            version: &agent.version,
+            state,
+            last_seen_unix_ms: agent.last_seen_unix_ms,
+            enrolled_unix_ms: agent.enrolled_unix_ms,
+            spool_dropped_reports: agent.spool_dropped_reports,
+        }
+    }
+}
+
+fn table(rows: &[AgentRow<'_>], now_unix_ms: i64) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header([
+        "SITE",
+        "COUNTRY",
+        "HOSTNAME",
+        "STATE",
+        "LAST SEEN",
+        "VERSION",
+        "DROPPED",
+        "AGENT",
+    ]);
+    for row in rows {
+        let seen = row
+            .last_seen_unix_ms
+            .map_or_else(|| "never".to_owned(), |seen| ago(now_unix_ms - seen));
+        let dropped = row.spool_dropped_reports.to_string();
+        let country = row.country.unwrap_or("unknown");
+        table.add_row([
+            row.site,
+            country,
+            row.hostname,
+            row.state,
+            &seen,
+            row.version,
+            &dropped,
+            &row.agent_id,
+        ]);
+    }
+    if rows.is_empty() {
+        "no agent has enrolled yet".to_owned()
+    } else {
+        table.trim_fmt()
+    }
+}
+
+fn ago(ms: i64) -> String {
+    let whole = std::time::Duration::from_secs(u64::try_from(ms / 1000).unwrap_or(0));
+    format!("{} ago", humantime::format_duration(whole))
+}
+
+/// Sets the dashboard's login.
+pub(super) fn passwd(config: &Config, user: &str) -> Result<()> {
+    serve::open_authority(config)?; // makes data_dir, as a first start does
+    let password = read_password()?;
+    login::set_login(&config.data_dir, user, &password)?;
+    print(&format!(
+        "login {user} set; restart the collector to use it"
+    ))
+}
+
+/// One line of standard input. On a terminal it is typed without echo where `stty` can switch it off.
+fn read_password() -> Result<String> {
+    let on_terminal = io::stdin().is_terminal();
+    let hidden = on_terminal && stty("-echo");
+    if on_terminal {
+        io::stderr()
+            .write_all(b"password: ")
+            .context("the terminal cannot be written to")?;
+    }
+    let mut line = String::new();
+    let read = io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("the password cannot be read");
+    if hidden {
+        stty("echo");
+        io::stderr()
+            .write_all(b"\n")
+            .context("the terminal cannot be written to")?;
+    }
+    if read? == 0 {
+        return Err(anyhow!("no password came; write it to standard input"));
+    }
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn stty(mode: &str) -> bool {
+    std::process::Command::new("stty")
+        .arg(mode)
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// The configuration was read before any command; what is left are the files that it names, and the login.
+pub(super) fn check_config(config: &Config) -> ExitCode {
+    match serve::check(config) {
+        Ok(()) => done(print("the configuration is good")),
+        Err(error) => {
+            let code = exit_code(&error);
+            fail(&error.into(), code)
+        }
+    }
+}
+
+/// Prints the document that `docs/openapi.json` is checked against.
+pub(super) fn openapi() -> Result<()> {
+    print(firstmile_collector::api::openapi::document_json().trim_end())
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .context("standard output cannot be written to")
+}

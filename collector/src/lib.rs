@@ -1,0 +1,16 @@
+//! The collector: receives, keeps and explains what agents measure.
+//!
+//! Rooms: `ingest` takes reports in, `store` keeps them, `rollup` merges them, `geo` and `detect` say what they mean, `api`
+//! tells people; [`serve`] starts and stops them in order. `rollup`, `geo` and `detect` are pure: no socket, clock or file.
+
+pub mod api;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod detect;
+pub mod geo;
+pub mod ingest;
+pub mod registry;
+pub mod rollup;
+pub mod serve;
+pub mod store;
