@@ -42,8 +42,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Measure: `bench lab` compares measured RTT and paths with the emulator's truth
     Bench(lab::BenchArgs),
-    /// Build release binaries with checksums into dist/
-    Dist,
+    /// Build release binaries and Debian packages with checksums into dist/; `--check` installs them on a real systemd
+    Dist(dist::DistArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Lab(args) => lab::lab(&args),
         Command::Bench(args) => lab::bench(&args),
-        Command::Dist => dist::dist(),
+        Command::Dist(args) => dist::dist(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,114 @@
+//! What is being released: its version, its date, and its binaries.
+//!
+//! Everything that goes into a package comes from the commit, so that the same commit makes the same bytes.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::artefacts;
+use crate::step::{captured, run, step};
+use crate::{needs, tree};
+
+/// Who answers for the packages.
+const MAINTAINER: &str = "firstmile contributors <contributors@firstmile.example>";
+
+/// A release of this checkout.
+#[derive(Clone)]
+pub(super) struct Release {
+    /// Version of the packages.
+    pub(super) version: String,
+    /// Debian's name of the architecture.
+    pub(super) architecture: String,
+    /// When the commit was made, in seconds since 1970: the date of every file.
+    pub(super) epoch: String,
+    /// The same, as in a mail (RFC 5322 §3.3).
+    pub(super) date: String,
+    /// Commit.
+    pub(super) commit: String,
+    /// Name and address for the packages.
+    pub(super) maintainer: &'static str,
+}
+
+impl Release {
+    /// What the checkout's commit would release.
+    pub(super) fn of_checkout() -> Result<Self> {
+        let commit = git(&["rev-parse", "--short=9", "HEAD"])?;
+        let version = env!("CARGO_PKG_VERSION");
+        let tags = git(&["tag", "--points-at", "HEAD"])?;
+        let version = if tags.lines().any(|tag| tag == format!("v{version}")) {
+            version.to_owned()
+        } else {
+            // `~` sorts before the release that this will be; the count makes each commit an upgrade of the one before.
+            format!(
+                "{version}~git{}.{commit}",
+                git(&["rev-list", "--count", "HEAD"])?
+            )
+        };
+        Ok(Self {
+            version,
+            architecture: captured(Command::new("dpkg").arg("--print-architecture"))?,
+            epoch: git(&["log", "-1", "--format=%ct"])?,
+            date: git(&["log", "-1", "--format=%cD"])?,
+            commit,
+            maintainer: MAINTAINER,
+        })
+    }
+
+    /// The same release under a version that upgrades it.
+    pub(super) fn bumped(&self) -> Self {
+        Self {
+            version: format!("{}+upgrade", self.version),
+            ..self.clone()
+        }
+    }
+
+    /// Builds dashboard and binaries, and says where the binaries are.
+    ///
+    /// Paths of this machine are kept out of them: they would differ from builder to builder.
+    pub(super) fn build(&self) -> Result<PathBuf> {
+        needs::node()?;
+        artefacts::dashboard()?;
+        let mapped = [(tree::root(), "/firstmile"), (cargo_home(), "/cargo")];
+        let rust: Vec<_> = mapped
+            .iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+            .collect();
+        let c: Vec<_> = mapped
+            .iter()
+            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+            .collect();
+        let mut cargo = Command::new("cargo");
+        cargo
+            .args(["build", "--locked", "--release"])
+            .args(["--package", "firstmile-agent"])
+            .args(["--package", "firstmile-collector"])
+            .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
+            .env("CFLAGS", c.join(" "))
+            .env("SOURCE_DATE_EPOCH", &self.epoch)
+            .current_dir(tree::root());
+        step(
+            "build release binaries (minutes: optimised across crates)",
+            || run(&mut cargo),
+        )?;
+        Ok(tree::target().join("release"))
+    }
+}
+
+fn git(arguments: &[&str]) -> Result<String> {
+    captured(
+        Command::new("git")
+            .args(arguments)
+            .current_dir(tree::root()),
+    )
+}
+
+/// Where cargo keeps the sources of what we depend on.
+fn cargo_home() -> PathBuf {
+    env::var_os("CARGO_HOME").map_or_else(
+        || env::home_dir().unwrap_or_default().join(".cargo"),
+        PathBuf::from,
+    )
+}
