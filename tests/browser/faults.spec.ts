@@ -1,8 +1,10 @@
 import { expect, test } from "./fixtures.ts";
 
 test("a dead collector is said on every page, and the page recovers by itself", async ({ page, gate, brokenOnPurpose }) => {
+  // The pages that are not open are read ahead; the collector dies after that.
   await page.goto("/agents");
   await expect(page.getByRole("table", { name: "Agents" })).toBeVisible();
+  await expect(page.locator("html[data-pages=read]")).toBeAttached();
   brokenOnPurpose.now = true;
   await gate.shut();
   const notice = page.getByRole("region", { name: "Notices" }).getByRole("alert");

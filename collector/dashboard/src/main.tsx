@@ -8,7 +8,7 @@ import { createRoot } from "react-dom/client";
 
 import { CallFailure } from "./api/client";
 import { statusQuery } from "./api/queries";
-import { router } from "./router";
+import { readPagesAhead, router } from "./router";
 import { theme } from "./theme";
 
 const client = new QueryClient({
@@ -38,3 +38,4 @@ createRoot(root).render(
     </MantineProvider>
   </StrictMode>,
 );
+readPagesAhead();

@@ -7,6 +7,28 @@ import type { GeographyLevel } from "./api/types";
 
 export const LEVELS = ["country", "subdivision", "metro", "site"] as const satisfies readonly GeographyLevel[];
 
+/** Each page is a file of its own, read when it is first opened. */
+const PAGES = {
+  World: () => import("./pages/World"),
+  Latency: () => import("./pages/Latency"),
+  Events: () => import("./pages/Events"),
+  EventPage: () => import("./pages/EventPage"),
+  Paths: () => import("./pages/Paths"),
+  Agents: () => import("./pages/Agents"),
+  AgentPage: () => import("./pages/AgentPage"),
+  Admin: () => import("./pages/Admin"),
+};
+
+/** Reads the other pages in a quiet moment: they must open on the day the collector does not answer. */
+export function readPagesAhead(): void {
+  setTimeout(() => {
+    // A page that cannot be read now is tried again when it is opened, and says so if it fails then.
+    void Promise.allSettled(Object.values(PAGES).map((read) => read())).then(() => {
+      document.documentElement.dataset.pages = "read";
+    });
+  }, 1500);
+}
+
 const rootRoute = createRootRoute({
   component: Frame,
   notFoundComponent: NotFound,
@@ -22,7 +44,7 @@ const world = createRoute({
     const level = oneOf(LEVELS, raw.level);
     return level && level !== "country" ? { level } : {};
   },
-  component: lazyRouteComponent(() => import("./pages/World"), "World"),
+  component: lazyRouteComponent(PAGES.World, "World"),
 });
 
 const latency = createRoute({
@@ -32,43 +54,43 @@ const latency = createRoute({
     const phase = oneOf(PHASES, raw.phase);
     return phase && phase !== "ttfb" ? { phase } : {};
   },
-  component: lazyRouteComponent(() => import("./pages/Latency"), "Latency"),
+  component: lazyRouteComponent(PAGES.Latency, "Latency"),
 });
 
 const events = createRoute({
   getParentRoute: () => rootRoute,
   path: "/events",
-  component: lazyRouteComponent(() => import("./pages/Events"), "Events"),
+  component: lazyRouteComponent(PAGES.Events, "Events"),
 });
 
 const event = createRoute({
   getParentRoute: () => rootRoute,
   path: "/events/$id",
-  component: lazyRouteComponent(() => import("./pages/EventPage"), "EventPage"),
+  component: lazyRouteComponent(PAGES.EventPage, "EventPage"),
 });
 
 const paths = createRoute({
   getParentRoute: () => rootRoute,
   path: "/paths",
-  component: lazyRouteComponent(() => import("./pages/Paths"), "Paths"),
+  component: lazyRouteComponent(PAGES.Paths, "Paths"),
 });
 
 const agents = createRoute({
   getParentRoute: () => rootRoute,
   path: "/agents",
-  component: lazyRouteComponent(() => import("./pages/Agents"), "Agents"),
+  component: lazyRouteComponent(PAGES.Agents, "Agents"),
 });
 
 const agent = createRoute({
   getParentRoute: () => rootRoute,
   path: "/agents/$id",
-  component: lazyRouteComponent(() => import("./pages/AgentPage"), "AgentPage"),
+  component: lazyRouteComponent(PAGES.AgentPage, "AgentPage"),
 });
 
 const admin = createRoute({
   getParentRoute: () => rootRoute,
   path: "/admin",
-  component: lazyRouteComponent(() => import("./pages/Admin"), "Admin"),
+  component: lazyRouteComponent(PAGES.Admin, "Admin"),
 });
 
 export const router = createRouter({

@@ -4,6 +4,9 @@ import { createTheme } from "@mantine/core";
 export const theme = createTheme({
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", Arial, sans-serif',
   fontFamilyMonospace: 'ui-monospace, "Cascadia Mono", Menlo, Consolas, "Liberation Mono", monospace',
+  colors: {
+    dark: ["#e4e8ed", "#c3cad3", "#9ca7b4", "#7b8794", "#4b5663", "#343c46", "#1f242b", "#171b20", "#12161a", "#0c0f12"],
+  },
   primaryColor: "blue",
   primaryShade: { light: 8, dark: 8 },
   defaultRadius: "sm",

@@ -73,7 +73,7 @@ export function WorldMap({
                   key={code ?? `${name} ${index}`}
                   d={path}
                   fill={fill ?? "var(--fm-land)"}
-                  fillOpacity={fill ? 0.62 : 1}
+                  fillOpacity={fill ? 0.75 : 1}
                   stroke="var(--fm-sea)"
                   strokeWidth={0.7}
                   vectorEffect="non-scaling-stroke"
@@ -151,6 +151,10 @@ export function MapLegend() {
         <svg width="14" height="14" aria-hidden="true"><circle cx="7" cy="7" r="5.5" fill="none" stroke="var(--fm-shift)" strokeWidth="2" /></svg>
         open event
       </span>
+      <span className="fm-row" style={{ gap: 5 }}>
+        <svg width="14" height="14" aria-hidden="true"><circle cx="7" cy="7" r="5.5" fill="none" stroke="var(--fm-loss)" strokeWidth="2" strokeDasharray="4 2" /></svg>
+        loss of 1 % or more
+      </span>
     </div>
   );
 }
@@ -174,8 +178,9 @@ function SiteDot({ row, at, emphasised, onOpen, onPoint }: { row: GeographyRow; 
       onBlur={() => { onPoint(undefined); }}
     >
       <circle cx={x} cy={y} r={13} fill="transparent" />
-      {row.open_events > 0 && <circle cx={x} cy={y} r={10.5} fill="none" stroke="var(--fm-shift)" strokeWidth={2.5} />}
-      <circle cx={x} cy={y} r={emphasised ? 8 : 6.5} fill={colour ?? "var(--fm-panel)"} stroke={lossy ? "var(--fm-loss)" : "var(--fm-text)"} strokeWidth={lossy ? 2.5 : 1.5} strokeDasharray={colour ? undefined : "2 2"} />
+      {row.open_events > 0 && <circle cx={x} cy={y} r={lossy ? 13 : 10} fill="none" stroke="var(--fm-shift)" strokeWidth={2.5} />}
+      {lossy && <circle cx={x} cy={y} r={9.5} fill="none" stroke="var(--fm-loss)" strokeWidth={2.5} strokeDasharray="4 2" />}
+      <circle cx={x} cy={y} r={emphasised ? 8 : 6.5} fill={colour ?? "var(--fm-panel)"} stroke="var(--fm-text)" strokeWidth={1.5} strokeDasharray={colour ? undefined : "2 2"} />
     </g>
   );
 }
@@ -287,7 +292,7 @@ function useCountries(shapes: WorldShapes, projection: GeoProjection) {
   return useMemo(() => {
     const draw = geoPath(projection).digits(2);
     const all = feature(shapes, shapes.objects.countries) as FeatureCollection<Geometry, { name: string }>;
-    return all.features.map((shape: Feature<Geometry, { name: string }>) => ({
+    return all.features.filter((shape) => alpha2OfNumeric(shape.id) !== "AQ").map((shape: Feature<Geometry, { name: string }>) => ({
       code: alpha2OfNumeric(shape.id),
       name: shape.properties.name,
       path: draw(shape) ?? "",
@@ -296,7 +301,8 @@ function useCountries(shapes: WorldShapes, projection: GeoProjection) {
 }
 
 function baseProjection(): GeoProjection {
-  return geoEqualEarth().fitSize([BASE.width, BASE.height], { type: "Sphere" });
+  // Antarctica is left out: nobody measures from there, and it would take a fifth of the height.
+  return geoEqualEarth().fitSize([BASE.width, BASE.height], { type: "MultiPoint", coordinates: [[-180, 0], [180, 0], [0, 81], [0, -57]] });
 }
 
 function baseScale(width: number, height: number): number {

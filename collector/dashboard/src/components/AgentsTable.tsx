@@ -58,7 +58,7 @@ function columns(now: number): Column<Agent>[] {
       title: "Host",
       value: (agent) => agent.hostname,
       cell: (agent) => (
-        <Link to="/agents/$id" params={{ id: agent.agent_id }}>
+        <Link to="/agents/$id" params={{ id: agent.agent_id }} className="fm-nowrap">
           {agent.hostname}
         </Link>
       ),

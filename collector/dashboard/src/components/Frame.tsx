@@ -52,7 +52,7 @@ export function Frame() {
         </div>
       </nav>
       <div style={{ minWidth: 0 }}>
-        <Bar status={status.data} liveness={liveness} />
+        <Bar status={status.data} liveness={search.live !== "off" && status.isPending ? "connecting" : liveness} />
         <Notices status={status} />
         <main id="main" className="fm-main" tabIndex={-1}>
           <Outlet />

@@ -49,7 +49,7 @@ export function HopTable({ path }: { path: PathReport }) {
             {rows.map((row, index) => (
               <tr key={`${row.ttl}-${index}`} data-hop={row.ttl} data-silent={row.address ? undefined : true}>
                 <td data-align="right">{row.first ? row.ttl : ""}</td>
-                <td style={{ overflowWrap: "anywhere", minWidth: 270 }}>
+                <td style={{ overflowWrap: "anywhere", minWidth: "min(270px, 50vw)" }}>
                   {row.address ? (
                     <>
                       {row.name && <div data-name>{row.name}</div>}

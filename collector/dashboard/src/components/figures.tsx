@@ -14,9 +14,9 @@ export function Rtt({ us }: { us: number | null | undefined }) {
   );
 }
 
-/** Loss, red only when there is some. */
+/** Loss, red from one in a thousand. */
 export function Loss({ figures }: { figures: Figures }) {
-  const lossy = (figures.loss_ratio ?? 0) > 0;
+  const lossy = (figures.loss_ratio ?? 0) >= 0.001;
   return (
     <span className={lossy ? "fm-loss" : undefined} title={`of ${count(figures.n)} probes`}>
       {ratio(figures.loss_ratio)}

@@ -95,7 +95,9 @@ export function asn(value: number | null | undefined): string {
 /** Three significant figures, thousands kept whole. */
 export function significant(value: number): string {
   const size = Math.abs(value);
-  if (size >= 100) return grouped.format(value);
-  const digits = size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 2 : 3;
-  return value.toFixed(digits);
+  // The thresholds are those of the rounded text: 9.996 is `10.0`, not `10.00`.
+  if (size >= 99.95) return grouped.format(value);
+  if (size >= 9.995) return value.toFixed(1);
+  if (size >= 0.0995) return value.toFixed(2);
+  return size === 0 ? "0" : value.toFixed(3);
 }

@@ -5,8 +5,8 @@ export interface View {
   y: number;
 }
 
-/** Size of the base drawing that the projection fills; Equal Earth is about 2.05 to 1. */
-export const BASE = { width: 1000, height: 487 } as const;
+/** Size of the base drawing that the projection fills, without Antarctica. */
+export const BASE = { width: 1000, height: 412 } as const;
 
 const MAX_ZOOM = 24;
 

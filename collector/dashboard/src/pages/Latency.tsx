@@ -1,5 +1,5 @@
 /** Latency of a geography, a site or the world: a sentence, the chart, and who is behind it. */
-import { SegmentedControl } from "@mantine/core";
+import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, getRouteApi } from "@tanstack/react-router";
 
@@ -90,7 +90,7 @@ function useRow(scope: string): GeographyRow | undefined {
 
 function Headline({ report, row, failed }: { report: LatencyReport | undefined; row: GeographyRow | undefined; failed: boolean }) {
   const { window } = usePageSearch();
-  if (!report) return <h1 style={{ minHeight: 48 }}>{row?.name ?? (failed ? "Latency" : "…")}</h1>;
+  if (!report) return <h1 style={{ minHeight: 48 }}>{row?.name ?? (failed ? "Latency" : <Skeleton height={22} width="min(420px, 80%)" mt={4} />)}</h1>;
   const { total } = report;
   const usual = row && change(total.p50_us, row.before.p50_us);
   const name = row?.name ?? report.name;

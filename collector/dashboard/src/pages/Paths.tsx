@@ -19,16 +19,14 @@ export function Paths() {
   const agents = useQuery(agentsQuery);
   return (
     <div className="fm-page">
+      {(agents.data === undefined || agents.data.length === 0) && <h1 style={{ minHeight: 48 }}>Paths</h1>}
       <Loaded
         query={agents}
         what="the agents"
         waiting={
-          <>
-            <h1 style={{ minHeight: 48 }}>Paths</h1>
-            <div className="fm-panel">
-              <WaitingRows rows={10} label="paths" />
-            </div>
-          </>
+          <div className="fm-panel">
+            <WaitingRows rows={10} label="paths" />
+          </div>
         }
       >
         {(all) =>
@@ -193,7 +191,7 @@ function SpanRow({ span }: { span: PathSpan }) {
       <td><Time ms={span.to_unix_ms} exact /></td>
       <td className="fm-nowrap">{duration(span.to_unix_ms - span.from_unix_ms)}</td>
       <td data-align="right">{span.rounds}</td>
-      <td>{identity.as_path.map((as) => `AS${as}`).join(" → ") || "–"}</td>
+      <td className="fm-nowrap">{identity.as_path.map((as) => `AS${as}`).join(" → ") || "–"}</td>
       <td title={identity.ingress_routers.join(", ")}>{identity.ingress_metros.join(", ") || "–"}</td>
       <td>{identity.edge_metros.join(", ") || "–"}</td>
     </tr>
