@@ -21,6 +21,15 @@ pub struct Merged {
 }
 
 impl Merged {
+    /// Adds a weighted cell of one agent.
+    pub fn add(&mut self, agent: u32, cell: &Cell) {
+        self.cell.merge(cell);
+        // One of which nothing is known stands behind no figure.
+        if cell.n() > 0 {
+            self.agents.insert(agent);
+        }
+    }
+
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.cell.merge(&other.cell);
@@ -54,12 +63,7 @@ impl<K: Ord + Clone> AgentMerge<K> {
     pub fn close_window(&mut self) {
         for ((key, agent), mut cell) in std::mem::take(&mut self.open) {
             cell.weights = cell.answered.spread();
-            let row = self.done.entry(key).or_default();
-            row.cell.merge(&cell);
-            // One of which nothing is known stands behind no figure.
-            if cell.n() > 0 {
-                row.agents.insert(agent);
-            }
+            self.done.entry(key).or_default().add(agent, &cell);
         }
     }
 

@@ -305,53 +305,85 @@ pub(crate) async fn late_samples_are_counted_once_even_when_cells_are_gone(store
     };
     let now = T0 + 10 * DAY;
     store.maintain(now).await.unwrap();
-    assert_eq!(
-        cells(
-            store,
-            &CellQuery {
-                group: Group::Agent,
-                ..hour()
-            }
-        )
-        .await,
-        [],
-        "cells are gone"
-    );
     assert_eq!(cells(store, &hour()).await[0].cell.n(), 6);
 
-    sender
-        .send(
-            store,
-            agent,
-            &[
-                sample(T0 + 1_000, "a", Some(12_000)),
-                sample(T0 + 30 * MINUTE, "a", None),
-            ],
-        )
-        .await;
-    sender
-        .send(store, other, &[sample(T0 + 2_000, "a", Some(12_000))])
-        .await;
+    let late = [
+        sample(T0 + 1_000, "a", Some(12_000)),
+        sample(T0 + 30 * MINUTE, "a", None),
+    ];
+    sender.send(store, agent, &late).await;
+    sender.send(store, other, &late[..1]).await;
     for round in 0..3 {
-        let rows = cells(store, &hour()).await;
-        assert_eq!(
-            (rows[0].cell.n(), rows[0].cell.lost, rows[0].agents),
-            (9, 1, 3),
-            "round {round}"
-        );
+        for group in [Group::All, Group::Agent, Group::AgentTarget] {
+            let rows = cells(store, &CellQuery { group, ..hour() }).await;
+            let n: u64 = rows.iter().map(|row| row.cell.n()).sum();
+            let lost: u64 = rows.iter().map(|row| row.cell.lost).sum();
+            assert_eq!((n, lost), (9, 1), "{group:?} in round {round}");
+        }
+        assert_eq!(cells(store, &hour()).await[0].agents, 3);
         store.maintain(now).await.unwrap();
     }
-    assert_eq!(
-        cells(
-            store,
-            &CellQuery {
-                group: Group::Agent,
-                ..hour()
+}
+
+pub(crate) async fn an_agent_has_a_history_beyond_its_cells(store: &impl Store) {
+    let [agent, ..] = three_sites(store).await;
+    let mut sender = Sender {
+        sequences: [(agent, 1)].into(),
+    };
+    let samples: Vec<_> = (0..200)
+        .map(|n| {
+            sample(
+                T0 + n * 50_000,
+                if n % 2 == 0 { "a" } else { "b" },
+                (n % 5 != 0).then_some(9_000),
+            )
+        })
+        .collect();
+    sender.send(store, agent, &samples).await;
+    // Never answered, so never a loss.
+    sender.send(store, agent, &[sample(T0, "c", None)]).await;
+    let scopes = [
+        Scope::Agent(agent),
+        Scope::World,
+        Scope::Geography(GeographyLevel::Country, "NL".to_owned()),
+    ];
+    let mut queries = Vec::new();
+    for scope in scopes {
+        for group in [Group::Agent, Group::AgentTarget] {
+            for (step_ms, target) in [
+                (None, None),
+                (Some(HOUR), None),
+                (None, Some("b".to_owned())),
+            ] {
+                let scope = scope.clone();
+                queries.push(CellQuery {
+                    to_unix_ms: T0 + 3 * HOUR,
+                    scope,
+                    group,
+                    step_ms,
+                    target,
+                    ..hour()
+                });
             }
-        )
-        .await,
-        []
-    );
+        }
+    }
+    queries.push(CellQuery {
+        scope: Scope::Agent(agent),
+        ..hour()
+    });
+    let mut before = Vec::new();
+    for query in &queries {
+        before.push(cells(store, query).await);
+    }
+    // Within an hour of which a part is folded, then with all of it folded.
+    for now in [T0 + 2 * DAY + 90 * MINUTE, T0 + 10 * DAY] {
+        store.maintain(now).await.unwrap();
+        for (query, before) in queries.iter().zip(&before) {
+            assert_eq!(&cells(store, query).await, before, "{query:?} at {now}");
+        }
+    }
+    store.maintain(T0 + 100 * DAY).await.unwrap();
+    assert_eq!(cells(store, &queries[0]).await, [], "past its retention");
 }
 
 pub(crate) async fn maintaining_twice_changes_nothing(store: &impl Store) {

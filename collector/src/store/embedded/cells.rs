@@ -9,7 +9,7 @@ use rusqlite::{Row, Transaction, params};
 
 use super::plan::{Holdings, Source, plan};
 use super::vantage::{Answered, Place, Vantage, cell_of, json_of, level_number, merged_of};
-use super::{engine, registry};
+use super::{engine, history, registry};
 use crate::api::types::GeographyLevel;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
 use crate::store::{CellQuery, CellRow, Group, Scope, StoreResult};
@@ -48,6 +48,9 @@ pub(super) fn cells(
             Source::Rollup { step_ms } => add_rollups(tx, &asked, step_ms, &span, &mut rows)?,
             Source::Both => add_rollups(tx, &asked, FIVE_MINUTES_MS, &span, &mut rows)?,
         }
+    }
+    if asked.wanted_rollup().is_none() {
+        add_history(tx, &asked, &answered, &mut rows)?;
     }
     for (key, merged) in merge.finish() {
         rows.entry(key).or_default().merge(&merged);
@@ -233,6 +236,44 @@ fn cell_row<'a>(row: &'a Row<'_>) -> rusqlite::Result<(i64, u32, &'a str, &'a [u
         row.get_ref(2)?.as_str()?,
         row.get_ref(3)?.as_blob()?,
     ))
+}
+
+/// Adds what is left of agents' cells that are deleted.
+fn add_history(
+    tx: &Transaction<'_>,
+    asked: &Asked<'_>,
+    answered: &Answered,
+    rows: &mut Rows,
+) -> StoreResult<()> {
+    let protocol = i32::from(asked.query.protocol);
+    let target = match (&asked.query.target, asked.query.group) {
+        (Some(target), _) => Some(target.as_str()),
+        (None, Group::AgentTarget) => None,
+        (None, Group::All | Group::Agent | Group::Geography(_)) => Some(""),
+    };
+    let wanted = history::Wanted {
+        agents: &asked.agents,
+        protocol,
+        phase: i32::from(asked.query.phase),
+        target,
+        span: &(asked.query.from_unix_ms..asked.query.to_unix_ms),
+    };
+    history::for_each(
+        tx,
+        asked.organisation,
+        &wanted,
+        |number, target, at, cell| {
+            let place = asked.vantage.places.get(&number);
+            let counts =
+                |place: &&Place| target.is_empty() || answered.here(place.site, target, protocol);
+            if let Some(place) = place.filter(counts) {
+                let row = rows
+                    .entry((asked.window(at), asked.group(place, target)))
+                    .or_default();
+                row.add(number, &cell);
+            }
+        },
+    )
 }
 
 /// Adds rollup rows of a span.

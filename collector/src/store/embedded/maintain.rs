@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use firstmile_wire::ids::OrganisationId;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use tracing::warn;
 
 use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
 use super::vantage::{Answered, LEVELS, Vantage, cell_of, level_number, merged_of};
-use super::{Retention, engine, events, inbox, millis, paths, registry};
+use super::{Retention, cell_table, engine, events, history, inbox, millis, paths, registry};
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
 use crate::store::StoreResult;
@@ -40,6 +40,11 @@ pub(super) fn step(
                 tx,
                 &organisation,
                 now_unix_ms.saturating_sub(millis(retention.rollup_1m)),
+            )?
+            || delete_old_history(
+                tx,
+                &organisation,
+                now_unix_ms.saturating_sub(millis(retention.rollup_5m)),
             )?
             || delete_old_rollups(
                 tx,
@@ -77,7 +82,7 @@ fn build_due_window(
     let end = at.saturating_add(FIVE_MINUTES_MS);
     clean(tx, organisation, FIVE_MINUTES_MS, at)?;
     if at < horizon(tx, organisation, FIVE_MINUTES_MS)? {
-        delete_cells(tx, organisation, at, end)?;
+        cell_table::delete(tx, organisation, at, end)?;
         warn!(%organisation, at_unix_ms = at, "samples came later than rollups are kept and were dropped");
         return Ok(true);
     }
@@ -86,7 +91,8 @@ fn build_due_window(
         for (key, merged) in rows_of(tx, organisation, at, FIVE_MINUTES_MS)? {
             rows.entry(key).or_default().merge(&merged);
         }
-        delete_cells(tx, organisation, at, end)?;
+        history::fold(tx, organisation, at)?;
+        cell_table::delete(tx, organisation, at, end)?;
     }
     write_rows(tx, organisation, FIVE_MINUTES_MS, at, &rows)?;
     mark_dirty(tx, organisation, HOUR_MS, window_start(at, HOUR_MS))?;
@@ -120,11 +126,11 @@ fn geography_rows(
     let vantage = Vantage::load(tx, organisation)?;
     let answered = Answered::load(tx, organisation, None)?;
     let mut rows = BTreeMap::<RowKey, Merged>::new();
-    for (protocol, phase) in kinds(tx, organisation)? {
+    for (protocol, phase) in cell_table::kinds(tx, organisation)? {
         // Agents of a site share all their geographies, so they are weighted and merged once and then handed to each level.
         let mut merge = AgentMerge::<(SiteId, String)>::new();
         let mut places = BTreeMap::new();
-        for_each_cell(
+        cell_table::for_each_of_window(
             tx,
             organisation,
             (protocol, phase),
@@ -160,68 +166,6 @@ fn geography_rows(
         }
     }
     Ok(rows)
-}
-
-/// Which (protocol, phase) there are cells of: one seek in the primary key for each.
-fn kinds(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Vec<(i32, i32)>> {
-    let mut find = tx
-        .prepare_cached(
-            "SELECT protocol, phase FROM agent_cell WHERE organisation = ?1 AND (protocol, phase) > (?2, ?3)
-             ORDER BY protocol, phase LIMIT 1",
-        )
-        .map_err(engine("read cells"))?;
-    let mut kinds = Vec::new();
-    let mut last = (i32::MIN, i32::MIN);
-    loop {
-        let next = find
-            .query_row(params![organisation.as_str(), last.0, last.1], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()
-            .map_err(engine("read cells"))?;
-        let Some(kind) = next else {
-            return Ok(kinds);
-        };
-        kinds.push(kind);
-        last = kind;
-    }
-}
-
-fn for_each_cell(
-    tx: &Transaction<'_>,
-    organisation: &OrganisationId,
-    (protocol, phase): (i32, i32),
-    at_unix_ms: i64,
-    mut each: impl FnMut(u32, &str, &[u8]) -> StoreResult<()>,
-) -> StoreResult<()> {
-    let mut statement = tx
-        .prepare_cached(
-            "SELECT agent_no, target, cell FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3
-                 AND at_unix_ms >= ?4 AND at_unix_ms < ?5",
-        )
-        .map_err(engine("read cells"))?;
-    let end = at_unix_ms.saturating_add(FIVE_MINUTES_MS);
-    let mut rows = statement
-        .query(params![
-            organisation.as_str(),
-            protocol,
-            phase,
-            at_unix_ms,
-            end
-        ])
-        .map_err(engine("read cells"))?;
-    while let Some(row) = rows.next().map_err(engine("read cells"))? {
-        let read = || -> rusqlite::Result<_> {
-            Ok((
-                row.get(0)?,
-                row.get_ref(1)?.as_str()?,
-                row.get_ref(2)?.as_blob()?,
-            ))
-        };
-        let (number, target, bytes) = read().map_err(engine("read cells"))?;
-        each(number, target, bytes)?;
-    }
-    Ok(())
 }
 
 /// Five-minute rollups that begin within a span, merged over time.
@@ -312,7 +256,7 @@ fn delete_old_cells(
     let goal = window_start(before_unix_ms, FIVE_MINUTES_MS);
     let from = horizon(tx, organisation, MINUTE_MS)?;
     let due = oldest_dirty(tx, organisation, FIVE_MINUTES_MS, goal)?;
-    let Some(oldest) = oldest_cell(tx, organisation)?.filter(|at| *at < goal) else {
+    let Some(oldest) = cell_table::oldest(tx, organisation)?.filter(|at| *at < goal) else {
         if from < goal && due.is_none() {
             set_horizon(tx, organisation, MINUTE_MS, goal)?;
         }
@@ -324,52 +268,23 @@ fn delete_old_cells(
         return Ok(false);
     }
     let end = window.saturating_add(FIVE_MINUTES_MS);
-    delete_cells(tx, organisation, window, end)?;
+    history::fold(tx, organisation, window)?;
+    cell_table::delete(tx, organisation, window, end)?;
     set_horizon(tx, organisation, MINUTE_MS, end)?;
     Ok(true)
 }
 
-fn oldest_cell(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Option<i64>> {
-    let mut find = tx
-        .prepare_cached(
-            "SELECT min(at_unix_ms) FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3",
-        )
-        .map_err(engine("read cells"))?;
-    let mut oldest: Option<i64> = None;
-    for (protocol, phase) in kinds(tx, organisation)? {
-        let first: Option<i64> = find
-            .query_row(params![organisation.as_str(), protocol, phase], |row| {
-                row.get(0)
-            })
-            .map_err(engine("read cells"))?;
-        oldest = oldest.into_iter().chain(first).min();
-    }
-    Ok(oldest)
-}
-
-fn delete_cells(
+fn delete_old_history(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
-    from_unix_ms: i64,
-    to_unix_ms: i64,
-) -> StoreResult<()> {
-    for (protocol, phase) in kinds(tx, organisation)? {
-        tx.prepare_cached(
-            "DELETE FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3
-                 AND at_unix_ms >= ?4 AND at_unix_ms < ?5",
-        )
-        .and_then(|mut delete| {
-            delete.execute(params![
-                organisation.as_str(),
-                protocol,
-                phase,
-                from_unix_ms,
-                to_unix_ms
-            ])
-        })
-        .map_err(engine("delete old cells"))?;
-    }
-    Ok(())
+    before_unix_ms: i64,
+) -> StoreResult<bool> {
+    Ok(history::forget(
+        tx,
+        organisation,
+        window_start(before_unix_ms, HOUR_MS),
+        CHUNK,
+    )? > 0)
 }
 
 /// Deletes some rollups before a time. The horizon is set first: from then on nobody reads or rebuilds them.

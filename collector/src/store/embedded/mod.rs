@@ -4,10 +4,12 @@
 //! command `join-string`) may write in between: the file's lock orders the two. Reads run on snapshots and wait for nobody.
 
 mod apply;
+mod cell_table;
 mod cells;
 mod dirty;
 mod events;
 mod forms;
+mod history;
 mod inbox;
 mod maintain;
 mod paths;
@@ -45,7 +47,7 @@ pub struct Retention {
     pub raw: Duration,
     /// One-minute cells of each agent.
     pub rollup_1m: Duration,
-    /// Five-minute geography rollups.
+    /// Five-minute geography rollups, and one-hour figures of each agent.
     pub rollup_5m: Duration,
     /// One-hour geography rollups.
     pub rollup_1h: Duration,

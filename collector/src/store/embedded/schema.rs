@@ -13,10 +13,13 @@ use crate::store::{StoreError, StoreResult};
 pub(super) const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
-const MIGRATIONS: [&str; VERSION as usize] = [include_str!("../migrations/0001.sql")];
+const MIGRATIONS: [&str; VERSION as usize] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,20 +178,31 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_holds_what_was_there() {
+    fn a_store_is_backed_up_before_it_is_migrated() {
         let dir = tempfile::tempdir().unwrap();
         let (mut connection, path) = open_at(dir.path());
-        migrate(&mut connection, &path).unwrap();
-        let to = backup_path(&path, 1);
-        back_up(&connection, &to).unwrap();
-        connection.execute("DELETE FROM organisation", []).unwrap();
-        let kept: String = Connection::open(&to)
-            .unwrap()
-            .query_row("SELECT organisation FROM organisation", [], |row| {
-                row.get(0)
-            })
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute("INSERT INTO organisation VALUES ('of-version-1')", [])
             .unwrap();
-        assert_eq!(kept, "default");
+        migrate(&mut connection, &path).unwrap();
+        assert_eq!(version(&connection).unwrap(), VERSION);
+        let backup = Connection::open(backup_path(&path, 1)).unwrap();
+        assert_eq!(version(&backup).unwrap(), 1);
+        for connection in [&connection, &backup] {
+            let kept: u32 = connection
+                .query_row("SELECT count(*) FROM organisation", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(kept, 2);
+        }
+        // A second try after a failure in between keeps the first backup.
+        connection.execute("DELETE FROM organisation", []).unwrap();
+        back_up(&connection, &backup_path(&path, 1)).unwrap();
+        let kept: u32 = backup
+            .query_row("SELECT count(*) FROM organisation", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept, 2);
     }
 
     #[cfg(unix)]

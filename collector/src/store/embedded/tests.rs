@@ -122,5 +122,14 @@ async fn a_file_that_is_no_store_is_an_error_that_says_so() {
     let kept = std::fs::read_to_string(dir.path().join(schema::FILE_NAME)).unwrap();
     assert_eq!(kept, letter, "what is there is left alone");
     let error = open(Path::new("/no/such/directory")).await.unwrap_err();
-    assert!(matches!(error, StoreError::Engine { action: "create its file", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            StoreError::Engine {
+                action: "create its file",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
