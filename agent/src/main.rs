@@ -1,2 +1,252 @@
-//! stub
-fn main() {}
+//! The agent's program: arguments in, exit code out.
+//!
+//! Exit codes: 0 all went well; 1 failed; 2 the configuration or the call is wrong; 3 `once` reached nothing.
+
+mod clock;
+mod config;
+mod enroll;
+mod host;
+mod net;
+mod once;
+mod probe;
+mod report;
+mod run;
+mod schedule;
+
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use firstmile_wire::join::JoinString;
+
+use crate::config::{AgentConfig, Target};
+use crate::enroll::Identity;
+use crate::report::status::Status;
+
+/// Measures how far this machine is from Microsoft's nearest edge, by which path, and when that changes.
+#[derive(Parser)]
+#[command(name = "firstmile-agent", version, about)]
+struct Arguments {
+    /// Configuration file [default: /etc/firstmile/agent.toml, or the built-in defaults where there is none]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure and report until stopped
+    Run,
+    /// Measure every target once and print a table; needs no collector
+    Once {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Get an identity from a collector
+    Enroll {
+        /// The join string; `-` reads it from standard input
+        #[arg(value_name = "JOIN STRING", required_unless_present = "join_file")]
+        join: Option<String>,
+        /// Read the join string from a file, so that it is in no process list
+        #[arg(long, value_name = "FILE", conflicts_with = "join")]
+        join_file: Option<PathBuf>,
+        /// Give up the identity that this agent has
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Tell how the running agent is doing
+    Status {
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the configuration and print what it amounts to
+    CheckConfig,
+}
+
+/// How a command ended when nothing went wrong with the command itself.
+enum Ending {
+    Well,
+    Failed,
+    WrongUsage,
+    NothingReached,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    start_log();
+    let config = match config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.into(), 2),
+    };
+    match dispatch(arguments.command, config) {
+        Ok(Ending::Well) => ExitCode::SUCCESS,
+        Ok(Ending::Failed) => ExitCode::from(1),
+        Ok(Ending::WrongUsage) => ExitCode::from(2),
+        Ok(Ending::NothingReached) => ExitCode::from(3),
+        Err(error) => complain(&error, 1),
+    }
+}
+
+fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
+    match command {
+        Command::Run => run_agent(config),
+        Command::Once { json } => block_on(once::once(config, json))?,
+        Command::Enroll {
+            join,
+            join_file,
+            replace,
+        } => {
+            let text = join_text(join.as_deref(), join_file.as_deref())?;
+            enroll_agent(&text, &config, replace)
+        }
+        Command::Status { json } => show_status(&config, json),
+        Command::CheckConfig => check_config(&config),
+    }
+}
+
+fn run_agent(config: AgentConfig) -> Result<Ending> {
+    match block_on(run::run(config))? {
+        Ok(()) => Ok(Ending::Well),
+        Err(error) => {
+            let usage = error.is_usage();
+            complain(&error.into(), 2);
+            Ok(if usage {
+                Ending::WrongUsage
+            } else {
+                Ending::Failed
+            })
+        }
+    }
+}
+
+fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Ending> {
+    let join: JoinString = match text.parse() {
+        Ok(join) => join,
+        Err(error) => {
+            complain(
+                &anyhow::Error::from(error).context("this is no join string"),
+                2,
+            );
+            return Ok(Ending::WrongUsage);
+        }
+    };
+    if !replace && let Ok(identity) = Identity::load(&config.state_dir) {
+        anyhow::bail!(
+            "this agent is enrolled already, as {} at {}; add --replace to give that identity up",
+            identity.agent_id,
+            identity.collector
+        );
+    }
+    let identity = block_on(enroll::enroll(&join, host::hostname()))??;
+    identity
+        .save(&config.state_dir)
+        .context("enrolled, but the identity could not be kept; get another join string")?;
+    let site = identity.site.as_deref().unwrap_or("no site");
+    say(&format!(
+        "enrolled as {} ({site}) at {}\n",
+        identity.agent_id, identity.collector
+    ))?;
+    Ok(Ending::Well)
+}
+
+/// The join string from the command line, a file, or standard input.
+fn join_text(join: Option<&str>, file: Option<&Path>) -> Result<String> {
+    match (join, file) {
+        (_, Some(file)) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the join string from {}", file.display())),
+        (Some("-") | None, None) => {
+            let mut text = String::new();
+            io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read the join string from standard input")?;
+            Ok(text)
+        }
+        (Some(text), None) => Ok(text.to_owned()),
+    }
+}
+
+fn show_status(config: &AgentConfig, json: bool) -> Result<Ending> {
+    let status = Status::load(&config.state_dir)?;
+    if json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
+    } else {
+        say(&status.to_text(clock::unix_ms()))?;
+    }
+    Ok(Ending::Well)
+}
+
+fn check_config(config: &AgentConfig) -> Result<Ending> {
+    let mut lines = vec![format!(
+        "the configuration is valid: {} targets, state in {}",
+        config.targets.len(),
+        config.state_dir.display()
+    )];
+    for target in &config.targets {
+        let Target {
+            name,
+            host,
+            port,
+            service,
+            ..
+        } = target;
+        lines.push(format!("  {name} {host}:{port} ({})", service.as_str()));
+    }
+    lines.push(String::new());
+    say(&lines.join("\n"))?;
+    Ok(Ending::Well)
+}
+
+/// One thread does all probing: it is cheaper and its times are steadier than those of a pool. Disk waits on others.
+fn block_on<F: Future>(future: F) -> Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .context("cannot start the runtime")?;
+    let output = runtime.block_on(future);
+    // A thread that hangs in the file system must not keep the program from ending.
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+fn start_log() {
+    let filter = config::log_filter()
+        .unwrap_or_else(|| "info,hickory_resolver=error,hickory_net=error".to_owned());
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
+    let ansi = io::IsTerminal::is_terminal(&io::stderr());
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(ansi)
+        .try_init();
+    drop(started);
+}
+
+/// Prints to standard output; a reader that has gone away is no failure of ours.
+fn say(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Prints an error with its causes on one line.
+fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    drop(writeln!(io::stderr().lock(), "firstmile-agent: {error:#}"));
+    ExitCode::from(code)
+}

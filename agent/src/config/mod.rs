@@ -1,0 +1,261 @@
+//! The configuration: a file and the environment, turned into values that cannot be wrong.
+
+mod error;
+mod section;
+mod sets;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use error::ConfigError;
+use section::Section;
+pub(crate) use target::{Host, Protocols, RequestPath, Service, Target, TargetName};
+
+/// Where the configuration is looked for when the command line names none.
+pub(crate) const DEFAULT_FILE: &str = "/etc/firstmile/agent.toml";
+
+/// Most targets of one agent: a hard cap, whatever file or plan says.
+pub(crate) const MAX_TARGETS: usize = 20;
+
+/// Most flows of a path round: a hard cap.
+pub(crate) const MAX_FLOWS: u16 = 8;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Everything that an administrator can choose.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentConfig {
+    /// Identity, spool and status live here.
+    pub(crate) state_dir: PathBuf,
+    /// Resolvers to ask; empty: the system's own.
+    pub(crate) resolvers: Vec<SocketAddr>,
+    /// PEM files trusted besides the system's roots when probing.
+    pub(crate) extra_roots: Vec<PathBuf>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) plan: Plan,
+    pub(crate) spool: SpoolLimits,
+}
+
+/// How often to probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// TCP and ICMP, each target.
+    pub(crate) pulse_interval: Duration,
+    pub(crate) dns_interval: Duration,
+    pub(crate) https_interval: Duration,
+    pub(crate) trace_interval: Duration,
+    pub(crate) trace_flows: u16,
+    /// Start of one flow to the start of the next.
+    pub(crate) flow_spacing: Duration,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) burst_rounds: u16,
+    pub(crate) burst_interval: Duration,
+    pub(crate) upload_interval: Duration,
+}
+
+/// How much to keep while the collector is away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpoolLimits {
+    pub(crate) max_bytes: u64,
+    pub(crate) max_age: Duration,
+}
+
+/// Reads the configuration: the named file, or the default one, or the built-in defaults where there is none.
+///
+/// # Errors
+/// See [`ConfigError`]; each is one line with its fix.
+pub(crate) fn load(named: Option<&Path>) -> Result<AgentConfig, ConfigError> {
+    let file = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(file, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            parse(file, "")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(ConfigError::Missing {
+            file: file.to_owned(),
+        }),
+        Err(source) => Err(ConfigError::Unreadable {
+            file: file.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The log filter of the environment, `RUST_LOG`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read in config/ only, which this is"
+)]
+pub(crate) fn log_filter() -> Option<String> {
+    std::env::var("RUST_LOG")
+        .ok()
+        .filter(|filter| !filter.is_empty())
+}
+
+fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
+    let table: toml::Table =
+        text.parse()
+            .map_err(|error: toml::de::Error| ConfigError::Syntax {
+                file: file.to_owned(),
+                line: error.span().map_or(1, |span| {
+                    1 + text
+                        .bytes()
+                        .take(span.start)
+                        .filter(|b| *b == b'\n')
+                        .count()
+                }),
+                problem: error.message().replace('\n', "; "),
+            })?;
+    let mut root = Section::root(file, table);
+    let state_dir = root.take("state_dir", |value| {
+        let path = PathBuf::from(section::text(value)?);
+        if path.is_absolute() || path.components().count() > 0 {
+            Ok(path)
+        } else {
+            Err("write a directory".to_owned())
+        }
+    })?;
+    let resolvers = root.take("resolvers", |value| section::list(value, resolver))?;
+    let extra_roots = root.take("extra_roots", |value| {
+        section::list(value, |text| Ok(PathBuf::from(text)))
+    })?;
+    let targets = targets(&mut root)?;
+    let plan = plan(root.sub("plan")?)?;
+    let spool = spool(root.sub("spool")?)?;
+    root.finish()?;
+    Ok(AgentConfig {
+        state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/firstmile-agent")),
+        resolvers: resolvers.unwrap_or_default(),
+        extra_roots: extra_roots.unwrap_or_default(),
+        targets,
+        plan,
+        spool,
+    })
+}
+
+/// A resolver's address; the port is 53 when none is named.
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<SocketAddr>()
+        .or_else(|_| {
+            text.parse::<IpAddr>()
+                .map(|address| SocketAddr::new(address, 53))
+        })
+        .map_err(|_| {
+            "write a resolver's address, with or without port, such as \"192.0.2.53:53\"".to_owned()
+        })
+}
+
+/// The file's own targets, then those of the named sets whose names are not taken yet.
+fn targets(root: &mut Section) -> Result<Vec<Target>, ConfigError> {
+    let sets = root.take("target_sets", |value| {
+        section::list(value, sets::targets_of)
+    })?;
+    let mut targets: Vec<Target> = Vec::new();
+    for section in root.subs("target")? {
+        let (target, name) = own_target(section)?;
+        if targets.iter().any(|other| other.name == target.name) {
+            return Err(root.refuse("target", name, "give each target a name of its own"));
+        }
+        targets.push(target);
+    }
+    let of_sets = match sets {
+        Some(sets) => sets.concat(),
+        None => sets::targets_of("m365").map_err(|fix| root.refuse("target_sets", "m365", fix))?,
+    };
+    for target in of_sets {
+        if targets.iter().all(|own| own.name != target.name) {
+            targets.push(target);
+        }
+    }
+    if targets.len() > MAX_TARGETS {
+        let fix = format!("an agent measures at most {MAX_TARGETS} targets; remove some");
+        return Err(root.refuse("target", format!("{} targets", targets.len()), fix));
+    }
+    if targets.is_empty() {
+        return Err(root.refuse(
+            "target_sets",
+            "[]",
+            "name a set, or write a [[target]], so that there is something to measure",
+        ));
+    }
+    Ok(targets)
+}
+
+fn own_target(mut section: Section) -> Result<(Target, String), ConfigError> {
+    let name = section.require("name", "write name = \"…\" in each [[target]]", |v| {
+        TargetName::parse(section::text(v)?)
+    })?;
+    let host = section.require("host", "write host = \"…\" in each [[target]]", |v| {
+        Host::parse(section::text(v)?)
+    })?;
+    let port = section.take("port", |value| section::whole(value, 1, u16::MAX))?;
+    let service = section.take("service", |value| Service::parse(section::text(value)?))?;
+    let protocols = section.take("protocols", |value| {
+        let words = section::list(value, |word| Ok(word.to_owned()))?;
+        Protocols::from_words(words.iter().map(String::as_str))
+    })?;
+    let trace = section.take("trace", section::truth)?;
+    let path = section.take("path", |value| RequestPath::parse(section::text(value)?))?;
+    section.finish()?;
+    let shown = format!("{:?}", name.as_str());
+    let target = Target {
+        name,
+        host,
+        port: port.unwrap_or(443),
+        service: service.unwrap_or(Service::Custom),
+        protocols: protocols.unwrap_or(Protocols::ALL),
+        trace: trace.unwrap_or(true),
+        path: path.unwrap_or_else(RequestPath::root),
+    };
+    Ok((target, shown))
+}
+
+fn plan(mut section: Section) -> Result<Plan, ConfigError> {
+    let mut time = |key, default: Duration, min: Duration, max: Duration| {
+        section
+            .take(key, |value| section::duration(value, min, max))
+            .map(|found| found.unwrap_or(default))
+    };
+    let pulse_interval = time("pulse_interval", 5 * SECOND, SECOND, HOUR)?;
+    let dns_interval = time("dns_interval", 60 * SECOND, 5 * SECOND, 24 * HOUR)?;
+    let https_interval = time("https_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
+    let trace_interval = time("trace_interval", 60 * SECOND, 10 * SECOND, 24 * HOUR)?;
+    let flow_spacing = time("flow_spacing", SECOND / 4, SECOND / 100, 5 * SECOND)?;
+    let probe_timeout = time("probe_timeout", 2 * SECOND, SECOND / 10, 30 * SECOND)?;
+    let burst_interval = time("burst_interval", 5 * SECOND, 2 * SECOND, HOUR)?;
+    let upload_interval = time("upload_interval", 30 * SECOND, SECOND, HOUR)?;
+    let trace_flows = section.take("trace_flows", |value| section::whole(value, 1, MAX_FLOWS))?;
+    let burst_rounds = section.take("burst_rounds", |value| section::whole(value, 0, 12))?;
+    section.finish()?;
+    Ok(Plan {
+        pulse_interval,
+        dns_interval,
+        https_interval,
+        trace_interval,
+        trace_flows: trace_flows.unwrap_or(MAX_FLOWS),
+        flow_spacing,
+        probe_timeout,
+        burst_rounds: burst_rounds.unwrap_or(4),
+        burst_interval,
+        upload_interval,
+    })
+}
+
+fn spool(mut section: Section) -> Result<SpoolLimits, ConfigError> {
+    let max_bytes = section.take("max_bytes", |value| {
+        section::bytes(value, 1 << 20, 64 << 30)
+    })?;
+    let max_age = section.take("max_age", |value| {
+        section::duration(value, HOUR, 24 * 365 * HOUR)
+    })?;
+    section.finish()?;
+    Ok(SpoolLimits {
+        max_bytes: max_bytes.unwrap_or(64 << 20),
+        max_age: max_age.unwrap_or(72 * HOUR),
+    })
+}

@@ -1,0 +1,179 @@
+//! The two conversations about identity: enrolment with a join string, renewal with the certificate.
+
+use std::time::Duration;
+
+use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, Refusal, RenewRequest};
+use firstmile_wire::join::{CaHash, JoinString};
+use firstmile_wire::{ENROLL_PATH, RENEW_PATH};
+use rcgen::{CertificateParams, KeyPair};
+use serde::Serialize;
+use url::Url;
+
+use super::Identity;
+use super::verifier::enrolment_config;
+use crate::clock;
+use crate::net::tls::TlsError;
+
+/// Longest wait for the collector's answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 256 << 10;
+
+/// Why an agent got no identity.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnrollError {
+    #[error("cannot make a key and its signing request")]
+    Key { source: rcgen::Error },
+    #[error("cannot set up TLS")]
+    Tls { source: TlsError },
+    #[error("cannot reach the collector at {collector}")]
+    Unreachable {
+        collector: Url,
+        source: reqwest::Error,
+    },
+    #[error(
+        "{collector} does not show the CA that the join string names ({wanted}): \
+         is this the right collector, and does nothing in between open TLS?"
+    )]
+    WrongCa { collector: Url, wanted: CaHash },
+    #[error("the collector refused ({}): {}", refusal.code, refusal.message)]
+    Refused { refusal: Refusal },
+    #[error("{collector} answered {status} with something that is no collector's answer")]
+    NotACollector { collector: Url, status: u16 },
+}
+
+/// Trades a join string for an identity.
+///
+/// # Errors
+/// See [`EnrollError`].
+pub(crate) async fn enroll(join: &JoinString, hostname: String) -> Result<Identity, EnrollError> {
+    let settings = |source| EnrollError::Tls {
+        source: TlsError::Settings { source },
+    };
+    let (config, missing_ca) = enrolment_config(join.ca).map_err(settings)?;
+    let (key_pem, csr_pem) = new_key()?;
+    let request = EnrollRequest {
+        secret: join.secret.to_text(),
+        csr_pem,
+        hostname,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let response = post(client(config), &join.collector, ENROLL_PATH, &request).await;
+    if missing_ca.is_set() {
+        return Err(EnrollError::WrongCa {
+            collector: join.collector.clone(),
+            wanted: join.ca,
+        });
+    }
+    let response = response?;
+    Ok(Identity::granted(
+        response,
+        join.collector.clone(),
+        key_pem,
+        clock::unix_ms(),
+    ))
+}
+
+/// Trades an identity for the same one with a fresh key and certificate.
+///
+/// # Errors
+/// See [`EnrollError`]; the old identity stays good until its certificate ends.
+pub(crate) async fn renew(identity: &Identity) -> Result<Identity, EnrollError> {
+    let config = crate::net::tls::collector_config(
+        &identity.ca_pem,
+        &identity.certificate_pem,
+        &identity.key_pem,
+    )
+    .map_err(|source| EnrollError::Tls { source })?;
+    let (key_pem, csr_pem) = new_key()?;
+    let response = post(
+        client(config),
+        &identity.collector,
+        RENEW_PATH,
+        &RenewRequest { csr_pem },
+    )
+    .await?;
+    Ok(Identity::granted(
+        response,
+        identity.collector.clone(),
+        key_pem,
+        clock::unix_ms(),
+    ))
+}
+
+/// A new private key and a signing request for it, both PEM.
+fn new_key() -> Result<(String, String), EnrollError> {
+    let make = || {
+        let key = KeyPair::generate()?;
+        let request = CertificateParams::new(Vec::new())?.serialize_request(&key)?;
+        Ok((key.serialize_pem(), request.pem()?))
+    };
+    make().map_err(|source| EnrollError::Key { source })
+}
+
+fn client(config: rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .https_only(true)
+        .build()
+}
+
+async fn post(
+    client: reqwest::Result<reqwest::Client>,
+    collector: &Url,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<EnrollResponse, EnrollError> {
+    let unreachable = |source: reqwest::Error| EnrollError::Unreachable {
+        collector: collector.clone(),
+        source: source.without_url(),
+    };
+    let mut url = collector.clone();
+    url.set_path(path);
+    let mut response = client
+        .map_err(unreachable)?
+        .post(url)
+        .json(body)
+        .send()
+        .await
+        .map_err(unreachable)?;
+    let status = response.status().as_u16();
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        answer.extend_from_slice(&chunk);
+        if answer.len() > MAX_ANSWER {
+            return Err(EnrollError::NotACollector {
+                collector: collector.clone(),
+                status,
+            });
+        }
+    }
+    if status == 200
+        && let Ok(granted) = serde_json::from_slice(&answer)
+    {
+        return Ok(granted);
+    }
+    match serde_json::from_slice::<Refusal>(&answer) {
+        Ok(refusal) => Err(EnrollError::Refused { refusal }),
+        Err(_) => Err(EnrollError::NotACollector {
+            collector: collector.clone(),
+            status,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_new_and_its_request_is_pem() {
+        let (first, request) = new_key().expect("a key");
+        let (second, _) = new_key().expect("a key");
+        assert_ne!(first, second);
+        assert!(request.starts_with("-----BEGIN CERTIFICATE REQUEST-----"));
+    }
+}

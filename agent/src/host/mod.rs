@@ -1,0 +1,39 @@
+//! Facts of the machine, each asked for once and narrowly: a full refresh opens hundreds of files.
+
+use firstmile_wire::ids::BootId;
+use firstmile_wire::v1::HostFacts;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use crate::net::capability::IcmpCapability;
+
+/// The host's name, empty when it has none.
+pub(crate) fn hostname() -> String {
+    System::host_name().unwrap_or_default()
+}
+
+/// The facts for the first report of a run.
+pub(crate) fn facts(capability: IcmpCapability) -> HostFacts {
+    let only_memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let memory_bytes =
+        System::new_with_specifics(only_memory).map_or(0, |system| system.total_memory());
+    HostFacts {
+        hostname: hostname(),
+        os: System::long_os_version().unwrap_or_default(),
+        arch: std::env::consts::ARCH.to_owned(),
+        icmp_capability: capability.as_str().to_owned(),
+        cpus: std::thread::available_parallelism()
+            .ok()
+            .and_then(|n| u32::try_from(n.get()).ok())
+            .unwrap_or(0),
+        memory_bytes,
+    }
+}
+
+/// The identity of this boot, where the kernel gives one; else a random one, so that monotonic times are not compared
+/// across what may be a reboot.
+pub(crate) fn boot_id() -> BootId {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or_else(BootId::random)
+}

@@ -1,0 +1,71 @@
+//! What this process may send, and what to do where it may not.
+
+use std::fmt;
+use std::io;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What the operating system lets this process do with ICMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IcmpCapability {
+    /// Raw sockets (`CAP_NET_RAW)`: TCP paths, and echo over raw sockets where datagram ones are shut.
+    Raw,
+    /// Datagram sockets (`ping_group_range`): echo and ICMP paths.
+    Datagram,
+    None,
+}
+
+impl IcmpCapability {
+    /// The word of the wire format.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Datagram => "datagram",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Opens and closes one socket of each kind.
+pub(crate) fn probe() -> IcmpCapability {
+    if Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).is_ok() {
+        IcmpCapability::Raw
+    } else if Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)).is_ok() {
+        IcmpCapability::Datagram
+    } else {
+        IcmpCapability::None
+    }
+}
+
+/// Exactly what to type so that the missing probes work.
+#[derive(Clone, Debug)]
+pub(crate) struct Advice {
+    program: String,
+}
+
+impl Advice {
+    pub(crate) fn new() -> Self {
+        let program = std::env::current_exe().map_or_else(
+            |_| "firstmile-agent".to_owned(),
+            |path| path.display().to_string(),
+        );
+        Self { program }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "either let the agent use raw sockets: `sudo setcap cap_net_raw+ep {}` (TCP paths and ping), \
+             or open ping sockets to all groups: `sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"` (ping and ICMP paths; \
+             this one key is for IPv4 and IPv6)",
+            self.program
+        )
+    }
+}
+
+/// Whether an error says that the process may not open such a socket.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}

@@ -1,0 +1,105 @@
+//! ICMP echo behind a seam: an engine takes one destination and one sequence number and says what became of them.
+//!
+//! [`SurgeEngine`] is the portable one, on surge-ping. Its times are stamped in user space, and by the library after the
+//! send returns, so they are a little short and follow the load of the machine: samples say `CLOCK_USER`. An engine with
+//! kernel stamps replaces it behind the same trait.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use socket2::Type;
+use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
+
+use crate::probe::Outcome;
+
+/// Something that can ping.
+pub(crate) trait EchoEngine: Send + Sync {
+    /// Sends one echo request and waits for its reply, at most `timeout`.
+    fn echo(&self, destination: IpAddr, timeout: Duration) -> BoxFuture<'_, Outcome>;
+}
+
+/// Bytes after the ICMP header, as ping sends by default.
+const PAYLOAD: [u8; 56] = [0; 56];
+
+/// An engine on surge-ping: one socket for each family, opened when first needed and again after it could not be.
+pub(crate) struct SurgeEngine {
+    v4: Mutex<Option<Client>>,
+    v6: Mutex<Option<Client>>,
+    next: AtomicU16,
+    identifier: PingIdentifier,
+}
+
+impl SurgeEngine {
+    /// Makes an engine; no socket is opened yet.
+    pub(crate) fn new(identifier: u16) -> Self {
+        Self {
+            v4: Mutex::new(None),
+            v6: Mutex::new(None),
+            next: AtomicU16::new(0),
+            identifier: PingIdentifier(identifier),
+        }
+    }
+
+    fn client(&self, destination: IpAddr) -> io::Result<Client> {
+        let (slot, kind) = match destination {
+            IpAddr::V4(_) => (&self.v4, ICMP::V4),
+            IpAddr::V6(_) => (&self.v6, ICMP::V6),
+        };
+        let mut slot = slot
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(client) = slot.as_ref() {
+            return Ok(client.clone());
+        }
+        // Datagram first: it hears its own replies only. surge-ping falls back to a raw socket by itself.
+        let client = Client::new(
+            &Config::builder()
+                .kind(kind)
+                .sock_type_hint(Type::DGRAM)
+                .build(),
+        )?;
+        *slot = Some(client.clone());
+        Ok(client)
+    }
+}
+
+impl EchoEngine for SurgeEngine {
+    fn echo(&self, destination: IpAddr, timeout: Duration) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            let client = match self.client(destination) {
+                Ok(client) => client,
+                Err(error) => return Outcome::of_io_error(&error),
+            };
+            let sequence = PingSequence(self.next.fetch_add(1, Ordering::Relaxed));
+            let mut pinger = client.pinger(destination, self.identifier).await;
+            pinger.timeout(timeout);
+            match pinger.ping(sequence, &PAYLOAD).await {
+                Ok((packet, rtt)) if is_reply(&packet) => Outcome::Answered(rtt),
+                Ok(_) => Outcome::Unreachable,
+                Err(SurgeError::Timeout { .. }) => Outcome::Timeout,
+                Err(SurgeError::IOError(error)) => Outcome::of_io_error(&error),
+                Err(
+                    SurgeError::IncorrectBufferSize
+                    | SurgeError::MalformedPacket(_)
+                    | SurgeError::EchoRequestPacket
+                    | SurgeError::NetworkError
+                    | SurgeError::IdenticalRequests { .. }
+                    | SurgeError::ClientDestroyed,
+                ) => Outcome::LocalError,
+            }
+        })
+    }
+}
+
+/// Whether the packet is an echo reply and no error about the request.
+fn is_reply(packet: &IcmpPacket) -> bool {
+    // Echo reply: type 0 (RFC 792), type 129 (RFC 4443 §4.2).
+    match packet {
+        IcmpPacket::V4(packet) => packet.get_icmp_type().0 == 0,
+        IcmpPacket::V6(packet) => packet.get_icmpv6_type().0 == 129,
+    }
+}

@@ -1,0 +1,294 @@
+//! Runs path rounds: over raw TCP where the process may, else over ICMP datagram sockets.
+//!
+//! One [`Tracer`] serves the whole process. Its sockets are shared by all rounds (raw sockets hear everything: one each
+//! is enough); who waits for what is kept by the [`Switchboard`].
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use firstmile_wire::v1::TraceKind;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::capability::is_refusal;
+use super::trace_echo::EchoMeans;
+use super::trace_tcp::TcpMeans;
+use crate::clock;
+use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, TracePlan, TraceRound};
+use crate::report::counters::Counters;
+
+/// Replies that may wait for a round: more than a round has packets.
+const QUEUE: usize = 1024;
+
+/// What a round brought.
+#[derive(Clone, Debug)]
+pub(crate) struct RoundResult {
+    pub(crate) started: Instant,
+    pub(crate) kind: TraceKind,
+    /// Source port (TCP) or checksum (ICMP) of each flow.
+    pub(crate) flow_ids: Vec<u32>,
+    pub(crate) flows: Vec<FlowPath>,
+    /// 0 for ICMP.
+    pub(crate) destination_port: u16,
+}
+
+/// Why a round could not be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TraceError {
+    #[error("the operating system allows neither raw nor ICMP datagram sockets")]
+    NotPermitted,
+    #[error("there is no route to {destination}")]
+    NoRoute {
+        destination: IpAddr,
+        source: io::Error,
+    },
+    #[error("cannot open the sockets for a path round")]
+    Socket { source: io::Error },
+}
+
+/// Sends one packet of a flow; tells its kind and its flows apart.
+pub(super) trait Means: Send + Sync {
+    fn kind(&self) -> TraceKind;
+    fn send(
+        &self,
+        probe: Probe,
+        token: u16,
+        source: IpAddr,
+        destination: SocketAddr,
+    ) -> io::Result<()>;
+    fn flow_id(&self, flow: u16, source: IpAddr, destination: IpAddr) -> u32;
+}
+
+/// Runs rounds.
+pub(crate) struct Tracer {
+    flows: u16,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    board: Arc<Switchboard>,
+    counters: Arc<Counters>,
+    v4: Mutex<Option<Arc<dyn Means>>>,
+    v6: Mutex<Option<Arc<dyn Means>>>,
+}
+
+impl Tracer {
+    /// Makes a tracer; sockets are opened when first needed. Its listeners run on `tasks` until `cancel`.
+    pub(crate) fn new(
+        flows: u16,
+        counters: Arc<Counters>,
+        tasks: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        let board = Arc::new(Switchboard::default());
+        Self {
+            flows,
+            tasks,
+            cancel,
+            board,
+            counters,
+            v4: Mutex::new(None),
+            v6: Mutex::new(None),
+        }
+    }
+
+    /// Flows of each round.
+    pub(crate) const fn flows(&self) -> u16 {
+        self.flows
+    }
+
+    /// Runs one round to `destination`.
+    ///
+    /// # Errors
+    /// See [`TraceError`]. A round that met only silence is no error.
+    pub(crate) async fn round(
+        &self,
+        destination: SocketAddr,
+        plan: TracePlan,
+    ) -> Result<RoundResult, TraceError> {
+        let no_route = |source| TraceError::NoRoute {
+            destination: destination.ip(),
+            source,
+        };
+        let source = super::route::source_for(destination.ip()).map_err(no_route)?;
+        let means = self.means(destination.is_ipv6())?;
+        let started = clock::now();
+        let mut round = TraceRound::new(plan, started);
+        let mut line = self.board.open(destination.ip());
+        loop {
+            while let Ok((id, reply, at)) = line.replies.try_recv() {
+                self.book(&mut round, id, reply, at);
+            }
+            match round.poll(clock::now()) {
+                Step::Finished => break,
+                Step::Transmit(probe) => {
+                    let token = line.expect(probe.id);
+                    if let Err(error) = means.send(probe, token, source, destination) {
+                        tracing::debug!(%error, %destination, ttl = probe.ttl, "path packet not sent");
+                        self.counters.skipped_probes.add(1);
+                        round.on_unsent(probe.id);
+                    }
+                }
+                Step::WaitUntil(deadline) => tokio::select! {
+                    () = tokio::time::sleep_until(deadline.into()) => {}
+                    heard = line.replies.recv() => if let Some((id, reply, at)) = heard {
+                        self.book(&mut round, id, reply, at);
+                    }
+                },
+            }
+        }
+        let flow_ids = (0..self.flows)
+            .map(|flow| means.flow_id(flow, source, destination.ip()))
+            .collect();
+        let kind = means.kind();
+        let destination_port = if kind == TraceKind::Tcp {
+            destination.port()
+        } else {
+            0
+        };
+        Ok(RoundResult {
+            started,
+            kind,
+            flow_ids,
+            flows: round.into_flows(),
+            destination_port,
+        })
+    }
+
+    fn book(&self, round: &mut TraceRound, id: ProbeId, reply: Reply, at: Instant) {
+        if !round.on_reply(id, reply, at) {
+            self.counters.late_replies.add(1);
+        }
+    }
+
+    /// The sockets of a family, opened if need be: TCP first, ICMP where that is not allowed.
+    fn means(&self, ipv6: bool) -> Result<Arc<dyn Means>, TraceError> {
+        let slot = if ipv6 { &self.v6 } else { &self.v4 };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(means) = slot.as_ref() {
+            return Ok(Arc::clone(means));
+        }
+        let hub = Hub {
+            board: Arc::clone(&self.board),
+            counters: Arc::clone(&self.counters),
+            tasks: self.tasks.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let opened: Result<Arc<dyn Means>, io::Error> = match TcpMeans::open(ipv6, self.flows, &hub)
+        {
+            Ok(means) => Ok(Arc::new(means)),
+            Err(error) if is_refusal(&error) => EchoMeans::open(ipv6, self.flows, &hub)
+                .map(|means| Arc::new(means) as Arc<dyn Means>),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(means) => {
+                *slot = Some(Arc::clone(&means));
+                Ok(means)
+            }
+            Err(error) if is_refusal(&error) => Err(TraceError::NotPermitted),
+            Err(source) => Err(TraceError::Socket { source }),
+        }
+    }
+}
+
+/// What a listener needs.
+pub(super) struct Hub {
+    pub(super) board: Arc<Switchboard>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) tasks: TaskTracker,
+    pub(super) cancel: CancellationToken,
+}
+
+type Heard = (ProbeId, Reply, Instant);
+
+struct Waiting {
+    line: u64,
+    id: ProbeId,
+    destination: IpAddr,
+    sender: mpsc::Sender<Heard>,
+}
+
+/// Connects replies to the rounds that wait for them. A token names one packet of the whole process, 16 bits of it; it
+/// stays taken until its round ends, so that a late reply is never another round's.
+#[derive(Default)]
+pub(super) struct Switchboard {
+    inner: Mutex<Board>,
+}
+
+#[derive(Default)]
+struct Board {
+    next_line: u64,
+    next_token: u16,
+    waiting: HashMap<u16, Waiting>,
+}
+
+impl Switchboard {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(self: &Arc<Self>, destination: IpAddr) -> Line {
+        let (sender, replies) = mpsc::channel(QUEUE);
+        let mut board = self.lock();
+        board.next_line += 1;
+        Line {
+            number: board.next_line,
+            destination,
+            sender,
+            replies,
+            board: Arc::clone(self),
+        }
+    }
+
+    /// Passes a reply on. False: nobody waits for it, or it is about another destination.
+    pub(super) fn deliver(&self, token: u16, about: IpAddr, reply: Reply, at: Instant) -> bool {
+        let board = self.lock();
+        match board.waiting.get(&token) {
+            Some(waiting) if waiting.destination == about => {
+                waiting.sender.try_send((waiting.id, reply, at)).is_ok()
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+/// One round's line; hanging up frees its tokens.
+struct Line {
+    number: u64,
+    destination: IpAddr,
+    sender: mpsc::Sender<Heard>,
+    replies: mpsc::Receiver<Heard>,
+    board: Arc<Switchboard>,
+}
+
+impl Line {
+    /// Takes a free token for a packet. A round has at most 480 packets and there are at most 40 rounds: one is free.
+    fn expect(&self, id: ProbeId) -> u16 {
+        let mut board = self.board.lock();
+        while board.waiting.contains_key(&board.next_token) {
+            board.next_token = board.next_token.wrapping_add(1);
+        }
+        let token = board.next_token;
+        board.next_token = token.wrapping_add(1);
+        let waiting = Waiting {
+            line: self.number,
+            id,
+            destination: self.destination,
+            sender: self.sender.clone(),
+        };
+        board.waiting.insert(token, waiting);
+        token
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.board
+            .lock()
+            .waiting
+            .retain(|_, waiting| waiting.line != self.number);
+    }
+}

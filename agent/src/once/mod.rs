@@ -1,0 +1,287 @@
+//! One measurement of every target, for a person or a script; no collector, no state.
+
+mod findings;
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Ending;
+use crate::clock;
+use crate::config::{AgentConfig, Host, Plan, Target};
+use crate::net::capability::{self, Advice, IcmpCapability};
+use crate::net::dns::{Answer, Dns};
+use crate::net::https::HttpsProber;
+use crate::net::icmp::{EchoEngine, SurgeEngine};
+use crate::net::trace::{TraceError, Tracer};
+use crate::net::{route, tcp, train};
+use crate::probe::trace::{Known, TracePlan};
+use crate::probe::train::TrainPlan;
+use crate::report::counters::Counters;
+use findings::{Findings, HttpsFindings, Measurement, PathFindings, PulseFindings};
+
+/// Probes of a train: enough for a median and to see heavy loss.
+const TRAIN: u16 = 5;
+
+/// From one probe of a train to the next.
+const TRAIN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Longest wait for a hop.
+const HOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Wait for silent hops once the destination has answered.
+const HOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Measures every target once and prints what was found.
+///
+/// # Errors
+/// When `extra_roots` cannot be read or standard output cannot be written.
+pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Ending> {
+    let capability = capability::probe();
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let engines = Engines {
+        plan: config.plan,
+        dns: Dns::new(config.resolvers.clone(), config.plan.probe_timeout),
+        echo: SurgeEngine::new(rand::random()),
+        https: HttpsProber::new(&config.extra_roots)?,
+        tracer: Tracer::new(
+            config.plan.trace_flows,
+            Arc::new(Counters::default()),
+            tasks.clone(),
+            cancel.clone(),
+        ),
+    };
+    let started = clock::unix_ms();
+    let targets = measure_all(&engines, &config.targets).await;
+    cancel.cancel();
+    let findings = Findings {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        at_unix_ms: started,
+        icmp_capability: capability.as_str().to_owned(),
+        advice: (capability == IcmpCapability::None).then(|| Advice::new().to_string()),
+        targets,
+    };
+    let shown = if json {
+        format!("{}\n", serde_json::to_string_pretty(&findings)?)
+    } else {
+        text::render(&findings)
+    };
+    crate::say(&shown)?;
+    Ok(if findings.targets.iter().any(Measurement::is_reached) {
+        Ending::Well
+    } else {
+        Ending::NothingReached
+    })
+}
+
+struct Engines {
+    plan: Plan,
+    dns: Dns,
+    echo: SurgeEngine,
+    https: HttpsProber,
+    tracer: Tracer,
+}
+
+/// All targets side by side; results in the order of the configuration.
+async fn measure_all(engines: &Engines, targets: &[Target]) -> Vec<Measurement> {
+    let progress = Progress::new(targets.len());
+    let mut under_way: FuturesUnordered<_> = targets
+        .iter()
+        .enumerate()
+        .map(|(index, target)| async move { (index, measure(engines, target).await) })
+        .collect();
+    let mut done = Vec::new();
+    while let Some((index, measurement)) = under_way.next().await {
+        done.push((index, measurement));
+        progress.show(done.len());
+    }
+    progress.clear();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter()
+        .map(|(_, measurement)| measurement)
+        .collect()
+}
+
+async fn measure(engines: &Engines, target: &Target) -> Measurement {
+    let mut measurement = Measurement::new(target);
+    let destination = match &target.host {
+        Host::Address(address) => Some(*address),
+        Host::Name(name) => {
+            let (v4, v6) = tokio::join!(
+                engines.dns.resolve(name, false),
+                engines.dns.resolve(name, true)
+            );
+            let destination = choose(&v4, &v6);
+            measurement.take_dns(&v4, &v6);
+            destination
+        }
+    };
+    let Some(destination) = destination else {
+        return measurement;
+    };
+    measurement.address = Some(destination);
+    if let Err(error) = route::source_for(destination) {
+        measurement.problems.push(format!(
+            "there is no route to {destination} ({error}): is this machine connected to a network?"
+        ));
+        return measurement;
+    }
+    let (icmp, tcp, https, path) = tokio::join!(
+        echo_train(engines, target, destination),
+        connect_train(engines, target, destination),
+        exchange(engines, target, destination),
+        trace(engines, target, destination),
+    );
+    measurement.icmp = icmp;
+    measurement.tcp = tcp;
+    measurement.take_https(https);
+    match path {
+        Some(Ok(path)) => measurement.path = Some(path),
+        Some(Err(TraceError::NotPermitted)) => measurement
+            .problems
+            .push("the path is not known: neither raw nor ping sockets are permitted".to_owned()),
+        Some(Err(error)) => measurement
+            .problems
+            .push(format!("the path is not known: {error}")),
+        None => {}
+    }
+    measurement.explain();
+    measurement
+}
+
+/// The first A, else the first AAAA.
+fn choose(v4: &Answer, v6: &Answer) -> Option<IpAddr> {
+    v4.addresses.first().or(v6.addresses.first()).copied()
+}
+
+const fn train_plan(plan: &Plan) -> TrainPlan {
+    TrainPlan {
+        count: TRAIN,
+        interval: TRAIN_INTERVAL,
+        timeout: plan.probe_timeout,
+    }
+}
+
+async fn echo_train(
+    engines: &Engines,
+    target: &Target,
+    destination: IpAddr,
+) -> Option<PulseFindings> {
+    if !target.protocols.icmp {
+        return None;
+    }
+    let timeout = engines.plan.probe_timeout;
+    let outcomes = train::run(train_plan(&engines.plan), || {
+        engines.echo.echo(destination, timeout)
+    })
+    .await;
+    Some(PulseFindings::of(&outcomes))
+}
+
+async fn connect_train(
+    engines: &Engines,
+    target: &Target,
+    destination: IpAddr,
+) -> Option<PulseFindings> {
+    if !target.protocols.tcp {
+        return None;
+    }
+    let (to, timeout) = (
+        SocketAddr::new(destination, target.port),
+        engines.plan.probe_timeout,
+    );
+    let outcomes = train::run(train_plan(&engines.plan), || tcp::connect(to, timeout)).await;
+    Some(PulseFindings::of(&outcomes))
+}
+
+async fn exchange(
+    engines: &Engines,
+    target: &Target,
+    destination: IpAddr,
+) -> Option<HttpsFindings> {
+    if !target.protocols.https {
+        return None;
+    }
+    let exchange = engines
+        .https
+        .exchange(target, destination, engines.plan.probe_timeout)
+        .await;
+    Some(HttpsFindings::of(exchange))
+}
+
+async fn trace(
+    engines: &Engines,
+    target: &Target,
+    destination: IpAddr,
+) -> Option<Result<PathFindings, TraceError>> {
+    if !target.trace {
+        return None;
+    }
+    let plan = TracePlan {
+        flows: engines.plan.trace_flows,
+        spacing: engines.plan.flow_spacing,
+        timeout: engines.plan.probe_timeout.min(HOP_TIMEOUT),
+        grace: HOP_GRACE,
+        known: Known::default(),
+    };
+    let round = match engines
+        .tracer
+        .round(SocketAddr::new(destination, target.port), plan)
+        .await
+    {
+        Ok(round) => round,
+        Err(error) => return Some(Err(error)),
+    };
+    let mut path = PathFindings::of(&round);
+    let names = path.addresses().into_iter().map(|address| async move {
+        let name = engines
+            .dns
+            .reverse(address)
+            .await
+            .ok()
+            .and_then(|(name, _)| name);
+        (address, name)
+    });
+    path.take_names(&futures::future::join_all(names).await);
+    Some(Ok(path))
+}
+
+/// How far it is, on standard error, when a person is looking.
+struct Progress {
+    total: usize,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        let progress = Self {
+            total,
+            shown: io::stderr().is_terminal(),
+        };
+        progress.show(0);
+        progress
+    }
+
+    fn show(&self, done: usize) {
+        if self.shown {
+            let mut stderr = io::stderr().lock();
+            drop(
+                write!(stderr, "\rmeasuring {} targets, {done} done …", self.total)
+                    .and_then(|()| stderr.flush()),
+            );
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            drop(write!(io::stderr().lock(), "\r\x1b[K"));
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! What was observed since the last report, turned into the columns of the wire format.
+//!
+//! Pure. Bounded: beyond [`MAX_SAMPLES`] the newest samples are refused and counted; at the default plan and report
+//! interval that is some hundred times what is ever in a batch.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use firstmile_wire::v1;
+
+use crate::clock::Anchor;
+use crate::config::Target;
+use crate::net::dns::Answer;
+use crate::net::trace::RoundResult;
+use crate::probe::edge::Kept;
+use crate::probe::trace::FlowPath;
+use crate::probe::{Outcome, Sample, address_bytes, micros};
+
+/// Samples of one batch at most.
+const MAX_SAMPLES: usize = 100_000;
+
+/// Rounds, names, sightings and resolutions of one batch at most, each.
+const MAX_OTHERS: usize = 2_000;
+
+/// Something that the agent saw.
+#[derive(Clone, Debug)]
+pub(crate) enum Observation {
+    Sample(Sample),
+    Round {
+        target: usize,
+        destination: IpAddr,
+        burst: bool,
+        round: RoundResult,
+    },
+    HopName {
+        address: IpAddr,
+        name: Option<String>,
+    },
+    Edge {
+        target: usize,
+        destination: IpAddr,
+        at: Instant,
+        status: u16,
+        headers: Vec<Kept>,
+    },
+    Resolution {
+        target: usize,
+        answer: Answer,
+    },
+}
+
+/// Key of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SeriesKey {
+    target: usize,
+    destination: Option<IpAddr>,
+    protocol: i32,
+    phase: i32,
+}
+
+/// A batch under construction.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    anchor: Anchor,
+    series: BTreeMap<SeriesKey, Vec<(Instant, Outcome)>>,
+    samples: usize,
+    traces: Vec<v1::TraceRound>,
+    hop_names: Vec<v1::HopName>,
+    edge_sightings: Vec<v1::EdgeSighting>,
+    resolutions: Vec<v1::Resolution>,
+}
+
+impl Batch {
+    /// An empty batch whose times count from `anchor`.
+    pub(crate) const fn new(anchor: Anchor) -> Self {
+        Self {
+            anchor,
+            series: BTreeMap::new(),
+            samples: 0,
+            traces: Vec::new(),
+            hop_names: Vec::new(),
+            edge_sightings: Vec::new(),
+            resolutions: Vec::new(),
+        }
+    }
+
+    /// Takes an observation in; false when there is no room for it.
+    pub(crate) fn add(&mut self, observation: Observation) -> bool {
+        match observation {
+            Observation::Sample(sample) => self.add_sample(&sample),
+            Observation::Round {
+                target,
+                destination,
+                burst,
+                round,
+            } => {
+                let round = self.trace_round(target, destination, burst, &round);
+                push(&mut self.traces, round)
+            }
+            Observation::HopName { address, name } => push(
+                &mut self.hop_names,
+                v1::HopName {
+                    address: address_bytes(address),
+                    name: name.unwrap_or_default(),
+                },
+            ),
+            Observation::Edge {
+                target,
+                destination,
+                at,
+                status,
+                headers,
+            } => {
+                let sighting = v1::EdgeSighting {
+                    target: index(target),
+                    destination: address_bytes(destination),
+                    at_offset_ms: self.anchor.offset_ms(at),
+                    http_status: u32::from(status),
+                    headers: headers
+                        .into_iter()
+                        .map(|kept| v1::Header {
+                            name: kept.name,
+                            value: kept.value,
+                        })
+                        .collect(),
+                };
+                push(&mut self.edge_sightings, sighting)
+            }
+            Observation::Resolution { target, answer } => {
+                let resolution = self.resolution(target, answer);
+                push(&mut self.resolutions, resolution)
+            }
+        }
+    }
+
+    /// Whether there is nothing to report.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.samples == 0
+            && self.traces.is_empty()
+            && self.hop_names.is_empty()
+            && self.edge_sightings.is_empty()
+            && self.resolutions.is_empty()
+    }
+
+    /// The report, but for what only the sender knows: identity, epoch, sequence, boot, host, counters.
+    pub(crate) fn into_report(self, targets: &[Target]) -> v1::Report {
+        v1::Report {
+            version: firstmile_wire::VERSION,
+            wall_anchor_unix_ms: self.anchor.wall_unix_ms,
+            monotonic_anchor_us: self.anchor.boot_us,
+            targets: targets.iter().map(wire_target).collect(),
+            series: self
+                .series
+                .into_iter()
+                .map(|(key, samples)| columns(self.anchor, key, samples))
+                .collect(),
+            traces: self.traces,
+            hop_names: self.hop_names,
+            edge_sightings: self.edge_sightings,
+            resolutions: self.resolutions,
+            ..v1::Report::default()
+        }
+    }
+
+    fn add_sample(&mut self, sample: &Sample) -> bool {
+        if self.samples >= MAX_SAMPLES {
+            return false;
+        }
+        self.samples += 1;
+        let key = SeriesKey {
+            target: sample.target,
+            destination: sample.destination,
+            protocol: sample.protocol.into(),
+            phase: sample.phase.into(),
+        };
+        self.series
+            .entry(key)
+            .or_default()
+            .push((sample.at, sample.outcome));
+        true
+    }
+
+    fn trace_round(
+        &self,
+        target: usize,
+        destination: IpAddr,
+        burst: bool,
+        round: &RoundResult,
+    ) -> v1::TraceRound {
+        let flows = round
+            .flows
+            .iter()
+            .zip(&round.flow_ids)
+            .map(|(flow, id)| wire_flow(*id, flow))
+            .collect();
+        v1::TraceRound {
+            target: index(target),
+            destination: address_bytes(destination),
+            kind: round.kind.into(),
+            at_offset_ms: self.anchor.offset_ms(round.started),
+            flows,
+            burst,
+            destination_port: u32::from(round.destination_port),
+        }
+    }
+
+    fn resolution(&self, target: usize, answer: Answer) -> v1::Resolution {
+        v1::Resolution {
+            target: index(target),
+            at_offset_ms: self.anchor.offset_ms(answer.at),
+            resolver: answer.resolver,
+            ipv6: answer.ipv6,
+            outcome: answer.outcome.to_wire().into(),
+            addresses: answer.addresses.into_iter().map(address_bytes).collect(),
+            cname_chain: answer.cname_chain,
+            ttl_s: u32::try_from(answer.ttl.as_secs()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn push<T>(items: &mut Vec<T>, item: T) -> bool {
+    let room = items.len() < MAX_OTHERS;
+    if room {
+        items.push(item);
+    }
+    room
+}
+
+fn index(target: usize) -> u32 {
+    u32::try_from(target).unwrap_or(u32::MAX)
+}
+
+fn wire_target(target: &Target) -> v1::Target {
+    v1::Target {
+        name: target.name.to_string(),
+        host: target.host.to_string(),
+        port: u32::from(target.port),
+        service: target.service.as_str().to_owned(),
+    }
+}
+
+/// Samples of one key as columns, in the order of time.
+fn columns(anchor: Anchor, key: SeriesKey, mut samples: Vec<(Instant, Outcome)>) -> v1::Series {
+    samples.sort_by_key(|(at, _)| *at);
+    let mut series = v1::Series {
+        target: index(key.target),
+        destination: key.destination.map(address_bytes).unwrap_or_default(),
+        protocol: key.protocol,
+        phase: key.phase,
+        clock: v1::Clock::User.into(),
+        ..v1::Series::default()
+    };
+    let mut before = 0;
+    for (at, outcome) in samples {
+        let offset = anchor.offset_ms(at);
+        series.at_delta_ms.push(offset - before);
+        series.rtt_us.push(outcome.rtt().map_or(0, micros));
+        series.outcome.push(outcome.to_wire().into());
+        before = offset;
+    }
+    series
+}
+
+fn wire_flow(flow_id: u32, flow: &FlowPath) -> v1::TraceFlow {
+    let hops = flow.hops.iter().enumerate().map(|(place, hop)| {
+        let ttl = index(place + 1);
+        hop.as_ref().map_or_else(
+            || v1::TraceHop {
+                ttl,
+                ..v1::TraceHop::default()
+            },
+            |hop| v1::TraceHop {
+                ttl,
+                address: address_bytes(hop.address),
+                rtt_us: micros(hop.rtt),
+                reply_ttl: u32::from(hop.reply_ttl),
+                icmp: u32::from(hop.icmp),
+            },
+        )
+    });
+    v1::TraceFlow {
+        flow_id,
+        hops: hops.collect(),
+        destination_ttl: flow.destination_ttl.map_or(0, u32::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock;
+
+    fn sample(at: Instant, outcome: Outcome) -> Observation {
+        Observation::Sample(Sample {
+            at,
+            target: 3,
+            destination: Some(IpAddr::from([203, 0, 113, 1])),
+            protocol: v1::Protocol::Tcp,
+            phase: v1::Phase::Rtt,
+            outcome,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn columns_say_what_was_seen(seen in prop::collection::vec((0u64..60_000, prop::option::of(0u32..2_000_000)), 0..200), ahead in 0u64..30_000) {
+            let start = clock::now();
+            let anchor = Anchor { instant: start + Duration::from_millis(ahead), wall_unix_ms: 1_000_000, boot_us: 7 };
+            let mut batch = Batch::new(anchor);
+            for (ms, rtt) in &seen {
+                let outcome = rtt.map_or(Outcome::Timeout, |us| Outcome::Answered(Duration::from_micros(u64::from(us))));
+                prop_assert!(batch.add(sample(start + Duration::from_millis(*ms), outcome)));
+            }
+            let report = batch.into_report(&[]);
+            prop_assert_eq!(report.series.len(), usize::from(!seen.is_empty()));
+            let Some(series) = report.series.first() else { return Ok(()) };
+            prop_assert_eq!(series.at_delta_ms.len(), seen.len());
+            prop_assert_eq!(series.rtt_us.len(), seen.len());
+            prop_assert_eq!(series.outcome.len(), seen.len());
+            let mut at = 0_i64;
+            let mut got: Vec<(i64, u32)> = Vec::new();
+            for (delta, rtt) in series.at_delta_ms.iter().zip(&series.rtt_us) {
+                at += delta;
+                got.push((at, *rtt));
+            }
+            let mut want: Vec<(i64, u32)> = seen.iter().map(|(ms, rtt)| {
+                (i64::try_from(*ms).expect("small") - i64::try_from(ahead).expect("small"), rtt.unwrap_or(0))
+            }).collect();
+            prop_assert!(got.windows(2).all(|pair| pair[0].0 <= pair[1].0), "in the order of time");
+            want.sort_unstable();
+            got.sort_unstable();
+            prop_assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn what_differs_in_any_part_of_the_key_is_a_series_of_its_own() {
+        let now = clock::now();
+        let mut batch = Batch::new(clock::anchor());
+        let one = Sample {
+            at: now,
+            target: 0,
+            destination: None,
+            protocol: v1::Protocol::Dns,
+            phase: v1::Phase::Dns,
+            outcome: Outcome::DnsFailed,
+        };
+        for sample in [
+            one,
+            Sample { target: 1, ..one },
+            Sample {
+                destination: Some(IpAddr::from([203, 0, 113, 1])),
+                ..one
+            },
+            Sample {
+                protocol: v1::Protocol::Https,
+                ..one
+            },
+            Sample {
+                phase: v1::Phase::Tls,
+                ..one
+            },
+            one,
+        ] {
+            batch.add(Observation::Sample(sample));
+        }
+        let report = batch.into_report(&[]);
+        let mut lengths: Vec<usize> = report
+            .series
+            .iter()
+            .map(|series| series.outcome.len())
+            .collect();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [1, 1, 1, 1, 2]);
+        assert!(
+            report
+                .series
+                .iter()
+                .any(|series| series.destination.is_empty())
+        );
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let now = clock::now();
+        let mut batch = Batch::new(clock::anchor());
+        for _ in 0..MAX_SAMPLES {
+            assert!(batch.add(sample(now, Outcome::Timeout)));
+        }
+        assert!(!batch.add(sample(now, Outcome::Timeout)));
+        let name = Observation::HopName {
+            address: IpAddr::from([198, 51, 100, 1]),
+            name: None,
+        };
+        assert!((0..MAX_OTHERS).all(|_| batch.add(name.clone())));
+        assert!(!batch.add(name));
+    }
+}

@@ -1,0 +1,52 @@
+//! What the agent had to give up, counted since the program started.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use firstmile_wire::v1;
+
+/// One count.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) spool_dropped_reports: Count,
+    pub(crate) spool_bytes: Count,
+    /// Replies to a path packet that nobody waited for any more.
+    pub(crate) late_replies: Count,
+    /// Packets that reached our sockets and answered nothing of ours.
+    pub(crate) unmatched_replies: Count,
+    pub(crate) upload_failures: Count,
+    pub(crate) rejected_reports: Count,
+    /// Probes that were due and not sent, and samples that found no room.
+    pub(crate) skipped_probes: Count,
+}
+
+impl Counters {
+    pub(crate) fn to_wire(&self) -> v1::AgentCounters {
+        v1::AgentCounters {
+            spool_dropped_reports: self.spool_dropped_reports.value(),
+            spool_bytes: self.spool_bytes.value(),
+            late_replies: self.late_replies.value(),
+            unmatched_replies: self.unmatched_replies.value(),
+            upload_failures: self.upload_failures.value(),
+            rejected_reports: self.rejected_reports.value(),
+            skipped_probes: self.skipped_probes.value(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! From samples to the collector: batch, spool on disk, upload. Nothing in here can slow probing down.
+
+pub(crate) mod batch;
+pub(crate) mod counters;
+pub(crate) mod pipeline;
+pub(crate) mod spool;
+pub(crate) mod status;
+pub(crate) mod upload;

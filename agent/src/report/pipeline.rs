@@ -1,0 +1,308 @@
+//! From observations to reports on disk.
+//!
+//! Probes hand over and go on: the channel is bounded, and what finds no room is counted, never waited for. While the
+//! disk does not take reports (full, read-only, gone) the last [`MAX_PENDING`] are held in memory.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use firstmile_wire::ids::{AgentId, BootId, Epoch};
+use firstmile_wire::{frame, v1};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::batch::{Batch, Observation};
+use super::counters::Counters;
+use super::spool::{Spool, SpoolError};
+use super::status::Status;
+use crate::clock;
+use crate::config::{SpoolLimits, Target};
+
+/// Observations between two turns of the pipeline: 20 targets at the fastest plan fill it in a minute.
+const QUEUE: usize = 8_192;
+
+/// Reports held in memory while the disk takes none: eight minutes of them.
+const MAX_PENDING: usize = 16;
+
+/// Reports of events are at least this far apart.
+const EVENT_SPACING: Duration = Duration::from_secs(1);
+
+/// What an event waits for others that belong to it.
+const EVENT_DELAY: Duration = Duration::from_millis(200);
+
+enum Message {
+    Seen(Box<Observation>),
+    FlushSoon,
+}
+
+/// Where probes hand over what they saw. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    sender: mpsc::Sender<Message>,
+    counters: Arc<Counters>,
+}
+
+impl Recorder {
+    /// Hands over an observation; when there is no room it is dropped and counted.
+    pub(crate) fn record(&self, observation: Observation) {
+        if self
+            .sender
+            .try_send(Message::Seen(Box::new(observation)))
+            .is_err()
+        {
+            self.counters.skipped_probes.add(1);
+        }
+    }
+
+    /// Something happened that the collector should know at once. A full queue is reported soon anyway.
+    pub(crate) fn flush_soon(&self) {
+        drop(self.sender.try_send(Message::FlushSoon));
+    }
+}
+
+/// The spool, opened as soon as the disk allows.
+pub(crate) struct Store {
+    pub(crate) directory: PathBuf,
+    pub(crate) agent: AgentId,
+    pub(crate) limits: SpoolLimits,
+    pub(crate) spool: Option<Spool>,
+}
+
+impl Store {
+    /// The spool, opened now if it was not.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub(crate) fn spool(&mut self) -> Result<&mut Spool, SpoolError> {
+        if self.spool.is_none() {
+            self.spool = Some(Spool::open(&self.directory, self.agent, self.limits)?);
+        }
+        self.spool.as_mut().ok_or_else(|| SpoolError::Directory {
+            directory: self.directory.clone(),
+            source: std::io::ErrorKind::NotFound.into(),
+        })
+    }
+}
+
+/// What the pipeline is made of.
+pub(crate) struct Pipeline {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) host: v1::HostFacts,
+    pub(crate) boot: BootId,
+    pub(crate) agent: AgentId,
+    pub(crate) interval: Duration,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) status: Arc<Mutex<Status>>,
+    pub(crate) counters: Arc<Counters>,
+    /// Told after each report that was kept.
+    pub(crate) kept: Arc<Notify>,
+}
+
+/// A recorder and the other end of its channel.
+pub(crate) fn channel(counters: Arc<Counters>) -> (Recorder, Inbox) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Recorder { sender, counters }, Inbox(receiver))
+}
+
+/// The receiving end of a [`Recorder`].
+pub(crate) struct Inbox(mpsc::Receiver<Message>);
+
+impl Pipeline {
+    /// Batches and keeps until cancelled; then keeps what is left.
+    pub(crate) async fn run(self, mut inbox: Inbox, cancel: CancellationToken) {
+        let mut batch = Batch::new(clock::anchor());
+        let mut pending = VecDeque::new();
+        let mut host = Some(self.host.clone());
+        let mut last_flush = clock::now();
+        let mut due = last_flush + self.interval;
+        loop {
+            let stop = tokio::select! {
+                () = cancel.cancelled() => true,
+                () = tokio::time::sleep_until(due.into()) => false,
+                message = inbox.0.recv() => match message {
+                    Some(Message::Seen(seen)) => { self.add(&mut batch, *seen); continue }
+                    Some(Message::FlushSoon) => { due = event_due(due, last_flush, clock::now()); continue }
+                    None => true,
+                },
+            };
+            while let Ok(message) = inbox.0.try_recv() {
+                if let Message::Seen(seen) = message {
+                    self.add(&mut batch, *seen);
+                }
+            }
+            let full = std::mem::replace(&mut batch, Batch::new(clock::anchor()));
+            self.queue(full, host.take(), &mut pending);
+            pending = self.keep(pending).await;
+            if stop {
+                return;
+            }
+            last_flush = clock::now();
+            due = last_flush + self.interval;
+        }
+    }
+
+    fn add(&self, batch: &mut Batch, observation: Observation) {
+        if !batch.add(observation) {
+            self.counters.skipped_probes.add(1);
+        }
+    }
+
+    fn queue(&self, batch: Batch, host: Option<v1::HostFacts>, pending: &mut VecDeque<v1::Report>) {
+        if batch.is_empty() && host.is_none() {
+            return;
+        }
+        let mut report = batch.into_report(&self.targets);
+        report.agent_id = self.agent.to_bytes();
+        report.boot_id = self.boot.to_bytes();
+        env!("CARGO_PKG_VERSION").clone_into(&mut report.agent_version);
+        report.host = host;
+        pending.push_back(report);
+        while pending.len() > MAX_PENDING {
+            pending.pop_front();
+            self.counters.spool_dropped_reports.add(1);
+        }
+    }
+
+    /// Writes what is pending, on a thread that may wait for the disk; returns what could not be written.
+    async fn keep(&self, pending: VecDeque<v1::Report>) -> VecDeque<v1::Report> {
+        let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
+        let (status, state_dir) = (Arc::clone(&self.status), self.state_dir.clone());
+        let kept = Arc::clone(&self.kept);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut pending = pending;
+            let outcome = keep_all(&store, &counters, &mut pending);
+            note(&store, &counters, &status, &state_dir, &outcome);
+            kept.notify_one();
+            pending
+        });
+        written.await.unwrap_or_default()
+    }
+}
+
+/// An event brings the next report forward, but keeps its distance from the last one.
+fn event_due(due: Instant, last_flush: Instant, now: Instant) -> Instant {
+    due.min((now + EVENT_DELAY).max(last_flush + EVENT_SPACING))
+}
+
+fn keep_all(
+    store: &Mutex<Store>,
+    counters: &Counters,
+    pending: &mut VecDeque<v1::Report>,
+) -> Result<(), SpoolError> {
+    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let spool = store.spool()?;
+    let now = clock::unix_ms();
+    while let Some(report) = pending.front_mut() {
+        let epoch: Epoch = spool.epoch();
+        report.epoch = epoch.to_bytes();
+        report.sequence = spool.take_sequence()?;
+        report.counters = Some(counters.to_wire());
+        match frame::encode(report) {
+            Ok(bytes) => spool.append(report.sequence, &bytes, now)?,
+            Err(error) => {
+                warn!(%error, "report dropped");
+                counters.spool_dropped_reports.add(1);
+            }
+        }
+        pending.pop_front();
+    }
+    counters
+        .spool_dropped_reports
+        .add(spool.enforce_limits(now));
+    counters.spool_bytes.set(spool.bytes());
+    Ok(())
+}
+
+/// Writes the status file; logs the disk's troubles when they begin and when they end, not each time.
+fn note(
+    store: &Mutex<Store>,
+    counters: &Counters,
+    status: &Mutex<Status>,
+    state_dir: &std::path::Path,
+    outcome: &Result<(), SpoolError>,
+) {
+    let reports = store
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .spool
+        .as_ref()
+        .map_or(0, Spool::len);
+    let problem = outcome.as_ref().err().map(|error| {
+        let cause = std::error::Error::source(error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        format!("{error}: {cause}")
+    });
+    let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
+    match (&status.spool_problem, &problem) {
+        (None, Some(problem)) => {
+            warn!(%problem, "cannot keep reports on disk, holding the last ones in memory");
+        }
+        (Some(_), None) => info!("reports are kept on disk again"),
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    status.spool_problem = problem;
+    status.spool_reports = reports;
+    status.spool_bytes = counters.spool_bytes.value();
+    status.dropped_reports = counters.spool_dropped_reports.value();
+    status.skipped_probes = counters.skipped_probes.value();
+    status.upload_failures = counters.upload_failures.value();
+    status.rejected_reports = counters.rejected_reports.value();
+    status.written_unix_ms = clock::unix_ms();
+    if let Err(error) = status.save(state_dir) {
+        tracing::debug!(%error, "status file not written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_bring_a_report_forward_but_keep_their_distance() {
+        let start = clock::now();
+        let due = start + Duration::from_secs(30);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(event_due(due, start, at(5_000)), at(5_200));
+        assert_eq!(event_due(due, start, at(100)), at(1_000));
+        assert_eq!(event_due(due, start, at(29_900)), due);
+    }
+
+    fn report() -> v1::Report {
+        v1::Report {
+            version: firstmile_wire::VERSION,
+            ..v1::Report::default()
+        }
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_loses_nothing_that_is_pending() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let blocked = directory.path().join("spool");
+        std::fs::write(&blocked, b"in the way").expect("a file");
+        let limits = SpoolLimits {
+            max_bytes: 1 << 20,
+            max_age: Duration::from_hours(1),
+        };
+        let store = Mutex::new(Store {
+            directory: blocked.clone(),
+            agent: AgentId::random(),
+            limits,
+            spool: None,
+        });
+        let counters = Counters::default();
+        let mut pending = VecDeque::from([report(), report()]);
+        assert!(keep_all(&store, &counters, &mut pending).is_err());
+        assert_eq!(pending.len(), 2);
+        std::fs::remove_file(&blocked).expect("out of the way");
+        assert!(keep_all(&store, &counters, &mut pending).is_ok());
+        assert!(pending.is_empty());
+        let mut store = store.lock().expect("not poisoned");
+        let first = store.spool().expect("open").read(1).expect("kept");
+        assert_eq!(frame::decode(&first).expect("decodes").sequence, 1);
+    }
+}

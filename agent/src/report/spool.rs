@@ -1,0 +1,329 @@
+//! Reports on disk until the collector has them: one file for each, named by its sequence.
+//!
+//! Crash-safe at any point: a report is written under another name, fsynced, renamed, and the directory fsynced before
+//! it counts as kept. Sequences are reserved in blocks in a file of their own before any of the block is used, so none
+//! is ever used twice, whatever is killed when; a block lost to a crash is a gap, which is legal. The epoch names one
+//! life of the spool: a directory that was lost, or whose reservation cannot be read, starts another.
+//!
+//! Bounded by bytes and by age: the oldest go first, and are counted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use firstmile_wire::ids::{AgentId, Epoch};
+use serde::{Deserialize, Serialize};
+
+use crate::config::SpoolLimits;
+
+/// Sequences reserved at once: at one report in 30 s, one write of the reservation in half an hour.
+const BLOCK: u64 = 64;
+
+const STATE_FILE: &str = "state.json";
+const SUFFIX: &str = ".report";
+const UNFINISHED: &str = ".tmp";
+
+/// Why the spool cannot keep a report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpoolError {
+    #[error("cannot use the spool directory {}", directory.display())]
+    Directory {
+        directory: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot write {}", file.display())]
+    Write { file: PathBuf, source: io::Error },
+}
+
+/// What the state file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    epoch: Epoch,
+    agent: AgentId,
+    /// No sequence from here on was ever used.
+    reserved_to: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    bytes: u64,
+    unix_ms: i64,
+}
+
+/// The spool.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    directory: PathBuf,
+    limits: SpoolLimits,
+    state: State,
+    next: u64,
+    kept: BTreeMap<u64, Kept>,
+    bytes: u64,
+}
+
+impl Spool {
+    /// Opens the spool of `agent`, or makes it. Another agent's spool is emptied: its reports could not be sent as ours.
+    ///
+    /// # Errors
+    /// [`SpoolError`] when the directory cannot be made, read or written.
+    pub(crate) fn open(
+        directory: &Path,
+        agent: AgentId,
+        limits: SpoolLimits,
+    ) -> Result<Self, SpoolError> {
+        let fault = |source| SpoolError::Directory {
+            directory: directory.to_owned(),
+            source,
+        };
+        fs::create_dir_all(directory).map_err(fault)?;
+        let found = fs::read(directory.join(STATE_FILE))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
+        let usable = found.filter(|state| state.agent == agent);
+        let state = usable.unwrap_or_else(|| State {
+            epoch: Epoch::random(),
+            agent,
+            reserved_to: 1,
+        });
+        let kept = scan(directory, usable.is_some()).map_err(fault)?;
+        let bytes = kept.values().map(|kept| kept.bytes).sum();
+        let after_kept = kept.keys().next_back().map_or(1, |last| last + 1);
+        let next = state.reserved_to.max(after_kept);
+        let mut spool = Self {
+            directory: directory.to_owned(),
+            limits,
+            state,
+            next,
+            kept,
+            bytes,
+        };
+        spool.reserve()?;
+        Ok(spool)
+    }
+
+    /// The life of this spool.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.state.epoch
+    }
+
+    /// Bytes on disk.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Reports on disk.
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Gives out the next sequence; it is used up even if no report follows.
+    ///
+    /// # Errors
+    /// [`SpoolError::Write`] when a block cannot be reserved: a full or broken disk.
+    pub(crate) fn take_sequence(&mut self) -> Result<u64, SpoolError> {
+        if self.next >= self.state.reserved_to {
+            self.reserve()?;
+        }
+        let sequence = self.next;
+        self.next += 1;
+        Ok(sequence)
+    }
+
+    /// Keeps a report. When this returns `Ok`, the report outlives a power cut.
+    ///
+    /// # Errors
+    /// [`SpoolError::Write`]; nothing half-written counts.
+    pub(crate) fn append(
+        &mut self,
+        sequence: u64,
+        report: &[u8],
+        now_unix_ms: i64,
+    ) -> Result<(), SpoolError> {
+        let file = self.file(sequence);
+        write_durably(&file, report).map_err(|source| SpoolError::Write { file, source })?;
+        let bytes = u64::try_from(report.len()).unwrap_or(u64::MAX);
+        self.kept.insert(
+            sequence,
+            Kept {
+                bytes,
+                unix_ms: now_unix_ms,
+            },
+        );
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Drops the oldest reports until the bounds hold; returns how many. The newest is always kept.
+    pub(crate) fn enforce_limits(&mut self, now_unix_ms: i64) -> u64 {
+        let max_age_ms = i64::try_from(self.limits.max_age.as_millis()).unwrap_or(i64::MAX);
+        let mut dropped = 0;
+        while self.kept.len() > 1 {
+            let Some((sequence, oldest)) = self.kept.first_key_value().map(|(s, k)| (*s, *k))
+            else {
+                break;
+            };
+            let too_old = now_unix_ms.saturating_sub(oldest.unix_ms) > max_age_ms;
+            if self.bytes <= self.limits.max_bytes && !too_old {
+                break;
+            }
+            self.remove(sequence);
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// The oldest report after `sequence`.
+    pub(crate) fn first_after(&self, sequence: u64) -> Option<u64> {
+        self.kept
+            .range(sequence.saturating_add(1)..)
+            .next()
+            .map(|(sequence, _)| *sequence)
+    }
+
+    /// The bytes of a report; `None` when its file is gone or damaged, in which case it is forgotten.
+    pub(crate) fn read(&mut self, sequence: u64) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.file(sequence)).ok();
+        let expected = self.kept.get(&sequence).map(|kept| kept.bytes);
+        let whole =
+            bytes.filter(|bytes| u64::try_from(bytes.len()).ok() == expected && !bytes.is_empty());
+        if whole.is_none() {
+            self.remove(sequence);
+        }
+        whole
+    }
+
+    /// Frees one report.
+    pub(crate) fn remove(&mut self, sequence: u64) {
+        if let Some(kept) = self.kept.remove(&sequence) {
+            self.bytes = self.bytes.saturating_sub(kept.bytes);
+            let file = self.file(sequence);
+            if let Err(error) = fs::remove_file(&file) {
+                tracing::debug!(file = %file.display(), %error, "spool file not removed");
+            }
+        }
+    }
+
+    /// Frees every report up to and including `sequence`.
+    pub(crate) fn free_to(&mut self, sequence: u64) {
+        let freed: Vec<u64> = self
+            .kept
+            .range(..=sequence)
+            .map(|(sequence, _)| *sequence)
+            .collect();
+        for sequence in freed {
+            self.remove(sequence);
+        }
+    }
+
+    fn reserve(&mut self) -> Result<(), SpoolError> {
+        let state = State {
+            reserved_to: self.next + BLOCK,
+            ..self.state
+        };
+        let file = self.directory.join(STATE_FILE);
+        let bytes = serde_json::to_vec(&state).unwrap_or_default();
+        write_durably(&file, &bytes).map_err(|source| SpoolError::Write { file, source })?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn file(&self, sequence: u64) -> PathBuf {
+        self.directory.join(format!("{sequence:020}{SUFFIX}"))
+    }
+}
+
+/// Lists the reports that are there. What was never finished is removed; all of it when the epoch is not known.
+fn scan(directory: &Path, keep: bool) -> io::Result<BTreeMap<u64, Kept>> {
+    let mut kept = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let sequence = name
+            .strip_suffix(SUFFIX)
+            .and_then(|digits| digits.parse::<u64>().ok());
+        let metadata = entry.metadata()?;
+        match sequence {
+            Some(sequence) if keep && metadata.len() > 0 => {
+                kept.insert(
+                    sequence,
+                    Kept {
+                        bytes: metadata.len(),
+                        unix_ms: modified_unix_ms(&metadata),
+                    },
+                );
+            }
+            Some(_) => fs::remove_file(entry.path())?,
+            None if name.ends_with(UNFINISHED) => fs::remove_file(entry.path())?,
+            None => {}
+        }
+    }
+    Ok(kept)
+}
+
+fn modified_unix_ms(metadata: &fs::Metadata) -> i64 {
+    metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+/// Writes a file so that after a crash it is either as before or complete.
+pub(crate) fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_durably_as(file, bytes, 0o644)
+}
+
+/// As [`write_durably`], with the permissions of a new file (Unix).
+pub(crate) fn write_durably_as(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let unfinished = PathBuf::from(unfinished);
+    let written = create(&unfinished, mode).and_then(|mut handle| {
+        handle.write_all(bytes)?;
+        handle.sync_all()?;
+        fs::rename(&unfinished, file)
+    });
+    if written.is_err() {
+        // A full disk: leave nothing behind. Failing to remove it changes nothing, opening the spool removes it too.
+        drop(fs::remove_file(&unfinished));
+    }
+    written?;
+    sync_directory(file.parent().unwrap_or(Path::new(".")))
+}
+
+#[cfg(unix)]
+fn create(file: &Path, mode: u32) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    drop(fs::remove_file(file)); // an old one may have other permissions
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(file)
+}
+
+#[cfg(not(unix))]
+fn create(file: &Path, _mode: u32) -> io::Result<File> {
+    File::create(file)
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "spool_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! What `firstmile-agent status` reads: a small file that `run` writes after each report.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::spool::write_durably;
+
+/// State of a running agent, for people and scripts. Times are UTC, milliseconds since the Unix epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Status {
+    pub(crate) agent_id: String,
+    pub(crate) site: Option<String>,
+    pub(crate) collector: String,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) started_unix_ms: i64,
+    pub(crate) written_unix_ms: i64,
+    pub(crate) icmp_capability: String,
+    /// What to do so that the missing probes work; absent when none is missing.
+    pub(crate) advice: Option<String>,
+    /// Last success of each kind of probe: icmp, tcp, https, dns, trace.
+    pub(crate) last_success_unix_ms: BTreeMap<String, i64>,
+    pub(crate) spool_reports: usize,
+    pub(crate) spool_bytes: u64,
+    /// Why the last report could not be kept on disk; absent when it could.
+    pub(crate) spool_problem: Option<String>,
+    pub(crate) last_upload_unix_ms: Option<i64>,
+    /// Why the last upload failed; absent after a success.
+    pub(crate) upload_problem: Option<String>,
+    pub(crate) upload_failures: u64,
+    pub(crate) rejected_reports: u64,
+    pub(crate) dropped_reports: u64,
+    pub(crate) skipped_probes: u64,
+    pub(crate) certificate_ends_unix_ms: i64,
+}
+
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StatusError {
+    #[error("there is no {}: the agent has not run with this state_dir yet; start `firstmile-agent run`", file.display())]
+    NeverRan { file: PathBuf },
+    #[error("cannot read {}", file.display())]
+    Unreadable {
+        file: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} is damaged; the running agent writes it anew with its next report", file.display())]
+    Damaged {
+        file: PathBuf,
+        source: serde_json::Error,
+    },
+}
+
+impl Status {
+    /// Reads the status in `state_dir`.
+    ///
+    /// # Errors
+    /// See [`StatusError`].
+    pub(crate) fn load(state_dir: &Path) -> Result<Self, StatusError> {
+        let file = file_in(state_dir);
+        match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|source| StatusError::Damaged { file, source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(StatusError::NeverRan { file })
+            }
+            Err(source) => Err(StatusError::Unreadable { file, source }),
+        }
+    }
+
+    /// Writes the status into `state_dir`.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub(crate) fn save(&self, state_dir: &Path) -> std::io::Result<()> {
+        write_durably(&file_in(state_dir), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+fn file_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("status.json")
+}
+
+impl Status {
+    /// The status as a person reads it.
+    pub(crate) fn to_text(&self, now_unix_ms: i64) -> String {
+        let ago = |unix_ms: i64| {
+            let seconds = u64::try_from(now_unix_ms.saturating_sub(unix_ms) / 1000).unwrap_or(0);
+            format!(
+                "{} ago",
+                humantime::format_duration(std::time::Duration::from_secs(seconds))
+            )
+        };
+        let mut lines = vec![
+            format!("agent       {} {}", self.agent_id, self.version),
+            format!("site        {}", self.site.as_deref().unwrap_or("none")),
+            format!("collector   {}", self.collector),
+            format!(
+                "started     {}, last word {}",
+                ago(self.started_unix_ms),
+                ago(self.written_unix_ms)
+            ),
+            format!("icmp        {}", self.icmp_capability),
+        ];
+        lines.extend(
+            self.advice
+                .iter()
+                .map(|advice| format!("            {advice}")),
+        );
+        for kind in ["icmp", "tcp", "https", "dns", "trace"] {
+            let last = self
+                .last_success_unix_ms
+                .get(kind)
+                .map_or_else(|| "never".to_owned(), |at| ago(*at));
+            lines.push(format!("{kind:<11} last success {last}"));
+        }
+        lines.push(format!(
+            "spool       {} reports, {} bytes, {} dropped",
+            self.spool_reports, self.spool_bytes, self.dropped_reports
+        ));
+        lines.extend(
+            self.spool_problem
+                .iter()
+                .map(|problem| format!("            {problem}")),
+        );
+        let upload = self
+            .last_upload_unix_ms
+            .map_or_else(|| "never".to_owned(), ago);
+        lines.push(format!(
+            "upload      last {upload}, {} failures, {} refused",
+            self.upload_failures, self.rejected_reports
+        ));
+        lines.extend(
+            self.upload_problem
+                .iter()
+                .map(|problem| format!("            {problem}")),
+        );
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}

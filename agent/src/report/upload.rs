@@ -1,0 +1,437 @@
+//! From the spool to the collector: in order, one at a time, for ever.
+//!
+//! A report leaves the spool when the collector says that it needs no keeping (`replicated`), or that it will never take
+//! it (`retry: false`). Everything else is tried again, with a backoff that no fault of the collector ends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use firstmile_wire::enroll::Refusal;
+use firstmile_wire::{CONTENT_ENCODING, CONTENT_TYPE, REPORTS_PATH, v1};
+use prost::Message;
+use reqwest::header;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use url::Url;
+
+use super::counters::Counters;
+use super::pipeline::Store;
+use super::status::Status;
+use crate::clock;
+use crate::enroll::{Identity, renew};
+use crate::net::https::innermost;
+use crate::net::tls::{TlsError, collector_config};
+use crate::schedule::backoff;
+
+/// Longest wait for the collector's answer to one report.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An idle connection is dropped before a NAT on the way forgets it.
+const IDLE: Duration = Duration::from_secs(200);
+
+/// Pause between two attempts to renew the certificate.
+const RENEW_PAUSE_MS: i64 = 3_600_000;
+
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// Why one report did not reach the collector.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error("cannot reach collector {collector}: {why}")]
+    Unreachable {
+        collector: Url,
+        why: String,
+        source: reqwest::Error,
+    },
+    #[error("collector {collector} asks to be left alone ({status})")]
+    Overloaded {
+        collector: Url,
+        status: u16,
+        retry_after: Option<Duration>,
+    },
+    #[error("collector refuses ({}): {}", refusal.code, refusal.message)]
+    Refused { refusal: Refusal },
+    #[error("{collector} answers {status}, which no collector does")]
+    NotACollector { collector: Url, status: u16 },
+}
+
+/// Sends reports.
+pub(crate) struct Uploader {
+    identity: Identity,
+    client: reqwest::Client,
+    state_dir: std::path::PathBuf,
+    store: Arc<Mutex<Store>>,
+    status: Arc<Mutex<Status>>,
+    counters: Arc<Counters>,
+    kept: Arc<Notify>,
+    failures: u32,
+    renew_not_before_unix_ms: i64,
+}
+
+/// What an uploader shares with the rest of the program.
+pub(crate) struct Shared {
+    pub(crate) state_dir: std::path::PathBuf,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) status: Arc<Mutex<Status>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) kept: Arc<Notify>,
+}
+
+/// What came of one turn.
+enum Turn {
+    Sent,
+    NothingToSend,
+    Wait(Duration),
+}
+
+impl Uploader {
+    /// Sets the connection up; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the identity's certificates cannot be used.
+    pub(crate) fn new(identity: Identity, shared: Shared) -> Result<Self, TlsError> {
+        let client = client(&identity)?;
+        let Shared {
+            state_dir,
+            store,
+            status,
+            counters,
+            kept,
+        } = shared;
+        Ok(Self {
+            identity,
+            client,
+            state_dir,
+            store,
+            status,
+            counters,
+            kept,
+            failures: 0,
+            renew_not_before_unix_ms: 0,
+        })
+    }
+
+    /// Uploads until cancelled; then what is still there, as long as the collector takes it at once.
+    pub(crate) async fn run(mut self, cancel: CancellationToken) {
+        let mut sent = 0;
+        loop {
+            let turn = tokio::select! {
+                () = cancel.cancelled() => break,
+                turn = self.turn(&mut sent) => turn,
+            };
+            let pause = match turn {
+                Turn::Sent => continue,
+                Turn::NothingToSend => None,
+                Turn::Wait(pause) => Some(pause),
+            };
+            let kept = Arc::clone(&self.kept);
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = kept.notified(), if pause.is_none() => {}
+                () = tokio::time::sleep(pause.unwrap_or(RENEWAL_LOOK)) => {}
+            }
+        }
+        // The caller's grace period bounds this.
+        while let Turn::Sent = self.turn(&mut sent).await {}
+    }
+
+    async fn turn(&mut self, sent: &mut u64) -> Turn {
+        self.renew_if_due().await;
+        let Some((sequence, bytes)) = self.next_after(*sent).await else {
+            return Turn::NothingToSend;
+        };
+        match self.post(bytes).await {
+            Ok(ack) => {
+                *sent = sequence;
+                self.on_ack(&ack, sequence).await;
+                Turn::Sent
+            }
+            Err(UploadError::Refused { refusal }) if !refusal.retry => {
+                error!(
+                    code = refusal.code,
+                    message = refusal.message,
+                    sequence,
+                    "collector refused a report for good, dropped"
+                );
+                *sent = sequence;
+                self.counters.rejected_reports.add(1);
+                self.note_problem(Some(format!(
+                    "refused ({}): {}",
+                    refusal.code, refusal.message
+                )));
+                self.with_store(move |store| {
+                    store.spool.as_mut().map(|spool| spool.remove(sequence))
+                })
+                .await;
+                Turn::Sent
+            }
+            Err(failure) => Turn::Wait(self.on_failure(&failure)),
+        }
+    }
+
+    async fn next_after(&self, sent: u64) -> Option<(u64, Vec<u8>)> {
+        let counters = Arc::clone(&self.counters);
+        let found = self.with_store(move |store| {
+            let spool = store.spool().ok()?;
+            while let Some(sequence) = spool.first_after(sent) {
+                if let Some(bytes) = spool.read(sequence) {
+                    return Some((sequence, bytes));
+                }
+                warn!(sequence, "damaged report dropped from the spool");
+                counters.spool_dropped_reports.add(1);
+            }
+            None
+        });
+        found.await.flatten()
+    }
+
+    async fn on_ack(&mut self, ack: &v1::Ack, sequence: u64) {
+        if self.failures > 0 {
+            info!(collector = %self.identity.collector, "collector takes reports again");
+        }
+        self.failures = 0;
+        self.note_problem(None);
+        let (epoch, replicated) = (ack.epoch.clone(), ack.replicated.min(sequence));
+        self.with_store(move |store| {
+            let spool = store
+                .spool
+                .as_mut()
+                .filter(|spool| spool.epoch().to_bytes() == epoch)?;
+            spool.free_to(replicated);
+            Some(())
+        })
+        .await;
+    }
+
+    fn on_failure(&mut self, failure: &UploadError) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.counters.upload_failures.add(1);
+        let asked = match failure {
+            UploadError::Overloaded { retry_after, .. } => *retry_after,
+            UploadError::Unreachable { .. }
+            | UploadError::Refused { .. }
+            | UploadError::NotACollector { .. } => None,
+        };
+        let pause = backoff::delay(self.failures, rand::random(), asked);
+        // The first failure of a row is news, the rest is detail.
+        if self.failures == 1 {
+            warn!(error = %failure, "report not uploaded, kept and tried again");
+        } else {
+            debug!(error = %failure, failures = self.failures, ?pause, "report not uploaded");
+        }
+        self.note_problem(Some(failure.to_string()));
+        pause
+    }
+
+    fn note_problem(&self, problem: Option<String>) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if problem.is_none() {
+            status.last_upload_unix_ms = Some(clock::unix_ms());
+        }
+        status.upload_problem = problem;
+    }
+
+    /// Works on the spool on a thread that may wait for the disk.
+    async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || {
+            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await
+        .ok()
+    }
+
+    async fn post(&self, bytes: Vec<u8>) -> Result<v1::Ack, UploadError> {
+        let collector = || self.identity.collector.clone();
+        let unreachable = |source: reqwest::Error| {
+            let source = source.without_url();
+            UploadError::Unreachable {
+                collector: collector(),
+                why: innermost(&source),
+                source,
+            }
+        };
+        let mut url = collector();
+        url.set_path(REPORTS_PATH);
+        let request = self
+            .client
+            .post(url)
+            .header(header::CONTENT_TYPE, CONTENT_TYPE)
+            .header(header::CONTENT_ENCODING, CONTENT_ENCODING)
+            .body(bytes);
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(read_retry_after);
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            answer.extend_from_slice(&chunk);
+            if answer.len() > MAX_ANSWER {
+                return Err(UploadError::NotACollector {
+                    collector: collector(),
+                    status,
+                });
+            }
+        }
+        read_answer(status, &answer, retry_after, collector())
+    }
+
+    async fn renew_if_due(&mut self) {
+        let now = clock::unix_ms();
+        if now < self.identity.renew_at_unix_ms() || now < self.renew_not_before_unix_ms {
+            return;
+        }
+        self.renew_not_before_unix_ms = now.saturating_add(RENEW_PAUSE_MS);
+        let renewed = match renew(&self.identity).await {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                warn!(%error, ends_unix_ms = self.identity.not_after_unix_ms, "certificate not renewed, tried again in an hour");
+                return;
+            }
+        };
+        match (renewed.save(&self.state_dir), client(&renewed)) {
+            (Ok(()), Ok(client)) => {
+                info!(
+                    ends_unix_ms = renewed.not_after_unix_ms,
+                    "certificate renewed"
+                );
+                self.client = client;
+                self.identity = renewed;
+            }
+            (Err(error), _) => warn!(%error, "renewed certificate not kept"),
+            (_, Err(error)) => warn!(%error, "renewed certificate not usable"),
+        }
+    }
+}
+
+/// How often an idle uploader looks whether its certificate wants renewal.
+const RENEWAL_LOOK: Duration = Duration::from_mins(1);
+
+fn client(identity: &Identity) -> Result<reqwest::Client, TlsError> {
+    let config = collector_config(
+        &identity.ca_pem,
+        &identity.certificate_pem,
+        &identity.key_pem,
+    )?;
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(1)
+        .https_only(true)
+        .build()
+        .map_err(|source| TlsError::Settings {
+            source: rustls::Error::General(source.to_string()),
+        })
+}
+
+fn read_answer(
+    status: u16,
+    answer: &[u8],
+    retry_after: Option<Duration>,
+    collector: Url,
+) -> Result<v1::Ack, UploadError> {
+    if status == 200 {
+        return v1::Ack::decode(answer)
+            .map_err(|_| UploadError::NotACollector { collector, status });
+    }
+    if matches!(status, 429 | 503) {
+        return Err(UploadError::Overloaded {
+            collector,
+            status,
+            retry_after,
+        });
+    }
+    match serde_json::from_slice::<Refusal>(answer) {
+        Ok(refusal) => Err(UploadError::Refused { refusal }),
+        Err(_) => Err(UploadError::NotACollector { collector, status }),
+    }
+}
+
+/// Retry-After as seconds or as a date (RFC 9110 §10.2.3).
+fn read_retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = jiff::fmt::rfc2822::parse(value.trim())
+        .ok()?
+        .timestamp()
+        .as_millisecond();
+    Some(Duration::from_millis(
+        u64::try_from(then - clock::unix_ms()).unwrap_or(0),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collector() -> Url {
+        Url::parse("https://collector.example/").expect("a URL")
+    }
+
+    fn answer(status: u16, body: &[u8]) -> Result<v1::Ack, UploadError> {
+        read_answer(status, body, None, collector())
+    }
+
+    #[test]
+    fn answers_say_whether_to_keep_a_report() {
+        let refusal =
+            |retry| format!("{{\"code\":\"c\",\"message\":\"m\",\"retry\":{retry}}}").into_bytes();
+        let ack = v1::Ack {
+            epoch: vec![1; 16],
+            stored: 4,
+            replicated: 3,
+            plan_version: 0,
+        };
+        assert_eq!(answer(200, &ack.encode_to_vec()).expect("an ack"), ack);
+        assert!(
+            matches!(
+                answer(200, b"<html>"),
+                Err(UploadError::NotACollector { .. })
+            ),
+            "a captive portal is no collector"
+        );
+        assert!(
+            matches!(answer(403, &refusal(false)), Err(UploadError::Refused { refusal }) if !refusal.retry)
+        );
+        assert!(
+            matches!(answer(422, &refusal(true)), Err(UploadError::Refused { refusal }) if refusal.retry)
+        );
+        assert!(matches!(
+            answer(503, &refusal(true)),
+            Err(UploadError::Overloaded { .. })
+        ));
+        assert!(
+            matches!(
+                answer(403, b"<html>"),
+                Err(UploadError::NotACollector { .. })
+            ),
+            "a proxy's refusal drops nothing"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(read_retry_after(" 120 "), Some(Duration::from_mins(2)));
+        assert_eq!(
+            read_retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(read_retry_after("soon"), None);
+        assert_eq!(read_retry_after("-1"), None);
+    }
+}

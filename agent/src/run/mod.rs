@@ -1,0 +1,209 @@
+//! The agent at work: probes on schedule, batches, spools, uploads, until told to stop.
+//!
+//! Order of start: what may refuse (configuration, identity, TLS) first, then the listeners and the spool, then probing.
+//! Order of stop: probing, then the last batch to disk, then the last upload, all within [`GRACE`]. Probing depends on
+//! none of the others: a fault of collector, disk or network is counted and logged, and the next probe is sent.
+
+mod names;
+mod prober;
+mod watch;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use firstmile_wire::v1;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::AgentConfig;
+use crate::enroll::Identity;
+use crate::enroll::identity::IdentityError;
+use crate::host;
+use crate::net::capability::{self, Advice, IcmpCapability};
+use crate::net::tls::TlsError;
+use crate::report::counters::Counters;
+use crate::report::pipeline::{self, Pipeline, Store};
+use crate::report::status::Status;
+use crate::report::upload::{Shared, Uploader};
+use prober::Prober;
+
+/// From the signal to the end, whatever hangs.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What is left of the grace for the last upload after the last batch.
+const LAST_UPLOAD: Duration = Duration::from_secs(2);
+
+/// Why the agent does not start. Once started it ends only when told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+    #[error("cannot listen for signals")]
+    Signals { source: std::io::Error },
+}
+
+impl RunError {
+    /// Whether the administrator has to change something before it can work.
+    pub(crate) const fn is_usage(&self) -> bool {
+        match self {
+            Self::Identity(_) | Self::Tls(_) => true,
+            Self::Signals { .. } => false,
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`RunError`].
+pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
+    let identity = Identity::load(&config.state_dir)?;
+    let capability = capability::probe();
+    let counters = Arc::new(Counters::default());
+    let (tasks, probing, batching, uploading) = (
+        TaskTracker::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let mut signals = Signals::new().map_err(|source| RunError::Signals { source })?;
+
+    let status = Arc::new(Mutex::new(first_status(&identity, capability)));
+    let store = Arc::new(Mutex::new(Store {
+        directory: config.state_dir.join("spool"),
+        agent: identity.agent_id,
+        limits: config.spool,
+        spool: None,
+    }));
+    let kept = Arc::new(Notify::new());
+    let (recorder, inbox) = pipeline::channel(Arc::clone(&counters));
+    let shared = Shared {
+        state_dir: config.state_dir.clone(),
+        store: Arc::clone(&store),
+        status: Arc::clone(&status),
+        counters: Arc::clone(&counters),
+        kept: Arc::clone(&kept),
+    };
+    let agent = identity.agent_id;
+    let uploader = Uploader::new(identity, shared)?;
+    let pipeline = Pipeline {
+        targets: config.targets.clone(),
+        host: host::facts(capability),
+        boot: host::boot_id(),
+        agent,
+        interval: config.plan.upload_interval,
+        state_dir: config.state_dir.clone(),
+        store,
+        status: Arc::clone(&status),
+        counters: Arc::clone(&counters),
+        kept,
+    };
+    announce(&config, capability);
+    let prober = Prober::new(&config, recorder, counters, status, &tasks, &probing)?;
+    let batched = tasks.spawn(pipeline.run(inbox, batching.clone()));
+    tasks.spawn(uploader.run(uploading.clone()));
+    watch::spawn_all(&Arc::new(prober), &config, &tasks, &probing);
+
+    signals.wait().await;
+    info!("stopping");
+    let stop = async {
+        probing.cancel();
+        batching.cancel();
+        drop(batched.await);
+        uploading.cancel();
+        tasks.close();
+        if tokio::time::timeout(LAST_UPLOAD, tasks.wait())
+            .await
+            .is_err()
+        {
+            info!("reports that are left stay on disk until the next start");
+        }
+    };
+    if tokio::time::timeout(GRACE, stop).await.is_err() {
+        warn!(grace = ?GRACE, unfinished = tasks.len(), "tasks outlived the grace period");
+    }
+    Ok(())
+}
+
+fn first_status(identity: &Identity, capability: IcmpCapability) -> Status {
+    Status {
+        agent_id: identity.agent_id.to_string(),
+        site: identity.site.clone(),
+        collector: identity.collector.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_unix_ms: clock::unix_ms(),
+        icmp_capability: capability.as_str().to_owned(),
+        advice: (capability == IcmpCapability::None).then(|| Advice::new().to_string()),
+        certificate_ends_unix_ms: identity.not_after_unix_ms,
+        ..Status::default()
+    }
+}
+
+fn announce(config: &AgentConfig, capability: IcmpCapability) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        targets = config.targets.len(),
+        icmp = capability.as_str(),
+        state_dir = %config.state_dir.display(),
+        "agent starts"
+    );
+    if capability == IcmpCapability::None {
+        warn!(advice = %Advice::new(), "ping and paths are not permitted; TCP, HTTPS and DNS go on");
+    }
+}
+
+/// The word of `status` for a kind of probe.
+pub(crate) fn kind_word(protocol: v1::Protocol) -> &'static str {
+    match protocol {
+        v1::Protocol::Icmp => "icmp",
+        v1::Protocol::Tcp => "tcp",
+        v1::Protocol::Https | v1::Protocol::Tls => "https",
+        v1::Protocol::Dns => "dns",
+        v1::Protocol::Quic => "quic",
+        v1::Protocol::Unspecified => "other",
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn wait(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
+    }
+}

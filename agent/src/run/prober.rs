@@ -1,0 +1,111 @@
+//! What all targets share: the engines that send, and where what they saw goes.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::names;
+use crate::clock;
+use crate::config::{AgentConfig, Plan};
+use crate::net::dns::Dns;
+use crate::net::https::HttpsProber;
+use crate::net::icmp::{EchoEngine, SurgeEngine};
+use crate::net::tls::TlsError;
+use crate::net::trace::Tracer;
+use crate::probe::Sample;
+use crate::report::batch::Observation;
+use crate::report::counters::Counters;
+use crate::report::pipeline::Recorder;
+use crate::report::status::Status;
+use crate::schedule::budget::HopBudget;
+
+/// Lists of hops that may wait for their names.
+const NAME_QUEUE: usize = 64;
+
+/// The engines and the way out.
+pub(super) struct Prober {
+    pub(super) plan: Plan,
+    pub(super) dns: Arc<Dns>,
+    pub(super) echo: Arc<dyn EchoEngine>,
+    pub(super) https: HttpsProber,
+    pub(super) tracer: Tracer,
+    pub(super) recorder: Recorder,
+    pub(super) counters: Arc<Counters>,
+    pub(super) budget: Mutex<HopBudget>,
+    status: Arc<Mutex<Status>>,
+    hops: mpsc::Sender<VecDeque<IpAddr>>,
+}
+
+impl Prober {
+    /// Opens what is needed; the listeners run on `tasks` until `cancel`.
+    ///
+    /// # Errors
+    /// [`TlsError`] when `extra_roots` cannot be used.
+    pub(super) fn new(
+        config: &AgentConfig,
+        recorder: Recorder,
+        counters: Arc<Counters>,
+        status: Arc<Mutex<Status>>,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<Self, TlsError> {
+        let dns = Arc::new(Dns::new(
+            config.resolvers.clone(),
+            config.plan.probe_timeout,
+        ));
+        let (hops, waiting) = mpsc::channel(NAME_QUEUE);
+        tasks.spawn(names::look_up(
+            waiting,
+            Arc::clone(&dns),
+            recorder.clone(),
+            cancel.clone(),
+        ));
+        Ok(Self {
+            plan: config.plan,
+            dns,
+            echo: Arc::new(SurgeEngine::new(rand::random())),
+            https: HttpsProber::new(&config.extra_roots)?,
+            tracer: Tracer::new(
+                config.plan.trace_flows,
+                Arc::clone(&counters),
+                tasks.clone(),
+                cancel.clone(),
+            ),
+            recorder,
+            counters,
+            budget: Mutex::new(HopBudget::new(clock::now())),
+            status,
+            hops,
+        })
+    }
+
+    /// Hands a sample over and notes a success for `status`.
+    pub(super) fn record(&self, sample: Sample) {
+        if sample.outcome.rtt().is_some() {
+            self.note_success(super::kind_word(sample.protocol));
+        }
+        self.recorder.record(Observation::Sample(sample));
+    }
+
+    /// Notes that a kind of probe works.
+    pub(super) fn note_success(&self, kind: &str) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        match status.last_success_unix_ms.get_mut(kind) {
+            Some(at) => *at = clock::unix_ms(),
+            None => drop(
+                status
+                    .last_success_unix_ms
+                    .insert(kind.to_owned(), clock::unix_ms()),
+            ),
+        }
+    }
+
+    /// Asks for the names of hops; when too many wait, the next round asks again.
+    pub(super) fn want_names(&self, hops: VecDeque<IpAddr>) {
+        drop(self.hops.try_send(hops));
+    }
+}

@@ -1,0 +1,499 @@
+//! One target, watched: its schedule decides, its probes run side by side, what they find is recorded and judged.
+//!
+//! One task for each target owns everything of it, probes included: a slow or dead target delays no other one, and a
+//! slow probe delays no other probe.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use firstmile_wire::v1::{Phase, Protocol};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::prober::Prober;
+use crate::clock;
+use crate::config::{AgentConfig, Host, Plan, Target};
+use crate::net::dns::Answer;
+use crate::net::https::Exchange;
+use crate::net::trace::{RoundResult, TraceError};
+use crate::net::{route, tcp};
+use crate::probe::addresses::Pinned;
+use crate::probe::edge;
+use crate::probe::path::PathMemory;
+use crate::probe::trace::{MAX_TTL, TracePlan};
+use crate::probe::{Outcome, Sample};
+use crate::report::batch::Observation;
+use crate::schedule::trigger::Triggers;
+use crate::schedule::{Action, Periods, Step, TargetSchedule};
+
+/// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// Destinations whose path is remembered; a target that moves on forgets the oldest.
+const MAX_PATHS: usize = 8;
+
+/// A name is asked for again no sooner than this, however short its TTL.
+const LEAST_TTL: Duration = Duration::from_secs(15);
+
+/// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
+const HOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Wait for silent hops once the destination has answered.
+const HOP_GRACE: Duration = Duration::from_millis(400);
+
+/// Starts a task for each target.
+pub(super) fn spawn_all(
+    prober: &Arc<Prober>,
+    config: &AgentConfig,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) {
+    for (index, target) in config.targets.iter().enumerate() {
+        let watch = Watch::new(Arc::clone(prober), index, target.clone());
+        tasks.spawn(watch.run(cancel.clone()));
+    }
+}
+
+/// What a probe found.
+enum Finding {
+    Resolved(Vec<Answer>),
+    Pulse {
+        protocol: Protocol,
+        destination: IpAddr,
+        at: Instant,
+        outcome: Outcome,
+    },
+    Https {
+        destination: IpAddr,
+        at: Instant,
+        exchange: Exchange,
+    },
+    Round {
+        destination: IpAddr,
+        burst: bool,
+        result: Result<RoundResult, TraceError>,
+    },
+}
+
+struct Watch {
+    prober: Arc<Prober>,
+    index: usize,
+    target: Target,
+    schedule: TargetSchedule,
+    triggers: Triggers,
+    v4: Pinned,
+    v6: Pinned,
+    /// Whether IPv6 packets would leave this machine.
+    v6_routed: bool,
+    resolved: bool,
+    paths: BTreeMap<IpAddr, PathMemory>,
+    tracing: BTreeSet<IpAddr>,
+    trace_refused: bool,
+    missed: u64,
+}
+
+impl Watch {
+    fn new(prober: Arc<Prober>, index: usize, target: Target) -> Self {
+        let schedule = TargetSchedule::new(
+            &periods(&target, &prober.plan),
+            clock::now(),
+            &mut rand::random,
+        );
+        let (mut v4, mut v6) = (Pinned::default(), Pinned::default());
+        if let Host::Address(address) = target.host {
+            let pinned = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+            pinned.on_answer(Some(&[address]));
+        }
+        let resolved = matches!(target.host, Host::Address(_));
+        Self {
+            prober,
+            index,
+            target,
+            schedule,
+            triggers: Triggers::default(),
+            v4,
+            v6,
+            v6_routed: true,
+            resolved,
+            paths: BTreeMap::new(),
+            tracing: BTreeSet::new(),
+            trace_refused: false,
+            missed: 0,
+        }
+    }
+
+    async fn run(mut self, cancel: CancellationToken) {
+        let mut probes: FuturesUnordered<BoxFuture<'static, Finding>> = FuturesUnordered::new();
+        loop {
+            match self.schedule.poll(clock::now(), &mut rand::random) {
+                Step::Act(action) => self.act(action, &mut probes),
+                Step::WaitUntil(deadline) => tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep_until(deadline.into()) => {}
+                    Some(finding) = probes.next() => self.on_finding(finding),
+                },
+            }
+            let missed = self.schedule.missed();
+            self.prober
+                .counters
+                .skipped_probes
+                .add(missed - self.missed);
+            self.missed = missed;
+        }
+    }
+
+    fn act(&mut self, action: Action, probes: &mut FuturesUnordered<BoxFuture<'static, Finding>>) {
+        if probes.len() >= MAX_IN_FLIGHT {
+            self.prober.counters.skipped_probes.add(1);
+            return;
+        }
+        match action {
+            Action::Resolve => probes.extend(self.resolve()),
+            Action::Echo => self.each_destination(Protocol::Icmp, probes, Self::echo),
+            Action::Connect => self.each_destination(Protocol::Tcp, probes, Self::connect),
+            Action::Https => self.each_destination(Protocol::Https, probes, Self::https),
+            Action::Trace { burst } => {
+                for destination in self.destinations() {
+                    probes.extend(self.trace(destination, burst));
+                }
+            }
+        }
+    }
+
+    /// Addresses to probe now: the pinned one of each family that has a route.
+    fn destinations(&self) -> Vec<IpAddr> {
+        let v6 = self.v6.address().filter(|_| self.v6_routed);
+        self.v4.address().into_iter().chain(v6).collect()
+    }
+
+    fn each_destination(
+        &self,
+        protocol: Protocol,
+        probes: &mut FuturesUnordered<BoxFuture<'static, Finding>>,
+        probe: impl Fn(&Self, IpAddr) -> BoxFuture<'static, Finding>,
+    ) {
+        let destinations = self.destinations();
+        if destinations.is_empty() && self.resolved {
+            // A name without an address is a state that samples say, not silence.
+            let outcome = if self.v6.address().is_some() {
+                Outcome::NoRoute
+            } else {
+                Outcome::DnsFailed
+            };
+            self.record(clock::now(), None, protocol, first_phase(protocol), outcome);
+        }
+        probes.extend(
+            destinations
+                .into_iter()
+                .map(|destination| probe(self, destination)),
+        );
+    }
+
+    fn resolve(&self) -> Option<BoxFuture<'static, Finding>> {
+        let Host::Name(name) = self.target.host.clone() else {
+            return None;
+        };
+        let prober = Arc::clone(&self.prober);
+        Some(Box::pin(async move {
+            let (v4, v6) = tokio::join!(
+                prober.dns.resolve(&name, false),
+                prober.dns.resolve(&name, true)
+            );
+            Finding::Resolved(vec![v4, v6])
+        }))
+    }
+
+    fn echo(&self, destination: IpAddr) -> BoxFuture<'static, Finding> {
+        let prober = Arc::clone(&self.prober);
+        Box::pin(async move {
+            let at = clock::now();
+            let outcome = prober
+                .echo
+                .echo(destination, prober.plan.probe_timeout)
+                .await;
+            Finding::Pulse {
+                protocol: Protocol::Icmp,
+                destination,
+                at,
+                outcome,
+            }
+        })
+    }
+
+    fn connect(&self, destination: IpAddr) -> BoxFuture<'static, Finding> {
+        let (port, timeout) = (self.target.port, self.prober.plan.probe_timeout);
+        Box::pin(async move {
+            let at = clock::now();
+            let outcome = tcp::connect(SocketAddr::new(destination, port), timeout).await;
+            Finding::Pulse {
+                protocol: Protocol::Tcp,
+                destination,
+                at,
+                outcome,
+            }
+        })
+    }
+
+    fn https(&self, destination: IpAddr) -> BoxFuture<'static, Finding> {
+        let (prober, target) = (Arc::clone(&self.prober), self.target.clone());
+        Box::pin(async move {
+            let at = clock::now();
+            let exchange = prober
+                .https
+                .exchange(&target, destination, prober.plan.probe_timeout)
+                .await;
+            Finding::Https {
+                destination,
+                at,
+                exchange,
+            }
+        })
+    }
+
+    fn trace(&mut self, destination: IpAddr, burst: bool) -> Option<BoxFuture<'static, Finding>> {
+        let known = self
+            .paths
+            .get(&destination)
+            .map(PathMemory::known)
+            .unwrap_or_default();
+        let reach = known.destination_ttl.or(known.last_ttl).unwrap_or(MAX_TTL);
+        let packets = u32::from(self.prober.tracer.flows()) * u32::from(reach);
+        let mut budget = self
+            .prober
+            .budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.tracing.contains(&destination) || !budget.take(packets, clock::now()) {
+            self.prober.counters.skipped_probes.add(1);
+            return None;
+        }
+        drop(budget);
+        self.tracing.insert(destination);
+        let plan = &self.prober.plan;
+        let plan = TracePlan {
+            flows: plan.trace_flows,
+            spacing: plan.flow_spacing,
+            timeout: plan.probe_timeout.min(HOP_TIMEOUT),
+            grace: HOP_GRACE,
+            known,
+        };
+        let (prober, port) = (Arc::clone(&self.prober), self.target.port);
+        Some(Box::pin(async move {
+            let result = prober
+                .tracer
+                .round(SocketAddr::new(destination, port), plan)
+                .await;
+            Finding::Round {
+                destination,
+                burst,
+                result,
+            }
+        }))
+    }
+
+    fn on_finding(&mut self, finding: Finding) {
+        let suspicious = match finding {
+            Finding::Resolved(answers) => self.on_resolved(answers),
+            Finding::Pulse {
+                protocol,
+                destination,
+                at,
+                outcome,
+            } => {
+                self.record(at, Some(destination), protocol, Phase::Rtt, outcome);
+                self.triggers.on_pulse(protocol, destination, outcome)
+            }
+            Finding::Https {
+                destination,
+                at,
+                exchange,
+            } => self.on_exchange(destination, at, exchange),
+            Finding::Round {
+                destination,
+                burst,
+                result,
+            } => self.on_round(destination, burst, result),
+        };
+        if suspicious && self.schedule.start_burst(clock::now()) {
+            debug!(target = %self.target.name, "suspicion, looking at the path at once");
+        }
+    }
+
+    fn on_resolved(&mut self, answers: Vec<Answer>) -> bool {
+        let mut changed = false;
+        for answer in answers {
+            let pinned = if answer.ipv6 {
+                &mut self.v6
+            } else {
+                &mut self.v4
+            };
+            let answered = matches!(answer.outcome, Outcome::Answered(_));
+            changed |= pinned.on_answer(answered.then_some(answer.addresses.as_slice()));
+            if answered
+                && !answer.addresses.is_empty()
+                && answer.ttl < self.prober.plan.dns_interval
+            {
+                self.schedule
+                    .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
+            }
+            // One sample for each question would count a name twice: the A question stands for both.
+            if !answer.ipv6 {
+                self.record(answer.at, None, Protocol::Dns, Phase::Dns, answer.outcome);
+            }
+            self.prober.recorder.record(Observation::Resolution {
+                target: self.index,
+                answer,
+            });
+        }
+        self.resolved = true;
+        self.look_for_ipv6_route();
+        if changed {
+            info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), "another address is probed");
+        }
+        changed
+    }
+
+    /// IPv6 without a route is a state of the site, said once for each resolution, not a failure of each probe.
+    fn look_for_ipv6_route(&mut self) {
+        let Some(address) = self.v6.address() else {
+            return;
+        };
+        self.v6_routed = route::source_for(address).is_ok();
+        if !self.v6_routed {
+            self.record(
+                clock::now(),
+                Some(address),
+                Protocol::Tcp,
+                Phase::Rtt,
+                Outcome::NoRoute,
+            );
+        }
+    }
+
+    fn on_exchange(&mut self, destination: IpAddr, at: Instant, exchange: Exchange) -> bool {
+        let phases = [
+            (Phase::Connect, Some(exchange.connect)),
+            (Phase::Tls, exchange.tls),
+            (Phase::Ttfb, exchange.ttfb),
+        ];
+        for (phase, outcome) in phases {
+            if let Some(outcome) = outcome {
+                self.record(at, Some(destination), Protocol::Https, phase, outcome);
+            }
+        }
+        if !exchange.problem.is_empty() {
+            debug!(target = %self.target.name, %destination, problem = exchange.problem, "HTTPS failed");
+        }
+        if exchange.status == 0 {
+            return false;
+        }
+        let code = edge::code(&exchange.headers);
+        let Exchange {
+            status, headers, ..
+        } = exchange;
+        self.prober.recorder.record(Observation::Edge {
+            target: self.index,
+            destination,
+            at,
+            status,
+            headers,
+        });
+        let changed = self.triggers.on_edge_code(code);
+        if changed {
+            self.prober.recorder.flush_soon();
+        }
+        changed
+    }
+
+    fn on_round(
+        &mut self,
+        destination: IpAddr,
+        burst: bool,
+        result: Result<RoundResult, TraceError>,
+    ) -> bool {
+        self.tracing.remove(&destination);
+        let round = match result {
+            Ok(round) => round,
+            Err(error) => {
+                if !std::mem::replace(&mut self.trace_refused, true) {
+                    warn!(target = %self.target.name, %destination, %error, "no path round, tried again without further notice");
+                }
+                return false;
+            }
+        };
+        self.trace_refused = false;
+        while self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&destination) {
+            self.paths.pop_first();
+        }
+        let change = self
+            .paths
+            .entry(destination)
+            .or_default()
+            .absorb(&round.flows);
+        let hops: BTreeSet<IpAddr> = round
+            .flows
+            .iter()
+            .flat_map(|flow| flow.hops.iter().flatten().map(|hop| hop.address))
+            .collect();
+        if !hops.is_empty() {
+            self.prober.note_success("trace");
+            self.prober
+                .want_names(hops.into_iter().collect::<VecDeque<_>>());
+        }
+        self.prober.recorder.record(Observation::Round {
+            target: self.index,
+            destination,
+            burst,
+            round,
+        });
+        if change.differs {
+            self.prober.recorder.flush_soon();
+        }
+        change.suspicious
+    }
+
+    fn record(
+        &self,
+        at: Instant,
+        destination: Option<IpAddr>,
+        protocol: Protocol,
+        phase: Phase,
+        outcome: Outcome,
+    ) {
+        self.prober.record(Sample {
+            at,
+            target: self.index,
+            destination,
+            protocol,
+            phase,
+            outcome,
+        });
+    }
+}
+
+/// The phase in which a protocol fails when nothing was sent.
+const fn first_phase(protocol: Protocol) -> Phase {
+    match protocol {
+        Protocol::Https | Protocol::Tls | Protocol::Quic => Phase::Connect,
+        Protocol::Dns => Phase::Dns,
+        Protocol::Icmp | Protocol::Tcp | Protocol::Unspecified => Phase::Rtt,
+    }
+}
+
+fn periods(target: &Target, plan: &Plan) -> Periods {
+    Periods {
+        resolve: matches!(target.host, Host::Name(_)).then_some(plan.dns_interval),
+        echo: target.protocols.icmp.then_some(plan.pulse_interval),
+        connect: target.protocols.tcp.then_some(plan.pulse_interval),
+        https: target.protocols.https.then_some(plan.https_interval),
+        trace: target.trace.then_some(plan.trace_interval),
+        burst_interval: plan.burst_interval,
+        burst_rounds: plan.burst_rounds,
+    }
+}

@@ -1,0 +1,242 @@
+//! When to look at the path at once instead of at its next turn.
+//!
+//! Pure. A trigger only spends packets; it claims nothing. It is therefore sensitive, but it never fires on a protocol
+//! that has not answered at this target: many front doors and providers drop ICMP, and that is no event.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use firstmile_wire::v1::Protocol;
+
+use crate::probe::Outcome;
+
+/// Pulses that the median is taken over.
+const WINDOW: usize = 12;
+
+/// Pulses needed before a step can be seen.
+const LEAST: usize = 6;
+
+/// Pulses in a row off the median that make a step, and losses in a row that make a suspicion.
+const IN_A_ROW: u32 = 2;
+
+/// A step is more than this, and more than a quarter of the median.
+const STEP_FLOOR: Duration = Duration::from_millis(2);
+
+/// Pulses of one protocol to one destination.
+#[derive(Debug)]
+struct PulseHistory {
+    protocol: Protocol,
+    destination: IpAddr,
+    answered: VecDeque<Duration>,
+    losses: u32,
+    off: u32,
+}
+
+/// Destinations with a history: two families, two protocols, and a few addresses before the oldest is forgotten.
+const MAX_HISTORIES: usize = 16;
+
+/// The memory of one target.
+#[derive(Debug, Default)]
+pub(crate) struct Triggers {
+    pulses: Vec<PulseHistory>,
+    edge_code: Option<String>,
+}
+
+impl Triggers {
+    /// Books a pulse; true when two in a row are lost (TCP) or off the median.
+    pub(crate) fn on_pulse(
+        &mut self,
+        protocol: Protocol,
+        destination: IpAddr,
+        outcome: Outcome,
+    ) -> bool {
+        let found = self
+            .pulses
+            .iter()
+            .position(|h| h.protocol == protocol && h.destination == destination);
+        let index = found.unwrap_or_else(|| {
+            if self.pulses.len() >= MAX_HISTORIES {
+                self.pulses.remove(0);
+            }
+            self.pulses.push(PulseHistory {
+                protocol,
+                destination,
+                answered: VecDeque::new(),
+                losses: 0,
+                off: 0,
+            });
+            self.pulses.len() - 1
+        });
+        self.pulses
+            .get_mut(index)
+            .is_some_and(|history| history.book(outcome))
+    }
+
+    /// Books the code in the edge's headers; true when it is another one than before. No code is no news.
+    pub(crate) fn on_edge_code(&mut self, code: Option<String>) -> bool {
+        let Some(code) = code else {
+            return false;
+        };
+        let changed = self.edge_code.as_ref().is_some_and(|old| *old != code);
+        self.edge_code = Some(code);
+        changed
+    }
+}
+
+impl PulseHistory {
+    fn book(&mut self, outcome: Outcome) -> bool {
+        if let Some(rtt) = outcome.rtt() {
+            self.losses = 0;
+            return self.book_rtt(rtt);
+        }
+        // States such as "no route" are not loss: they neither count nor reset.
+        if !outcome.is_lost() || self.answered.is_empty() {
+            return false;
+        }
+        self.losses += 1;
+        self.protocol == Protocol::Tcp && self.losses == IN_A_ROW
+    }
+
+    fn book_rtt(&mut self, rtt: Duration) -> bool {
+        let stepped = self.median().is_some_and(|median| {
+            let difference = median.max(rtt).saturating_sub(median.min(rtt));
+            difference > STEP_FLOOR.max(median / 4)
+        });
+        self.off = if stepped { self.off + 1 } else { 0 };
+        self.answered.push_back(rtt);
+        if self.answered.len() > WINDOW {
+            self.answered.pop_front();
+        }
+        self.off == IN_A_ROW
+    }
+
+    fn median(&self) -> Option<Duration> {
+        if self.answered.len() < LEAST {
+            return None;
+        }
+        let mut sorted: Vec<Duration> = self.answered.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination() -> IpAddr {
+        IpAddr::from([203, 0, 113, 1])
+    }
+
+    /// Which pulses of a sequence fire; `None` is a lost one, a number an answer in milliseconds.
+    fn fires(protocol: Protocol, pulses: &[Option<u64>]) -> Vec<usize> {
+        let mut triggers = Triggers::default();
+        let outcome = |ms: &Option<u64>| {
+            ms.map_or(Outcome::Timeout, |ms| {
+                Outcome::Answered(Duration::from_millis(ms))
+            })
+        };
+        let fired = pulses
+            .iter()
+            .map(|pulse| triggers.on_pulse(protocol, destination(), outcome(pulse)));
+        fired
+            .enumerate()
+            .filter(|(_, fired)| *fired)
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    #[test]
+    fn two_losses_in_a_row_fire_once_where_tcp_has_answered() {
+        let (a, x) = (Some(20), None);
+        for (name, protocol, pulses, want) in [
+            ("one loss", Protocol::Tcp, vec![a, x, a, x, a], vec![]),
+            ("two in a row", Protocol::Tcp, vec![a, x, x, x, x], vec![2]),
+            (
+                "again after an answer",
+                Protocol::Tcp,
+                vec![a, x, x, a, x, x],
+                vec![2, 5],
+            ),
+            (
+                "never answered here",
+                Protocol::Tcp,
+                vec![x, x, x, x],
+                vec![],
+            ),
+            (
+                "ICMP is often limited",
+                Protocol::Icmp,
+                vec![a, x, x, x],
+                vec![],
+            ),
+        ] {
+            assert_eq!(fires(protocol, &pulses), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_step_fires_when_two_pulses_agree() {
+        let steady = [Some(20); 12];
+        for (name, then, want) in [
+            ("one spike", vec![90, 20], vec![]),
+            ("up", vec![30, 30, 30], vec![13]),
+            ("down", vec![10, 10], vec![13]),
+            ("within a quarter", vec![24, 24, 24], vec![]),
+        ] {
+            let pulses: Vec<_> = steady
+                .iter()
+                .copied()
+                .chain(then.into_iter().map(Some))
+                .collect();
+            assert_eq!(fires(Protocol::Tcp, &pulses), want, "{name}");
+        }
+        let near = [vec![Some(1); 12], vec![Some(3); 3]].concat();
+        assert!(fires(Protocol::Tcp, &near).is_empty(), "2 ms are nothing");
+    }
+
+    #[test]
+    fn no_route_is_neither_loss_nor_answer() {
+        let mut triggers = Triggers::default();
+        triggers.on_pulse(
+            Protocol::Tcp,
+            destination(),
+            Outcome::Answered(Duration::from_millis(9)),
+        );
+        for _ in 0..5 {
+            assert!(!triggers.on_pulse(Protocol::Tcp, destination(), Outcome::NoRoute));
+        }
+    }
+
+    #[test]
+    fn another_edge_code_fires_and_none_does_not() {
+        let mut triggers = Triggers::default();
+        let seen = [
+            Some("AMS"),
+            None,
+            Some("AMS"),
+            Some("LON"),
+            None,
+            Some("AMS"),
+        ];
+        let fired: Vec<bool> = seen
+            .iter()
+            .map(|code| triggers.on_edge_code(code.map(str::to_owned)))
+            .collect();
+        assert_eq!(fired, [false, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn histories_are_bounded() {
+        let mut triggers = Triggers::default();
+        for last in 0..100 {
+            triggers.on_pulse(
+                Protocol::Tcp,
+                IpAddr::from([203, 0, 113, last]),
+                Outcome::Timeout,
+            );
+        }
+        assert_eq!(triggers.pulses.len(), MAX_HISTORIES);
+    }
+}
