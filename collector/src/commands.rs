@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::Table;
-use firstmile_collector::auth::login;
+use firstmile_collector::auth::login::{self, LoginError};
 use firstmile_collector::clock;
 use firstmile_collector::config::Config;
-use firstmile_collector::geo::Declared;
-use firstmile_collector::registry::invite::{Invitation, Inviter};
+use firstmile_collector::geo::{Declared, GeographyError};
+use firstmile_collector::registry::invite::{Invitation, InviteError, Inviter};
 use firstmile_collector::registry::{Agent, Site};
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::Store;
 use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::join::{JoinString, JoinStringError};
 use tracing::info;
 
 use super::JoinArgs;
@@ -40,7 +41,34 @@ pub(super) fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 pub(super) fn done(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, FAILED),
+        Err(error) => fail(&error, code_of(&error)),
+    }
+}
+
+/// Whether the same command would fail again until somebody changes it or the configuration.
+fn code_of(error: &anyhow::Error) -> u8 {
+    let usage = error.is::<GeographyError>()
+        || error.is::<JoinStringError>()
+        || matches!(
+            error.downcast_ref::<InviteError>(),
+            Some(InviteError::Name | InviteError::Life)
+        )
+        || matches!(
+            error.downcast_ref::<LoginError>(),
+            Some(LoginError::Length | LoginError::User)
+        )
+        || error
+            .downcast_ref::<StartError>()
+            .is_some_and(StartError::is_configuration);
+    if usage { CONFIGURATION } else { FAILED }
+}
+
+/// Names the configuration in an error that has to be mended there.
+fn mended_in(config: &Config, error: StartError) -> anyhow::Error {
+    if error.is_configuration() {
+        anyhow::Error::from(error).context(config.file.display().to_string())
+    } else {
+        error.into()
     }
 }
 
@@ -48,10 +76,7 @@ pub(super) fn done(outcome: Result<()>) -> ExitCode {
 pub(super) async fn serve(config: &Config) -> ExitCode {
     let running = match serve::start(config).await {
         Ok(running) => running,
-        Err(error) => {
-            let code = exit_code(&error);
-            return fail(&error.into(), code);
-        }
+        Err(error) => return done(Err(mended_in(config, error))),
     };
     let ready = format!(
         "firstmile-collector: dashboard {} ingest https://{} public {}",
@@ -66,14 +91,6 @@ pub(super) async fn serve(config: &Config) -> ExitCode {
     info!("stopping");
     running.stop().await;
     done(outcome)
-}
-
-fn exit_code(error: &StartError) -> u8 {
-    if error.is_configuration() {
-        CONFIGURATION
-    } else {
-        FAILED
-    }
 }
 
 #[cfg(unix)]
@@ -131,6 +148,30 @@ pub(super) async fn join_string(config: &Config, args: JoinArgs) -> Result<()> {
         "site": invited.site.name,
         "expires_unix_ms": invited.expires_unix_ms,
     }))?)
+}
+
+/// Takes a join string back.
+pub(super) async fn revoke_join_string(config: &Config, text: String) -> Result<()> {
+    let text = if text == "-" {
+        io::read_to_string(io::stdin()).context("standard input cannot be read")?
+    } else {
+        text
+    };
+    let join: JoinString = text.parse()?;
+    let store: Arc<dyn Store> = Arc::new(serve::open_store(config).await?);
+    let desk = Inviter::new(store, join.collector, join.ca);
+    let organisation = OrganisationId::default_organisation();
+    let now_unix_ms = clock::unix_ms();
+    let revoked = desk
+        .revoke(&organisation, &join.secret, now_unix_ms, "command line")
+        .await?;
+    match revoked {
+        None => bail!("this collector made no such join string; was it made by another one?"),
+        Some(grant) if grant.spent.is_some() => {
+            print("the join string was used before; its agent stays enrolled")
+        }
+        Some(_) => print("the join string is taken back"),
+    }
 }
 
 /// Lists the agents of the default organisation.
@@ -278,14 +319,9 @@ fn stty(mode: &str) -> bool {
 }
 
 /// The configuration was read before any command; what is left are the files that it names, and the login.
-pub(super) fn check_config(config: &Config) -> ExitCode {
-    match serve::check(config) {
-        Ok(()) => done(print("the configuration is good")),
-        Err(error) => {
-            let code = exit_code(&error);
-            fail(&error.into(), code)
-        }
-    }
+pub(super) fn check_config(config: &Config) -> Result<()> {
+    serve::check(config).map_err(|error| mended_in(config, error))?;
+    print("the configuration is good")
 }
 
 /// Prints the document that `docs/openapi.json` is checked against.

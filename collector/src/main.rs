@@ -29,6 +29,11 @@ enum Command {
     Serve,
     /// Print a join string for a new agent, alone on standard output.
     JoinString(JoinArgs),
+    /// Take a join string back that was not used yet.
+    RevokeJoinString {
+        /// The join string, or `-` to read it from standard input.
+        join_string: String,
+    },
     /// List the agents.
     Agents {
         /// As JSON.
@@ -95,9 +100,12 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Serve => commands::serve(&config).await,
             Command::JoinString(args) => commands::done(commands::join_string(&config, args).await),
+            Command::RevokeJoinString { join_string } => {
+                commands::done(commands::revoke_join_string(&config, join_string).await)
+            }
             Command::Agents { json } => commands::done(commands::agents(&config, json).await),
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user)),
-            Command::CheckConfig => commands::check_config(&config),
+            Command::CheckConfig => commands::done(commands::check_config(&config)),
             Command::Openapi => commands::done(commands::openapi()),
         }
     })

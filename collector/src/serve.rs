@@ -15,6 +15,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
+use url::Url;
 
 use crate::api::{self, ApiState, LiveMessage};
 use crate::auth::authority::{Authority, AuthorityError, ServerName};
@@ -81,7 +82,7 @@ pub enum StartError {
         listen: SocketAddr,
     },
     /// A table cannot be read.
-    #[error("{key} = {} cannot be read", path.display())]
+    #[error("{key} = {} cannot be used; name a file of that kind", path.display())]
     Table {
         /// Which key of the configuration.
         key: &'static str,
@@ -249,7 +250,11 @@ impl Starting {
         let dashboard_tls = dashboard_tls(&config.dashboard, &certificates.showing)?;
         let ingest_address = local(&ingest_socket, config.ingest.listen);
         let dashboard_address = local(&dashboard_socket, config.dashboard.listen);
-        let dashboard_url = dashboard_url(dashboard_address, dashboard_tls.is_some());
+        let dashboard_url = dashboard_url(
+            dashboard_address,
+            dashboard_tls.is_some(),
+            &config.ingest.public_url,
+        );
 
         let [(stop_commit, commits), (stop_worker, workers)] = &self.inner;
         let worker = Worker {
@@ -481,6 +486,13 @@ fn local(socket: &TcpListener, configured: SocketAddr) -> SocketAddr {
     socket.local_addr().unwrap_or(configured)
 }
 
-fn dashboard_url(address: SocketAddr, tls: bool) -> String {
-    format!("{}://{address}", if tls { "https" } else { "http" })
+/// Where people find the dashboard: under the public name where it listens on all addresses.
+fn dashboard_url(address: SocketAddr, tls: bool, public: &Url) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    match public.host_str() {
+        Some(host) if address.ip().is_unspecified() => {
+            format!("{scheme}://{host}:{}", address.port())
+        }
+        _ => format!("{scheme}://{address}"),
+    }
 }

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{file}: cannot be read ({source}); name another one with --config")]
+    #[error("{file}: cannot be read; name another one with --config")]
     Read {
         /// Which file.
         file: String,

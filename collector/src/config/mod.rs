@@ -27,6 +27,8 @@ const DEFAULT_DATA_DIR: &str = "/var/lib/firstmile-collector";
 /// Everything the administrator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Where it was read from, for messages.
+    pub file: PathBuf,
     /// Where the CA, the store and the login are kept.
     pub data_dir: PathBuf,
     /// How agents reach the collector.
@@ -144,6 +146,7 @@ impl Config {
         let retention = Retention::read(top.section("retention")?)?;
         top.finish()?;
         Ok(Self {
+            file: file.to_owned(),
             data_dir,
             ingest,
             dashboard,

@@ -112,6 +112,30 @@ impl Inviter {
         })
     }
 
+    /// Takes a join string back, for the principal `who`. `None`: this collector made no such join string.
+    ///
+    /// # Errors
+    /// [`InviteError::Store`].
+    pub async fn revoke(
+        &self,
+        organisation: &OrganisationId,
+        secret: &JoinSecret,
+        now_unix_ms: i64,
+        who: &str,
+    ) -> Result<Option<JoinGrant>, InviteError> {
+        let found = self.store.join_grant(&secret.digest()).await?;
+        let Some(mut grant) = found.filter(|grant| grant.organisation == *organisation) else {
+            return Ok(None);
+        };
+        grant.revoked = true;
+        self.store.put_join_grant(&grant).await?;
+        let line = format!("took back a join string of site {}", grant.site);
+        self.store
+            .audit(organisation, now_unix_ms, who, &line)
+            .await?;
+        Ok(Some(grant))
+    }
+
     async fn site(
         &self,
         organisation: &OrganisationId,

@@ -320,6 +320,19 @@ async fn a_join_string_works_once_in_its_time_with_a_good_request() {
             "{name}"
         );
     }
+    let revoked = bench.invite(3600, now()).await.secret;
+    let organisation = OrganisationId::default_organisation();
+    let taken_back = bench
+        .inviter
+        .revoke(&organisation, &revoked, now(), "test")
+        .await;
+    assert!(taken_back.expect("revokes").is_some());
+    let refusal = refusal_of(
+        bench.ask_to_enroll(&revoked.to_text(), &csr(&key)).await,
+        403,
+    )
+    .await;
+    assert_eq!(refusal.code, "join_string_revoked");
     // A bad request has not burnt the join string; a good one does.
     assert_eq!(
         bench.ask_to_enroll(&secret, &csr(&key)).await.status(),
