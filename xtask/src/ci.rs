@@ -1,10 +1,8 @@
 //! `cargo xtask ci`: what can be said of the tree without running the product.
 
-use std::process::Command;
-
 use anyhow::Result;
 
-use crate::step::{run, shown, step};
+use crate::step::{command, run, shown, step};
 use crate::{artefacts, needs, tidy, tree};
 
 /// Runs every check and stops at the first that fails. A checker that is not installed is named at the end.
@@ -55,7 +53,7 @@ pub(crate) fn ci() -> Result<()> {
         )
     })?;
     step("docs", || {
-        let mut doc = Command::new("cargo");
+        let mut doc = command("cargo");
         doc.args([
             "doc",
             "--locked",

@@ -20,12 +20,25 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     outcome
 }
 
+/// A command that does not see what cargo told *this* program of itself: build scripts (ring's, for one) watch those
+/// variables, and would build again whenever `cargo` and `cargo xtask` take turns.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// Runs a command with its output shown, in `folder`.
 ///
 /// # Errors
 /// When it cannot be started or does not exit with 0; the error names the command line.
 pub(crate) fn shown(folder: &Path, program: &str, arguments: &[&str]) -> Result<()> {
-    run(Command::new(program).args(arguments).current_dir(folder))
+    run(command(program).args(arguments).current_dir(folder))
 }
 
 /// Runs a prepared command with its output shown.

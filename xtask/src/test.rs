@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::artefacts::{self, Profile};
-use crate::step::{command_line, minutes, now, shown, step};
+use crate::step::{command, command_line, minutes, now, shown, step};
 use crate::{ci, lab, needs, run, tidy, tree};
 
 #[derive(Args)]
@@ -136,7 +136,7 @@ fn one() -> Count {
 }
 
 fn cargo_test(arguments: &[&str]) -> Result<Count> {
-    let mut command = Command::new("cargo");
+    let mut command = command("cargo");
     command
         .args(["test", "--locked", "--no-fail-fast"])
         .args(arguments)
