@@ -145,6 +145,7 @@ fn begins_a_probe(phase: i32) -> bool {
     }
 }
 
+/// Whether any agent of the same site was ever answered. `CROSS JOIN`: few agents have one site, so they are looked up first.
 fn answered_at_site(
     tx: &Transaction<'_>,
     subject: Subject<'_>,
@@ -153,8 +154,8 @@ fn answered_at_site(
 ) -> StoreResult<bool> {
     tx.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM agent AS me
-             JOIN agent AS other ON other.organisation = ?1 AND other.site = me.site
-             JOIN protocol_history AS history ON history.organisation = ?1 AND history.agent_no = other.agent_no
+             CROSS JOIN agent AS other ON other.organisation = ?1 AND other.site = me.site
+             CROSS JOIN protocol_history AS history ON history.organisation = ?1 AND history.agent_no = other.agent_no
                  AND history.target = ?3 AND history.protocol = ?4 AND history.answered
              WHERE me.agent_no = ?2)",
     )

@@ -26,7 +26,7 @@ pub(super) fn cells(
     organisation: &OrganisationId,
     query: &CellQuery,
 ) -> StoreResult<Vec<CellRow>> {
-    let vantage = Vantage::load(tx, organisation)?;
+    let vantage = Vantage::load_for(tx, organisation, &query.scope)?;
     let asked = Asked {
         organisation,
         query,
@@ -37,7 +37,8 @@ pub(super) fn cells(
     if asked.agents.is_empty() && asked.wanted_rollup().is_none() {
         return Ok(Vec::new());
     }
-    let answered = Answered::load(tx, organisation, Some(i32::from(query.protocol)))?;
+    let protocol = Some(i32::from(query.protocol));
+    let answered = Answered::load(tx, organisation, protocol, vantage.only_site())?;
     let mut merge = AgentMerge::new();
     for (source, span) in asked.spans(tx)? {
         if matches!(source, Source::Cells | Source::Both) {

@@ -24,7 +24,7 @@ pub(super) fn fold(
     at_unix_ms: i64,
 ) -> StoreResult<()> {
     let vantage = Vantage::load(tx, organisation)?;
-    let answered = Answered::load(tx, organisation, None)?;
+    let answered = Answered::load(tx, organisation, None, None)?;
     let mut merge = AgentMerge::<RowKey>::new();
     for (protocol, phase) in cell_table::kinds(tx, organisation)? {
         cell_table::for_each_of_window(

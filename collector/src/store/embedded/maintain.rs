@@ -124,7 +124,7 @@ fn geography_rows(
     at_unix_ms: i64,
 ) -> StoreResult<BTreeMap<RowKey, Merged>> {
     let vantage = Vantage::load(tx, organisation)?;
-    let answered = Answered::load(tx, organisation, None)?;
+    let answered = Answered::load(tx, organisation, None, None)?;
     let mut rows = BTreeMap::<RowKey, Merged>::new();
     for (protocol, phase) in cell_table::kinds(tx, organisation)? {
         // Agents of a site share all their geographies, so they are weighted and merged once and then handed to each level.

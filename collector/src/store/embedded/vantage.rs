@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::v1::Protocol;
-use rusqlite::{Transaction, params};
+use rusqlite::{Row, Transaction, params};
 use uuid::Uuid;
 
 use super::registry::{agent_no, all, sites};
-use super::{engine, forms};
+use super::{engine, forms, registry};
 use crate::api::types::GeographyLevel;
-use crate::registry::SiteId;
+use crate::registry::{Site, SiteId};
 use crate::store::{
     ProtocolHistory, Scope, StoreError, StoreResult, UNKNOWN_GEOGRAPHY, geography_key,
 };
@@ -41,6 +41,13 @@ pub(super) const fn level_number(level: Option<GeographyLevel>) -> u8 {
 pub(super) struct Keys([Arc<str>; 5]);
 
 impl Keys {
+    fn of(site: &Site) -> Self {
+        let key = |level: Option<GeographyLevel>| {
+            level.map_or_else(String::new, |level| geography_key(site, level))
+        };
+        Self(LEVELS.map(|level| key(level).into()))
+    }
+
     /// The key at a level.
     pub(super) fn at(&self, level: Option<GeographyLevel>) -> &Arc<str> {
         let [world, country, subdivision, metro, site] = &self.0;
@@ -69,33 +76,46 @@ pub(super) struct Vantage {
 
 impl Vantage {
     pub(super) fn load(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Self> {
-        let mut keys = BTreeMap::new();
-        for site in sites(tx, organisation)? {
-            let key = |level: Option<GeographyLevel>| {
-                level.map_or_else(String::new, |level| geography_key(&site, level))
-            };
-            keys.insert(site.id, Keys(LEVELS.map(|level| key(level).into())));
-        }
+        let sites = sites(tx, organisation)?;
+        let keys: BTreeMap<_, _> = sites.iter().map(|site| (site.id, Keys::of(site))).collect();
         let sql = "SELECT agent_no, agent, site FROM agent WHERE organisation = ?1";
-        let places = all(tx, sql, [organisation.as_str()], |row| {
-            let read = || -> rusqlite::Result<(u32, [u8; 16], [u8; 16])> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            };
-            let (number, agent, site) = read().map_err(engine("read agents"))?;
-            let site = SiteId(Uuid::from_bytes(site));
-            let keys = keys.get(&site).cloned().unwrap_or_else(|| nowhere(site));
-            Ok((
-                number,
-                Place {
-                    agent: AgentId(Uuid::from_bytes(agent)),
-                    site,
-                    keys,
-                },
-            ))
-        })?;
+        let places = all(tx, sql, [organisation.as_str()], |row| place_of(row, &keys))?;
         Ok(Self {
             places: places.into_iter().collect(),
         })
+    }
+
+    /// What a question in `scope` needs: of one agent there is no need to know where the others stand.
+    pub(super) fn load_for(
+        tx: &Transaction<'_>,
+        organisation: &OrganisationId,
+        scope: &Scope,
+    ) -> StoreResult<Self> {
+        let Scope::Agent(agent) = scope else {
+            return Self::load(tx, organisation);
+        };
+        let site = match registry::agent(tx, organisation, *agent) {
+            Ok(agent) => registry::site(tx, organisation, agent.site),
+            Err(error) => Err(error),
+        };
+        let keys = match site {
+            Ok(site) => BTreeMap::from([(site.id, Keys::of(&site))]),
+            Err(StoreError::NotFound { .. }) => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        let sql = "SELECT agent_no, agent, site FROM agent WHERE organisation = ?1 AND agent = ?2";
+        let key = params![organisation.as_str(), agent.0.as_bytes()];
+        let places = all(tx, sql, key, |row| place_of(row, &keys))?;
+        Ok(Self {
+            places: places.into_iter().collect(),
+        })
+    }
+
+    /// The site of all agents, if there is just one.
+    pub(super) fn only_site(&self) -> Option<SiteId> {
+        let mut sites = self.places.values().map(|place| place.site);
+        let first = sites.next()?;
+        sites.all(|site| site == first).then_some(first)
     }
 
     /// Numbers of the agents in a scope.
@@ -111,6 +131,23 @@ impl Vantage {
             .map(|(number, _)| *number)
             .collect()
     }
+}
+
+fn place_of(row: &Row<'_>, keys: &BTreeMap<SiteId, Keys>) -> StoreResult<(u32, Place)> {
+    let read = || -> rusqlite::Result<(u32, [u8; 16], [u8; 16])> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    };
+    let (number, agent, site) = read().map_err(engine("read agents"))?;
+    let site = SiteId(Uuid::from_bytes(site));
+    let keys = keys.get(&site).cloned().unwrap_or_else(|| nowhere(site));
+    Ok((
+        number,
+        Place {
+            agent: AgentId(Uuid::from_bytes(agent)),
+            site,
+            keys,
+        },
+    ))
 }
 
 /// An agent whose site is not there: it still counts, for the world and the unknown.
@@ -129,23 +166,34 @@ fn nowhere(site: SiteId) -> Keys {
 pub(super) struct Answered(BTreeSet<(SiteId, String, i32)>);
 
 impl Answered {
-    /// For one protocol, or for all.
+    /// For one protocol or all, at one site or all.
     pub(super) fn load(
         tx: &Transaction<'_>,
         organisation: &OrganisationId,
         protocol: Option<i32>,
+        site: Option<SiteId>,
     ) -> StoreResult<Self> {
         let sql = "SELECT DISTINCT agent.site, history.target, history.protocol
-            FROM protocol_history AS history JOIN agent ON agent.agent_no = history.agent_no
-            WHERE history.organisation = ?1 AND agent.organisation = ?1 AND history.answered
+            FROM agent CROSS JOIN protocol_history AS history
+                ON history.organisation = ?1 AND history.agent_no = agent.agent_no AND history.answered
+            WHERE agent.organisation = ?1 AND (?3 IS NULL OR agent.site = ?3)
                 AND (?2 IS NULL OR history.protocol = ?2)";
-        let found = all(tx, sql, params![organisation.as_str(), protocol], |row| {
-            let read = || -> rusqlite::Result<([u8; 16], String, i32)> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            };
-            let (site, target, protocol) = read().map_err(engine("read what protocols did"))?;
-            Ok((SiteId(Uuid::from_bytes(site)), target, protocol))
-        })?;
+        let found = all(
+            tx,
+            sql,
+            params![
+                organisation.as_str(),
+                protocol,
+                site.map(|site| *site.0.as_bytes())
+            ],
+            |row| {
+                let read = || -> rusqlite::Result<([u8; 16], String, i32)> {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                };
+                let (site, target, protocol) = read().map_err(engine("read what protocols did"))?;
+                Ok((SiteId(Uuid::from_bytes(site)), target, protocol))
+            },
+        )?;
         Ok(Self(found.into_iter().collect()))
     }
 
@@ -165,8 +213,8 @@ pub(super) fn protocol_histories(
         return Ok(Vec::new());
     };
     let sql = "SELECT target, protocol, probes, EXISTS (
-            SELECT 1 FROM agent AS me JOIN agent AS other ON other.organisation = ?1 AND other.site = me.site
-            JOIN protocol_history AS theirs ON theirs.organisation = ?1 AND theirs.agent_no = other.agent_no
+            SELECT 1 FROM agent AS me CROSS JOIN agent AS other ON other.organisation = ?1 AND other.site = me.site
+            CROSS JOIN protocol_history AS theirs ON theirs.organisation = ?1 AND theirs.agent_no = other.agent_no
                 AND theirs.target = mine.target AND theirs.protocol = mine.protocol AND theirs.answered
             WHERE me.agent_no = ?2)
         FROM protocol_history AS mine WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target, protocol";
