@@ -68,6 +68,8 @@ pub struct Calibration {
     pub delay_us: u64,
     /// Echoes sent.
     pub echoes: u32,
+    /// What one crossing was found to cost when the lab came up; taken off every delay since.
+    pub own_cost_us: u64,
     /// Median of measured RTT minus twice the delay.
     pub error_p50_us: i64,
     /// 99th percentile of the same.

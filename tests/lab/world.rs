@@ -58,6 +58,8 @@ pub(crate) fn run(order: Order, progress: &dyn Fn(&str)) -> anyhow::Result<()> {
         network.nodes.len()
     ));
     let emulator = wiring::lay(&network)?;
+    progress("measuring what the link emulator itself costs");
+    calibrate::allow_for_own_cost(&emulator)?;
     let world = Arc::new(World {
         order,
         scenario,
@@ -190,7 +192,7 @@ impl World {
             Request::Status => self.status().map(|said| json!(said)),
             Request::Truth => Ok(json!(self.truth()?)),
             Request::Knocks => Ok(json!(self.knocks())),
-            Request::Calibrate => Ok(json!(calibrate::measure(self.emulator.lateness())?)),
+            Request::Calibrate => Ok(json!(calibrate::measure(&self.emulator)?)),
             Request::StartAgents { joins } => {
                 for (site, join) in &joins {
                     let child = agents::start(&self.order, &self.scenario, site, join)?;

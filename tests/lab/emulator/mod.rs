@@ -19,8 +19,7 @@ use nix::sys::timerfd::{
 use nix::time::{ClockId, clock_gettime};
 use rand::RngExt;
 
-use lateness::Lateness;
-pub(crate) use lateness::LatenessReport;
+use lateness::{Lateness, LatenessReport};
 pub(crate) use queue::Behaviour;
 use queue::{Dice, Queue};
 use socket::{Port, buffer};
@@ -48,6 +47,8 @@ pub(crate) struct Emulator {
 
 struct Shared {
     behaviours: Vec<Behaviour>,
+    /// What a crossing costs beyond its delay; taken off the delay.
+    own_cost: Duration,
     lateness: Lateness,
 }
 
@@ -57,6 +58,7 @@ impl Emulator {
         let behaviours = pairs.iter().map(|pair| pair.behaviour).collect();
         let shared = Arc::new(Mutex::new(Shared {
             behaviours,
+            own_cost: Duration::ZERO,
             lateness: Lateness::new(),
         }));
         let ports: Vec<Port> = (pairs.iter().flat_map(|pair| &pair.interfaces))
@@ -86,6 +88,22 @@ impl Emulator {
             .behaviours
             .get(link)
             .copied()
+    }
+
+    /// Takes what a crossing costs in the kernel and here off every delay from now on.
+    pub(crate) fn allow_for(&self, own_cost: Duration) {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .own_cost = own_cost;
+    }
+
+    /// What is taken off every delay.
+    pub(crate) fn own_cost(&self) -> Duration {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .own_cost
     }
 
     /// The emulator's own error so far.
@@ -178,9 +196,20 @@ impl Engine {
             };
             let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
             let behaviour = shared.behaviours.get(port / 2).copied().unwrap_or_default();
+            // A delay that is shorter than the cost cannot be made right.
+            let own_cost = if behaviour.delay >= shared.own_cost {
+                shared.own_cost
+            } else {
+                Duration::ZERO
+            };
             drop(shared);
-            self.queue
-                .push(port ^ 1, arrived, behaviour, dice, received.frame);
+            self.queue.push(
+                port ^ 1,
+                arrived.saturating_sub(own_cost),
+                behaviour,
+                dice,
+                received.frame,
+            );
         }
     }
 

@@ -1,0 +1,84 @@
+//! What a captured Ethernet frame is, as far as the truth needs it.
+
+/// A packet whose time matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// Echo request out.
+    Request { identifier: u16, seq: u16 },
+    /// Echo reply in.
+    Reply { identifier: u16, seq: u16 },
+    /// SYN out, by its source port.
+    Syn { port: u16 },
+    /// SYN-ACK in, by its destination port.
+    SynAck { port: u16 },
+}
+
+const IPV4_TYPE: usize = 12;
+const IP: usize = 14;
+
+/// Reads an Ethernet frame; `None` for all that does not matter.
+pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
+    if word(frame, IPV4_TYPE)? != 0x0800 {
+        return None;
+    }
+    let header = usize::from(frame.get(IP)? & 0xf) * 4;
+    let body = frame.get(IP + header..)?;
+    match frame.get(IP + 9)? {
+        1 => {
+            let (identifier, seq) = (word(body, 4)?, word(body, 6)?);
+            match body.first()? {
+                8 => Some(Packet::Request { identifier, seq }),
+                0 => Some(Packet::Reply { identifier, seq }),
+                _ => None,
+            }
+        }
+        // RFC 9293 §3.1: ACK is bit 4 of the flags, SYN bit 1.
+        6 => match body.get(13)? & 0x12 {
+            0x02 => Some(Packet::Syn { port: word(body, 0)? }),
+            0x12 => Some(Packet::SynAck { port: word(body, 2)? }),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(protocol: u8, body: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; IP + 24];
+        frame[IPV4_TYPE] = 8;
+        frame[IP] = 0x46;
+        frame[IP + 9] = protocol;
+        frame.extend(body);
+        frame
+    }
+
+    #[test]
+    fn what_matters_is_found_and_the_rest_is_not() {
+        let mut tcp = [0; 20];
+        tcp[..4].copy_from_slice(&[0x12, 0x34, 0x01, 0xbb]);
+        let flagged = |flags| {
+            let mut tcp = tcp;
+            tcp[13] = flags;
+            frame(6, &tcp)
+        };
+        for (name, bytes, want) in [
+            ("request", frame(1, &[8, 0, 0, 0, 0, 1, 0, 2]), Some(Packet::Request { identifier: 1, seq: 2 })),
+            ("reply", frame(1, &[0, 0, 0, 0, 0, 1, 0, 2]), Some(Packet::Reply { identifier: 1, seq: 2 })),
+            ("an ICMP error", frame(1, &[3, 0, 0, 0, 0, 1, 0, 2]), None),
+            ("SYN", flagged(0x02), Some(Packet::Syn { port: 0x1234 })),
+            ("SYN-ACK", flagged(0x12), Some(Packet::SynAck { port: 443 })),
+            ("ACK", flagged(0x10), None),
+            ("cut short", frame(1, &[8, 0, 0]), None),
+            ("nothing", Vec::new(), None),
+        ] {
+            assert_eq!(read(&bytes), want, "{name}");
+        }
+    }
+}
