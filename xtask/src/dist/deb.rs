@@ -56,7 +56,7 @@ impl Package {
         ));
         captured(
             Command::new("dpkg-deb")
-                .args(["--root-owner-group", "-Zxz", "--build"])
+                .args(["--root-owner-group", release.compression, "--build"])
                 .args([&stage, &deb])
                 .env("SOURCE_DATE_EPOCH", &release.epoch),
         )?;

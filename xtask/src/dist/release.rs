@@ -28,6 +28,8 @@ pub(super) struct Release {
     pub(super) date: String,
     /// Commit.
     pub(super) commit: String,
+    /// How `dpkg-deb` compresses.
+    pub(super) compression: &'static str,
     /// Name and address for the packages.
     pub(super) maintainer: &'static str,
 }
@@ -53,14 +55,16 @@ impl Release {
             epoch: git(&["log", "-1", "--format=%ct"])?,
             date: git(&["log", "-1", "--format=%cD"])?,
             commit,
+            compression: "-Zxz",
             maintainer: MAINTAINER,
         })
     }
 
-    /// The same release under a version that upgrades it.
+    /// The same release under a version that upgrades it, packed in a hurry: nobody downloads it.
     pub(super) fn bumped(&self) -> Self {
         Self {
             version: format!("{}+upgrade", self.version),
+            compression: "-Znone",
             ..self.clone()
         }
     }
