@@ -200,3 +200,7 @@ fn live_of(batch: &Batch, applied: &Applied) -> Vec<Live> {
         .unwrap_or(batch.received_unix_ms);
     events.chain([Live::Reports { to_unix_ms }]).collect()
 }
+
+#[cfg(test)]
+#[path = "derive_tests.rs"]
+mod tests;
