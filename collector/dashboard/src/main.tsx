@@ -22,7 +22,7 @@ const client = new QueryClient({
   }),
   defaultOptions: {
     // A failed call is shown at once with a button to try again; live polling tries again by itself.
-    queries: { retry: false, staleTime: 5000, refetchOnWindowFocus: true, networkMode: "always" },
+    queries: { retry: false, staleTime: 5000, refetchOnWindowFocus: false, networkMode: "always" },
     mutations: { retry: false, networkMode: "always" },
   },
 });

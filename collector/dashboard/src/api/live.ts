@@ -1,7 +1,7 @@
 /**
  * Keeps the page current: server-sent events while the stream stands, polling while it does not.
  *
- * A `reports` message renews figures at most every few seconds, an `event` message puts the event into the
+ * A `reports` message renews figures and lists at most every few seconds, an `event` message puts the event into the
  * lists at once. The stream reconnects by itself; each reconnection renews everything it may have missed.
  */
 import { useQueryClient, type QueryClient } from "@tanstack/react-query";
@@ -23,7 +23,11 @@ export function useLive(enabled: boolean): Liveness {
   useEffect(() => {
     if (!enabled) return;
     const source = new EventSource("/api/v1/live");
-    const renew = throttle(() => void client.invalidateQueries({ queryKey: [FIGURES] }), RENEW_FIGURES_MS);
+    // Events too: a page that was too slow for the stream is told of `reports` only.
+    const renew = throttle(() => {
+      void client.invalidateQueries({ queryKey: [FIGURES] });
+      void client.invalidateQueries({ queryKey: [EVENTS] });
+    }, RENEW_FIGURES_MS);
     let lost = false;
     source.onopen = () => {
       setStream("streaming");

@@ -1,7 +1,8 @@
 /** The top bar: whose data, which window, which filters, how fresh. */
-import { SegmentedControl, Select } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { Button, SegmentedControl, Select } from "@mantine/core";
+import { useMutation, useQuery } from "@tanstack/react-query";
 
+import { send } from "../api/client";
 import type { Liveness } from "../api/live";
 import { agentsQuery, sitesQuery } from "../api/queries";
 import type { Status } from "../api/types";
@@ -54,6 +55,7 @@ export function Bar({ status, liveness }: { status: Status | undefined; liveness
       <GeographyFilter />
       <span className="fm-grow" />
       <SearchBox />
+      {status && status.principal.name !== "loopback" && <LogOut name={status.principal.name} />}
     </header>
   );
 }
@@ -100,6 +102,22 @@ function GeographyFilter() {
         change({ geography: value ?? undefined });
       }}
     />
+  );
+}
+
+/** Only where somebody logged in: on loopback there is nothing to leave. */
+function LogOut({ name }: { name: string }) {
+  const logout = useMutation({
+    mutationFn: () => send("POST", "/logout", {}),
+    // Nothing of the session stays in the page's memory.
+    onSuccess: () => {
+      location.reload();
+    },
+  });
+  return (
+    <Button variant="default" size="xs" loading={logout.isPending} title={logout.error?.message ?? `Logged in as ${name}`} onClick={() => { logout.mutate(); }}>
+      {logout.isError ? "Log out failed, try again" : "Log out"}
+    </Button>
   );
 }
 

@@ -88,12 +88,13 @@ function ProtocolSwitch({ states, protocol, choose }: { states: readonly Protoco
       value={protocol}
       data={PROTOCOLS.map((value) => {
         const state = states.find((one) => one.protocol === value);
+        const refused = state && !state.answered_here;
         const quiet = states.length > 0 && !state?.answered_here;
         const title = !state ? "No samples" : state.answered_here ? `${count(state.n)} probes` : "Not answered here";
         return {
           value,
           label: (
-            <span title={title} style={quiet ? { opacity: 0.75, fontStyle: "italic", textDecoration: "line-through" } : undefined}>
+            <span title={title} style={quiet ? { opacity: 0.75, fontStyle: "italic", textDecoration: refused ? "line-through" : undefined } : undefined}>
               {protocolName(value)}
             </span>
           ),

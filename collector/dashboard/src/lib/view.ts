@@ -27,7 +27,7 @@ export function fitView(points: readonly (readonly [number, number])[], width: n
   const xs = points.map(([x]) => x);
   const ys = points.map(([, y]) => y);
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const k = Math.min((width * 0.78) / Math.max(right - left, 1), (height * 0.72) / Math.max(bottom - top, 1), 6);
+  const k = Math.min((width * 0.78) / Math.max(right - left, 1), (height * 0.72) / Math.max(bottom - top, 1), 8);
   return clampView({ k, x: (left + right) / 2 / BASE.width, y: (top + bottom) / 2 / BASE.height });
 }
 
