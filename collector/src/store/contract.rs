@@ -183,7 +183,7 @@ macro_rules! suite {
                 what_was_never_answered_here_is_no_loss, rollups_give_the_same_answers_as_cells,
                 late_samples_are_counted_once_even_when_cells_are_gone, an_agent_has_a_history_beyond_its_cells, maintaining_twice_changes_nothing,
                 a_site_that_moves_takes_its_recent_figures_along, retention_keeps_what_it_should;
-            history: any_history_gives_the_same_answers_after_maintenance;
+            history: any_history_gives_the_same_answers_after_maintenance, any_history_outlives_its_cells;
             paths: the_newest_of_its_kind_is_kept, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             things: sites_have_one_name_each, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,

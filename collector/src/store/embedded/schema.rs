@@ -27,7 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Opens the connection that writes.
 ///
 /// WAL: readers never wait for the writer. `synchronous = FULL`: a commit returns when its data is on disk (the WAL is synced
-/// at each commit). <https://www.sqlite.org/pragma.html#pragma_synchronous>
+/// at each commit).
 pub(super) fn open_writer(path: &Path) -> StoreResult<Connection> {
     keep_private(path)?;
     let connection = open_connection(path)?;

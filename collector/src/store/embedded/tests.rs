@@ -113,6 +113,65 @@ async fn what_is_queued_is_written_before_the_store_closes() {
 }
 
 #[tokio::test]
+async fn a_full_disk_refuses_reports_and_loses_none() {
+    let (store, _dir) = fresh().await;
+    let limit = async |pages: u32| {
+        let set = move |tx: &rusqlite::Transaction<'_>| {
+            tx.pragma_update(None, "max_page_count", pages)
+                .map_err(engine("set a limit"))
+        };
+        store
+            .writer
+            .run(Durability::Full, "set a limit", set)
+            .await
+            .unwrap();
+    };
+    let report = |sequence| InboxReport {
+        key: ReportKey {
+            organisation: organisation(),
+            agent: AgentId(uuid::Uuid::from_u128(1)),
+            epoch: Epoch(uuid::Uuid::from_u128(1)),
+            sequence,
+        },
+        received_unix_ms: 0,
+        frame: vec![7; 10_000],
+    };
+    limit(200).await;
+    let mut acknowledged = 0;
+    let error = loop {
+        match store.append(vec![report(acknowledged + 1)]).await {
+            Ok(outcomes) => assert_eq!(outcomes, [Appended::Stored]),
+            Err(error) => break error,
+        }
+        acknowledged += 1;
+    };
+    assert!(
+        matches!(
+            error,
+            StoreError::Engine {
+                action: "store reports",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(acknowledged > 0);
+    limit(u32::MAX - 1).await;
+    assert_eq!(
+        store.append(vec![report(acknowledged + 1)]).await.unwrap(),
+        [Appended::Stored]
+    );
+    let kept: Vec<_> = store
+        .pending(1_000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|report| report.key.sequence)
+        .collect();
+    assert_eq!(kept, (1..=acknowledged + 1).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_store_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let letter = "this is no database, it is a letter to a friend. ".repeat(100);
