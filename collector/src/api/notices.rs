@@ -1,5 +1,7 @@
 //! What somebody should know, worst first: what is so, and what to do. Pure.
 
+use std::collections::BTreeSet;
+
 use super::types::{Agent, AgentTarget, Notice};
 
 /// Names in one sentence; more are counted.
@@ -40,14 +42,16 @@ pub(super) fn of(agents: &[Agent], set_aside: u64) -> Vec<Notice> {
     notices
 }
 
-/// Agents report, every target was tried, and none answers.
+/// Agents report, most targets were tried, and none answers.
 fn no_edge_reached(reporting: &[&Agent]) -> Option<Notice> {
     let targets: Vec<&AgentTarget> = reporting.iter().flat_map(|agent| &agent.targets).collect();
-    let tried = !targets.is_empty()
-        && targets
-            .iter()
-            .all(|target| target.state != "waiting" && target.state != "ok");
-    if !tried {
+    let ok = targets.iter().any(|target| target.state == "ok");
+    let waiting = targets
+        .iter()
+        .filter(|target| target.state == "waiting")
+        .count();
+    // Right after the start some targets still wait for their first probe.
+    if ok || waiting * 2 >= targets.len() {
         return None;
     }
     let reasons: Vec<String> = REASONS
@@ -57,25 +61,32 @@ fn no_edge_reached(reporting: &[&Agent]) -> Option<Notice> {
                 .iter()
                 .filter(|target| target.state == *state)
                 .count();
-            (n > 0).then(|| format!("{n} {reason}"))
+            (n > 0).then(|| counted(n, reason))
         })
         .collect();
     let text = format!(
-        "No agent reaches any edge. Of {} targets {}. If this machine has no way to the internet, `cargo xtask run --lab` \
-         shows the same pages over a simulated one.",
-        targets.len(),
+        "No agent reaches any edge: {}. If this machine has no way to the internet, \
+         `cargo xtask run --lab` shows the same pages over a simulated one.",
         reasons.join(", ")
     );
     Some(notice("error", "no_edge_reached", text))
 }
 
-/// States of a target that are trouble, in words.
+/// States of a target that are trouble, in words after a number of targets.
 const REASONS: [(&str, &str); 4] = [
-    ("dns_failed", "have names that do not resolve"),
-    ("unreachable", "do not answer"),
-    ("no_route", "have no route or address family"),
-    ("not_permitted", "may not be probed by this user"),
+    ("dns_failed", "with a name that does not resolve"),
+    ("unreachable", "without an answer"),
+    (
+        "no_route",
+        "without a route or an address of its family here",
+    ),
+    ("not_permitted", "that the agent's user may not probe"),
 ];
+
+/// `1 target without an answer`.
+fn counted(n: usize, reason: &str) -> String {
+    format!("{n} {} {reason}", if n == 1 { "target" } else { "targets" })
+}
 
 fn nobody_reports(agents: &[Agent], reporting: &[&Agent]) -> Option<Notice> {
     let heard = agents.iter().any(|agent| agent.state == "silent");
@@ -90,26 +101,27 @@ fn nobody_reports(agents: &[Agent], reporting: &[&Agent]) -> Option<Notice> {
 }
 
 fn silent(agents: &[Agent], reporting: &[&Agent]) -> Option<Notice> {
-    let silent: Vec<&str> = names(agents.iter().filter(|agent| agent.state == "silent"));
-    (!silent.is_empty() && !reporting.is_empty()).then(|| {
-        let (was, who) = (
-            if silent.len() == 1 { "was" } else { "were" },
-            list(&silent),
-        );
-        notice(
-            "warning",
-            "agents_silent",
-            format!("{who} {was} not heard for three minutes."),
-        )
-    })
+    let (n, who) = in_state(agents, "silent").filter(|_| !reporting.is_empty())?;
+    let text = format!("Not heard for three minutes: {n} of {who}.");
+    Some(notice("warning", "agents_silent", text))
 }
 
 fn waiting(agents: &[Agent]) -> Option<Notice> {
-    let waiting = names(agents.iter().filter(|agent| agent.state == "waiting"));
-    (!waiting.is_empty()).then(|| {
-        let text = format!("{} enrolled and sent no report yet.", list(&waiting));
-        notice("info", "agents_waiting", text)
-    })
+    let (n, who) = in_state(agents, "waiting")?;
+    let text = format!("Enrolled, and no report yet: {n} of {who}.");
+    Some(notice("info", "agents_waiting", text))
+}
+
+/// How many agents are in a state, and where; `None` of none.
+fn in_state(agents: &[Agent], state: &str) -> Option<(String, String)> {
+    let hit = || agents.iter().filter(|agent| agent.state == state);
+    let n = hit().count();
+    let number = if n == 1 {
+        "1 agent".to_owned()
+    } else {
+        format!("{n} agents")
+    };
+    (n > 0).then(|| (number, list(&names(hit()))))
 }
 
 /// One notice for each kind of trouble.
@@ -130,21 +142,16 @@ fn troubles(reporting: &[&Agent]) -> Vec<Notice> {
                     .count()
             })
             .sum();
-        let targets = if n == 1 { "target" } else { "targets" };
         let who = list(&names(hit.into_iter()));
-        (n > 0).then(|| {
-            notice(
-                "warning",
-                state,
-                format!("{n} {targets} of {who} {reason}."),
-            )
-        })
+        (n > 0).then(|| notice("warning", state, format!("{who}: {}.", counted(n, reason))))
     };
     REASONS.iter().filter_map(of_kind).collect()
 }
 
+/// Agents are told by their sites, each once.
 fn names<'a>(agents: impl Iterator<Item = &'a Agent>) -> Vec<&'a str> {
-    agents.map(|agent| agent.hostname.as_str()).collect()
+    let sites: BTreeSet<&str> = agents.map(|agent| agent.site.name.as_str()).collect();
+    sites.into_iter().collect()
 }
 
 /// `a, b, c and 4 more`.
@@ -163,5 +170,98 @@ fn notice(level: &str, code: &str, text: String) -> Notice {
         level: level.to_owned(),
         code: code.to_owned(),
         text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{Figures, Site};
+
+    fn agent(site: &str, state: &str, targets: &[&str]) -> Agent {
+        let site = Site {
+            site_id: site.to_owned(),
+            name: site.to_owned(),
+            country: None,
+            subdivision: None,
+            metro: None,
+            latitude: None,
+            longitude: None,
+            geography_source: "unknown".to_owned(),
+        };
+        let target = |state: &&str| AgentTarget {
+            name: "exchange".to_owned(),
+            host: "exchange.example".to_owned(),
+            port: 443,
+            service: "m365".to_owned(),
+            address: None,
+            state: (*state).to_owned(),
+            edge_pop: None,
+            ingress_pop: None,
+            path_state: "learning".to_owned(),
+            figures: Figures::default(),
+            protocols: Vec::new(),
+        };
+        Agent {
+            agent_id: site.name.clone(),
+            hostname: "host".to_owned(),
+            site,
+            version: "0.1.0".to_owned(),
+            os: None,
+            icmp_capability: None,
+            enrolled_unix_ms: 0,
+            last_seen_unix_ms: None,
+            state: state.to_owned(),
+            spool_dropped_reports: 0,
+            targets: targets.iter().map(target).collect(),
+        }
+    }
+
+    fn told(agents: &[Agent]) -> Vec<(String, String)> {
+        let notices = of(agents, 0).into_iter();
+        notices.map(|notice| (notice.code, notice.text)).collect()
+    }
+
+    #[test]
+    fn where_no_edge_is_reached_it_is_said_plainly_and_once() {
+        let agents = [
+            agent(
+                "Pune",
+                "reporting",
+                &["dns_failed", "dns_failed", "unreachable"],
+            ),
+            agent("Oslo", "silent", &["silent"]),
+        ];
+        let want = "No agent reaches any edge: 2 targets with a name that does not resolve, 1 target without an \
+                    answer. If this machine has no way to the internet, `cargo xtask run --lab` shows the same pages \
+                    over a simulated one.";
+        assert_eq!(
+            told(&agents),
+            [
+                ("no_edge_reached".to_owned(), want.to_owned()),
+                (
+                    "agents_silent".to_owned(),
+                    "Not heard for three minutes: 1 agent of Oslo.".to_owned()
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_works_or_has_just_begun() {
+        assert_eq!(told(&[agent("Pune", "reporting", &["ok", "ok"])]), []);
+        assert_eq!(
+            told(&[agent("Pune", "reporting", &["dns_failed", "waiting"])]).len(),
+            1
+        );
+        assert_eq!(told(&[agent("Pune", "reporting", &[])]), []);
+        assert_eq!(
+            told(&[agent("Pune", "waiting", &[])])[0].0,
+            "agents_waiting"
+        );
+        assert_eq!(
+            told(&[agent("Pune", "silent", &["silent"])])[0].0,
+            "no_agent_reports"
+        );
     }
 }

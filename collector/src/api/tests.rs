@@ -1,1 +1,7 @@
-//! Tests of the routes.
+//! The routes over a real store: what they answer, whom they refuse, and that organisations never meet.
+
+mod access;
+mod answers;
+mod changes;
+mod desk;
+mod live;

@@ -3,9 +3,11 @@
 //! Pure: rounds go in, events come out; time is that of the rounds.
 
 pub mod baseline;
+mod event;
 pub mod failover;
 pub mod identity;
 mod sentence;
+pub mod suspicion;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::types::{Event, PathIdentity};
 use baseline::{Baseline, Layer};
-use failover::Suspicion;
 use identity::Projection;
+use suspicion::Suspicion;
 
 /// State of a path comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -573,7 +573,7 @@ fn learning_starts_again_when_the_path_moves_and_ends_all_the_same() {
     );
 }
 
-/// Thirty days of one round a minute over two balanced routers; every answer is missing now and then, flows are shuffled, a
+/// Thirty days of one full round in two minutes over two balanced routers; every answer is missing now and then, flows are shuffled, a
 /// reply is lost for whole rounds, and names come and go.
 #[test]
 fn a_quiet_month_has_no_event() {
@@ -586,7 +586,7 @@ fn a_quiet_month_has_no_event() {
         (dice >> 33) % sides
     };
     let nameless = BTreeMap::new();
-    for at in 0..30 * 24 * 60 {
+    for at in (0..30 * 24 * 60).step_by(2) {
         let storm = roll(50) == 0;
         let flows = (0..8).map(|id| {
             let ingress = if storm || roll(10) == 0 {
