@@ -190,9 +190,9 @@ fn show_status(config: &AgentConfig, json: bool) -> Result<Ending> {
 
 fn check_config(config: &AgentConfig) -> Result<Ending> {
     let mut lines = vec![format!(
-        "the configuration is valid: {} targets, state in {}",
-        config.targets.len(),
-        config.state_dir.display()
+        "the configuration is valid; state in {}; targets: {}",
+        config.state_dir.display(),
+        config.targets.len()
     )];
     for target in &config.targets {
         let Target {

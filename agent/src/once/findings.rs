@@ -159,13 +159,19 @@ impl Measurement {
                 advice_for(&why)
             ));
         }
+        // The question whose answer is used stands for both.
+        let telling = if v4.addresses.is_empty() && !v6.addresses.is_empty() {
+            v6
+        } else {
+            v4
+        };
         self.dns = Some(DnsFindings {
-            resolver: v4.resolver.clone(),
-            outcome: word(v4.outcome),
-            ms: v4.outcome.rtt().map(ms),
+            resolver: telling.resolver.clone(),
+            outcome: word(telling.outcome),
+            ms: telling.outcome.rtt().map(ms),
             addresses,
-            cname_chain: v4.cname_chain.clone(),
-            ttl_s: v4.ttl.as_secs(),
+            cname_chain: telling.cname_chain.clone(),
+            ttl_s: telling.ttl.as_secs(),
         });
     }
 
@@ -190,10 +196,8 @@ impl Measurement {
                 && pulse.answered == 0
             {
                 let failure = pulse.failure.unwrap_or("silence");
-                self.problems.push(format!(
-                    "{name} is not answered ({failure}){}",
-                    hint(name, failure)
-                ));
+                let sentence = unanswered(name, failure);
+                self.problems.push(sentence);
             }
         }
         if let Some(https) = &self.https
@@ -217,11 +221,15 @@ fn advice_for(why: &str) -> &'static str {
     }
 }
 
-fn hint(protocol: &str, failure: &str) -> &'static str {
+/// What it means that a protocol was not answered.
+fn unanswered(protocol: &str, failure: &str) -> String {
     match (protocol, failure) {
-        ("ICMP echo", "timeout") => ": many front doors and providers drop it, which is no fault",
-        (_, "not_permitted") => ": see the advice below",
-        _ => "",
+        (_, "not_permitted") => format!("{protocol} was not sent: it is not permitted, see below"),
+        ("ICMP echo", "timeout") => {
+            "ICMP echo is not answered: many front doors and providers drop it, which is no fault"
+                .to_owned()
+        }
+        _ => format!("{protocol} is not answered ({failure})"),
     }
 }
 

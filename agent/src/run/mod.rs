@@ -6,6 +6,7 @@
 
 mod names;
 mod prober;
+mod probes;
 mod watch;
 
 use std::sync::{Arc, Mutex};

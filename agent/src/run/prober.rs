@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use firstmile_wire::v1::{Phase, Protocol};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,7 +86,9 @@ impl Prober {
 
     /// Hands a sample over and notes a success for `status`.
     pub(super) fn record(&self, sample: Sample) {
-        if sample.outcome.rtt().is_some() {
+        // HTTPS works when its last phase does: a connection alone is TCP.
+        let is_whole = sample.protocol != Protocol::Https || sample.phase == Phase::Ttfb;
+        if is_whole && sample.outcome.rtt().is_some() {
             self.note_success(super::kind_word(sample.protocol));
         }
         self.recorder.record(Observation::Sample(sample));

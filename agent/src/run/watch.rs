@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 
 use firstmile_wire::v1::{Phase, Protocol};
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::prober::Prober;
+use super::probes::{self, Finding, Probing};
 use crate::clock;
 use crate::config::{AgentConfig, Host, Plan, Target};
 use crate::net::dns::Answer;
 use crate::net::https::Exchange;
+use crate::net::route;
 use crate::net::trace::{RoundResult, TraceError};
-use crate::net::{route, tcp};
 use crate::probe::addresses::Pinned;
 use crate::probe::edge;
 use crate::probe::path::PathMemory;
-use crate::probe::trace::{MAX_TTL, TracePlan};
+use crate::probe::trace::MAX_TTL;
 use crate::probe::{Outcome, Sample};
 use crate::report::batch::Observation;
 use crate::schedule::trigger::Triggers;
@@ -41,12 +41,6 @@ const MAX_PATHS: usize = 8;
 /// A name is asked for again no sooner than this, however short its TTL.
 const LEAST_TTL: Duration = Duration::from_secs(15);
 
-/// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
-const HOP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Wait for silent hops once the destination has answered.
-const HOP_GRACE: Duration = Duration::from_millis(400);
-
 /// Starts a task for each target.
 pub(super) fn spawn_all(
     prober: &Arc<Prober>,
@@ -58,27 +52,6 @@ pub(super) fn spawn_all(
         let watch = Watch::new(Arc::clone(prober), index, target.clone());
         tasks.spawn(watch.run(cancel.clone()));
     }
-}
-
-/// What a probe found.
-enum Finding {
-    Resolved(Vec<Answer>),
-    Pulse {
-        protocol: Protocol,
-        destination: IpAddr,
-        at: Instant,
-        outcome: Outcome,
-    },
-    Https {
-        destination: IpAddr,
-        at: Instant,
-        exchange: Exchange,
-    },
-    Round {
-        destination: IpAddr,
-        burst: bool,
-        result: Result<RoundResult, TraceError>,
-    },
 }
 
 struct Watch {
@@ -129,7 +102,7 @@ impl Watch {
     }
 
     async fn run(mut self, cancel: CancellationToken) {
-        let mut probes: FuturesUnordered<BoxFuture<'static, Finding>> = FuturesUnordered::new();
+        let mut probes: FuturesUnordered<Probing> = FuturesUnordered::new();
         loop {
             match self.schedule.poll(clock::now(), &mut rand::random) {
                 Step::Act(action) => self.act(action, &mut probes),
@@ -148,16 +121,22 @@ impl Watch {
         }
     }
 
-    fn act(&mut self, action: Action, probes: &mut FuturesUnordered<BoxFuture<'static, Finding>>) {
+    fn act(&mut self, action: Action, probes: &mut FuturesUnordered<Probing>) {
         if probes.len() >= MAX_IN_FLIGHT {
             self.prober.counters.skipped_probes.add(1);
             return;
         }
         match action {
             Action::Resolve => probes.extend(self.resolve()),
-            Action::Echo => self.each_destination(Protocol::Icmp, probes, Self::echo),
-            Action::Connect => self.each_destination(Protocol::Tcp, probes, Self::connect),
-            Action::Https => self.each_destination(Protocol::Https, probes, Self::https),
+            Action::Echo => self.each_destination(Protocol::Icmp, probes, |watch, to| {
+                probes::echo(&watch.prober, to)
+            }),
+            Action::Connect => self.each_destination(Protocol::Tcp, probes, |watch, to| {
+                probes::connect(&watch.prober, SocketAddr::new(to, watch.target.port))
+            }),
+            Action::Https => self.each_destination(Protocol::Https, probes, |watch, to| {
+                probes::https(&watch.prober, &watch.target, to)
+            }),
             Action::Trace { burst } => {
                 for destination in self.destinations() {
                     probes.extend(self.trace(destination, burst));
@@ -175,8 +154,8 @@ impl Watch {
     fn each_destination(
         &self,
         protocol: Protocol,
-        probes: &mut FuturesUnordered<BoxFuture<'static, Finding>>,
-        probe: impl Fn(&Self, IpAddr) -> BoxFuture<'static, Finding>,
+        probes: &mut FuturesUnordered<Probing>,
+        probe: impl Fn(&Self, IpAddr) -> Probing,
     ) {
         let destinations = self.destinations();
         if destinations.is_empty() && self.resolved {
@@ -195,68 +174,15 @@ impl Watch {
         );
     }
 
-    fn resolve(&self) -> Option<BoxFuture<'static, Finding>> {
-        let Host::Name(name) = self.target.host.clone() else {
-            return None;
-        };
-        let prober = Arc::clone(&self.prober);
-        Some(Box::pin(async move {
-            let (v4, v6) = tokio::join!(
-                prober.dns.resolve(&name, false),
-                prober.dns.resolve(&name, true)
-            );
-            Finding::Resolved(vec![v4, v6])
-        }))
+    fn resolve(&self) -> Option<Probing> {
+        match &self.target.host {
+            Host::Name(name) => Some(probes::resolve(&self.prober, name.clone())),
+            Host::Address(_) => None,
+        }
     }
 
-    fn echo(&self, destination: IpAddr) -> BoxFuture<'static, Finding> {
-        let prober = Arc::clone(&self.prober);
-        Box::pin(async move {
-            let at = clock::now();
-            let outcome = prober
-                .echo
-                .echo(destination, prober.plan.probe_timeout)
-                .await;
-            Finding::Pulse {
-                protocol: Protocol::Icmp,
-                destination,
-                at,
-                outcome,
-            }
-        })
-    }
-
-    fn connect(&self, destination: IpAddr) -> BoxFuture<'static, Finding> {
-        let (port, timeout) = (self.target.port, self.prober.plan.probe_timeout);
-        Box::pin(async move {
-            let at = clock::now();
-            let outcome = tcp::connect(SocketAddr::new(destination, port), timeout).await;
-            Finding::Pulse {
-                protocol: Protocol::Tcp,
-                destination,
-                at,
-                outcome,
-            }
-        })
-    }
-
-    fn https(&self, destination: IpAddr) -> BoxFuture<'static, Finding> {
-        let (prober, target) = (Arc::clone(&self.prober), self.target.clone());
-        Box::pin(async move {
-            let at = clock::now();
-            let exchange = prober
-                .https
-                .exchange(&target, destination, prober.plan.probe_timeout)
-                .await;
-            Finding::Https {
-                destination,
-                at,
-                exchange,
-            }
-        })
-    }
-
-    fn trace(&mut self, destination: IpAddr, burst: bool) -> Option<BoxFuture<'static, Finding>> {
+    /// A path round, unless one is under way or the hop budget is spent.
+    fn trace(&mut self, destination: IpAddr, burst: bool) -> Option<Probing> {
         let known = self
             .paths
             .get(&destination)
@@ -275,26 +201,8 @@ impl Watch {
         }
         drop(budget);
         self.tracing.insert(destination);
-        let plan = &self.prober.plan;
-        let plan = TracePlan {
-            flows: plan.trace_flows,
-            spacing: plan.flow_spacing,
-            timeout: plan.probe_timeout.min(HOP_TIMEOUT),
-            grace: HOP_GRACE,
-            known,
-        };
-        let (prober, port) = (Arc::clone(&self.prober), self.target.port);
-        Some(Box::pin(async move {
-            let result = prober
-                .tracer
-                .round(SocketAddr::new(destination, port), plan)
-                .await;
-            Finding::Round {
-                destination,
-                burst,
-                result,
-            }
-        }))
+        let to = SocketAddr::new(destination, self.target.port);
+        Some(probes::trace(&self.prober, to, burst, known))
     }
 
     fn on_finding(&mut self, finding: Finding) {
@@ -327,6 +235,7 @@ impl Watch {
 
     fn on_resolved(&mut self, answers: Vec<Answer>) -> bool {
         let mut changed = false;
+        self.record_dns(&answers);
         for answer in answers {
             let pinned = if answer.ipv6 {
                 &mut self.v6
@@ -342,10 +251,6 @@ impl Watch {
                 self.schedule
                     .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
             }
-            // One sample for each question would count a name twice: the A question stands for both.
-            if !answer.ipv6 {
-                self.record(answer.at, None, Protocol::Dns, Phase::Dns, answer.outcome);
-            }
             self.prober.recorder.record(Observation::Resolution {
                 target: self.index,
                 answer,
@@ -357,6 +262,14 @@ impl Watch {
             info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), "another address is probed");
         }
         changed
+    }
+
+    /// One sample for each question would count a name twice: the first one answered stands for all.
+    fn record_dns(&self, answers: &[Answer]) {
+        let answered = answers.iter().find(|answer| answer.outcome.rtt().is_some());
+        if let Some(answer) = answered.or(answers.first()) {
+            self.record(answer.at, None, Protocol::Dns, Phase::Dns, answer.outcome);
+        }
     }
 
     /// IPv6 without a route is a state of the site, said once for each resolution, not a failure of each probe.

@@ -1,0 +1,130 @@
+//! The probes of a target as futures: each owns what it needs, and says what it found.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use firstmile_wire::v1::Protocol;
+use futures::future::BoxFuture;
+
+use super::prober::Prober;
+use crate::clock;
+use crate::config::Target;
+use crate::net::dns::Answer;
+use crate::net::https::Exchange;
+use crate::net::tcp;
+use crate::net::trace::{RoundResult, TraceError};
+use crate::probe::Outcome;
+use crate::probe::trace::{Known, TracePlan};
+
+/// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
+const HOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Wait for silent hops once the destination has answered.
+const HOP_GRACE: Duration = Duration::from_millis(400);
+
+/// A probe under way.
+pub(super) type Probing = BoxFuture<'static, Finding>;
+
+/// What a probe found.
+pub(super) enum Finding {
+    Resolved(Vec<Answer>),
+    Pulse {
+        protocol: Protocol,
+        destination: IpAddr,
+        at: Instant,
+        outcome: Outcome,
+    },
+    Https {
+        destination: IpAddr,
+        at: Instant,
+        exchange: Exchange,
+    },
+    Round {
+        destination: IpAddr,
+        burst: bool,
+        result: Result<RoundResult, TraceError>,
+    },
+}
+
+/// Asks for both families at once.
+pub(super) fn resolve(prober: &Arc<Prober>, name: String) -> Probing {
+    let prober = Arc::clone(prober);
+    Box::pin(async move {
+        let (v4, v6) = tokio::join!(
+            prober.dns.resolve(&name, false),
+            prober.dns.resolve(&name, true)
+        );
+        Finding::Resolved(vec![v4, v6])
+    })
+}
+
+/// One echo request.
+pub(super) fn echo(prober: &Arc<Prober>, destination: IpAddr) -> Probing {
+    let prober = Arc::clone(prober);
+    Box::pin(async move {
+        let at = clock::now();
+        let outcome = prober
+            .echo
+            .echo(destination, prober.plan.probe_timeout)
+            .await;
+        Finding::Pulse {
+            protocol: Protocol::Icmp,
+            destination,
+            at,
+            outcome,
+        }
+    })
+}
+
+/// One connection, closed at once.
+pub(super) fn connect(prober: &Arc<Prober>, to: SocketAddr) -> Probing {
+    let timeout = prober.plan.probe_timeout;
+    Box::pin(async move {
+        let at = clock::now();
+        let outcome = tcp::connect(to, timeout).await;
+        Finding::Pulse {
+            protocol: Protocol::Tcp,
+            destination: to.ip(),
+            at,
+            outcome,
+        }
+    })
+}
+
+/// One HTTPS exchange.
+pub(super) fn https(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -> Probing {
+    let (prober, target) = (Arc::clone(prober), target.clone());
+    Box::pin(async move {
+        let at = clock::now();
+        let exchange = prober
+            .https
+            .exchange(&target, destination, prober.plan.probe_timeout)
+            .await;
+        Finding::Https {
+            destination,
+            at,
+            exchange,
+        }
+    })
+}
+
+/// One path round.
+pub(super) fn trace(prober: &Arc<Prober>, to: SocketAddr, burst: bool, known: Known) -> Probing {
+    let plan = TracePlan {
+        flows: prober.plan.trace_flows,
+        spacing: prober.plan.flow_spacing,
+        timeout: prober.plan.probe_timeout.min(HOP_TIMEOUT),
+        grace: HOP_GRACE,
+        known,
+    };
+    let prober = Arc::clone(prober);
+    Box::pin(async move {
+        let result = prober.tracer.round(to, plan).await;
+        Finding::Round {
+            destination: to.ip(),
+            burst,
+            result,
+        }
+    })
+}
