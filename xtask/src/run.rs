@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -21,7 +22,10 @@ use crate::{lab, tree};
 const GRACE: Duration = Duration::from_secs(15);
 
 /// How long the agent gets for its first round before the terminal says what it found.
-const FIRST_LOOK: Duration = Duration::from_secs(20);
+const FIRST_LOOK: Duration = Duration::from_secs(15);
+
+/// Ctrl-C reaches this program alone, which then ends the agent first: its last report still finds the collector.
+const OWN_GROUP: i32 = 0;
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
@@ -119,6 +123,7 @@ impl Local {
             .args(["serve", "--config"])
             .arg(&self.collector_config)
             .stdout(Stdio::piped())
+            .process_group(OWN_GROUP)
             .spawn()
             .with_context(|| format!("cannot start {}", self.collector.display()))?;
         let stdout = child
@@ -233,17 +238,20 @@ impl Local {
         let reached = status
             .ok()
             .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
-            .and_then(|status| {
-                status
-                    .get("edges_reached")
-                    .and_then(serde_json::Value::as_u64)
+            .map(|status| {
+                let answered = |kind| {
+                    status
+                        .pointer(&format!("/last_success_unix_ms/{kind}"))
+                        .is_some()
+                };
+                answered("icmp") || answered("tcp") || answered("https")
             });
         match reached {
-            Some(0) => println!(
+            Some(false) => println!(
                 "\n    No Microsoft edge can be reached from this machine: the dashboard says why, target by target.\n    \
                  To see the product on a simulated internet instead: cargo xtask run --lab\n"
             ),
-            Some(count) => println!("\n    The agent reaches {count} target(s).\n"),
+            Some(true) => println!("\n    Targets answer: the first chart is on the dashboard.\n"),
             None => println!(
                 "\n    The agent has not said yet what it reaches; ask it: firstmile-agent status\n"
             ),
