@@ -42,7 +42,7 @@ const COLLECTOR: &str = "198.51.100.10";
 /// Longest wait for the agent's first sample in the collector's API after its install.
 const FIRST_SAMPLE: Duration = Duration::from_secs(90);
 /// Longest wait for a service to do what it was asked for.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(45);
 /// An administrator's own line, to be found again after an upgrade.
 const OWN_LINE: &str = "# our own line";
 
@@ -50,7 +50,6 @@ const OWN_LINE: &str = "# our own line";
 const AGENT_CONFIG: &str = "\
 target_sets = []
 [plan]
-pulse_interval = \"1s\"
 upload_interval = \"2s\"
 [[target]]
 name = \"itself\"
@@ -105,6 +104,7 @@ fn run(measures: &mut Measures, release: &Release, bin: &Path, debs: &[PathBuf])
         ] {
             measures.set(key, json!(story.exposure(unit)?));
         }
+        measures.set("first_sample_s", json!(story.first_sample()?));
         measures.chapter("deb_upgrade_ok", "upgrade", || story.upgrade());
         measures.chapter("deb_recovers_ok", "mend what is broken", || story.recover());
     }
@@ -274,9 +274,22 @@ impl Story {
         let failed =
             machine.sh("systemctl list-units --failed --plain --no-legend 'firstmile*'")?;
         ensure!(failed.is_empty(), "units failed:\n{failed}");
-        machine.sh(
-            "firstmile-collector join-string --site Elsewhere | install -m 600 /dev/stdin /etc/firstmile/join",
+        // One that the collector never made, then a good one in its place: taken up without anybody's help.
+        let put = "install -m 600 /dev/stdin /etc/firstmile/join";
+        let join = "firstmile-collector join-string --site Elsewhere";
+        machine.sh(&format!(
+            "J=$({join}) && firstmile-collector revoke-join-string $J && echo $J | {put}"
+        ))?;
+        wait_until(
+            "the log to say that the join string is refused",
+            SOON,
+            || {
+                Ok(machine
+                    .holds("journalctl -u firstmile-agent-enroll | grep -q join_string_revoked")?
+                    .then_some(()))
+            },
         )?;
+        machine.sh(&format!("{join} | {put}"))?;
         self.ensure_active("firstmile-agent")?;
         machine.ensure(
             "test ! -e /etc/firstmile/join",
@@ -284,6 +297,19 @@ impl Story {
         )?;
         machine.sh("dpkg --purge firstmile-agent")?;
         self.ensure_no_trace("firstmile-agent")
+    }
+
+    /// Seconds from `systemctl start` to the first answered echo request, by the kernel's own count of echo replies.
+    fn first_sample(&self) -> Result<f64> {
+        let nanoseconds = self.machine.sh(
+            "replies() { awk '/^Icmp: [0-9]/ { print $(column) }' column=$(awk '/^Icmp: In/ { for (i = 1; i <= NF; i++) if ($i == \"InEchoReps\") print i }' /proc/net/snmp) /proc/net/snmp; }
+             systemctl stop firstmile-agent; before=$(replies); start=$(date +%s%N)
+             systemctl start --no-block firstmile-agent
+             while [ \"$(replies)\" = \"$before\" ] && [ $(($(date +%s%N) - start)) -lt 30000000000 ]; do :; done
+             echo $(($(date +%s%N) - start))",
+        )?;
+        let nanoseconds: f64 = nanoseconds.parse().context("no duration came")?;
+        Ok((nanoseconds / 1e7).round() / 100.0)
     }
 
     fn upgrade(&self) -> Result<()> {
