@@ -302,3 +302,7 @@ fn plain(name: &Name) -> String {
     let text = name.to_ascii();
     text.strip_suffix('.').unwrap_or(&text).to_ascii_lowercase()
 }
+
+#[cfg(test)]
+#[path = "dns_tests.rs"]
+mod tests;

@@ -296,3 +296,7 @@ impl ClientSessionStore for FreshSessions {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "https_tests.rs"]
+mod tests;

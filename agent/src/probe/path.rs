@@ -253,7 +253,7 @@ mod tests {
         for third in 0..20 {
             let hops = (1..=30).map(|last| {
                 Some(Hop {
-                    address: IpAddr::from([203, 0, third, last]),
+                    address: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, third, last]),
                     rtt: Duration::ZERO,
                     icmp: 0,
                     reply_ttl: 0,

@@ -111,8 +111,7 @@ mod tests {
     use super::*;
 
     fn address(number: u16) -> IpAddr {
-        let [high, low] = number.to_be_bytes();
-        IpAddr::from([198, 51, high, low])
+        IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, number])
     }
 
     #[test]
