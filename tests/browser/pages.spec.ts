@@ -158,7 +158,8 @@ test("events equal what the collector says", async ({ page, api }) => {
   const events = await api.get<Event[]>("/events?window=1d");
   await page.goto("/events?window=1d");
   await expect(page.getByRole("heading", { level: 1 })).not.toHaveText("Events");
-  for (const event of events) await expect(page.locator(`[data-event="${event.event_id}"]`)).toContainText(event.text);
+  // What moved, to the first comma: the RTT after it is renewed while an event is open.
+  for (const event of events) await expect(page.locator(`[data-event="${event.event_id}"]`)).toContainText(event.text.split(",")[0]!);
   if (events.length === 0) await expect(page.getByText("No path shift in the last day")).toBeVisible();
 });
 

@@ -40,20 +40,17 @@ const rootRoute = createRootRoute({
 const world = createRoute({
   getParentRoute: () => rootRoute,
   path: "/",
-  validateSearch: (raw: Record<string, unknown>): { level?: GeographyLevel } => {
-    const level = oneOf(LEVELS, raw.level);
-    return level && level !== "country" ? { level } : {};
-  },
+  validateSearch: (raw: Record<string, unknown>): { level?: GeographyLevel | undefined } => ({
+    // Said even when it is undefined: what is left out keeps the raw value of the link.
+    level: oneOf(LEVELS, raw.level),
+  }),
   component: lazyRouteComponent(PAGES.World, "World"),
 });
 
 const latency = createRoute({
   getParentRoute: () => rootRoute,
   path: "/latency/$",
-  validateSearch: (raw: Record<string, unknown>): { phase?: (typeof PHASES)[number] } => {
-    const phase = oneOf(PHASES, raw.phase);
-    return phase && phase !== "ttfb" ? { phase } : {};
-  },
+  validateSearch: (raw: Record<string, unknown>): { phase?: (typeof PHASES)[number] | undefined } => ({ phase: oneOf(PHASES, raw.phase) }),
   component: lazyRouteComponent(PAGES.Latency, "Latency"),
 });
 

@@ -4,6 +4,7 @@ import { useElementSize } from "@mantine/hooks";
 import type { EventClass, PathEvent, Window } from "../api/types";
 import { className } from "../lib/events";
 import { duration } from "../lib/format";
+import { cluster, type Cluster } from "../lib/ribbon";
 import { clockTime, shortTime } from "../lib/time";
 
 const LANES: readonly EventClass[] = ["geo_failover", "local_failover", "as_path_shift"];
@@ -11,7 +12,16 @@ const LANE_HEIGHT = 22;
 const LABEL_WIDTH = 104;
 const AXIS_HEIGHT = 22;
 
-export function EventRibbon({ events, window, onOpen }: { events: readonly PathEvent[]; window: Window; onOpen: (id: string) => void }) {
+export function EventRibbon({
+  events,
+  window,
+  onOpen,
+}: {
+  events: readonly PathEvent[];
+  window: Window;
+  /** Gets the events of the mark that was chosen: one, or several that began together. */
+  onOpen: (events: readonly PathEvent[]) => void;
+}) {
   const { ref, width } = useElementSize();
   const height = LANES.length * LANE_HEIGHT + AXIS_HEIGHT;
   const span = Math.max(1, window.to_unix_ms - window.from_unix_ms);
@@ -38,30 +48,49 @@ export function EventRibbon({ events, window, onOpen }: { events: readonly PathE
               </text>
             </g>
           ))}
-          {events.map((event) => {
-            const y = LANES.indexOf(event.class) * LANE_HEIGHT + 4;
-            const from = x(event.first_novel_unix_ms);
-            const to = x(event.ended_unix_ms ?? window.to_unix_ms);
-            const open = event.state === "open";
-            const label = `${event.text} From ${clockTime(event.first_novel_unix_ms)}, ${open ? "still open" : `for ${duration((event.ended_unix_ms ?? event.first_novel_unix_ms) - event.first_novel_unix_ms)}`}.`;
-            return (
-              <g
-                key={event.event_id}
-                role="link"
-                tabIndex={0}
-                aria-label={label}
-                style={{ cursor: "pointer" }}
-                onClick={() => { onOpen(event.event_id); }}
-                onKeyDown={(key) => { if (key.key === "Enter") onOpen(event.event_id); }}
-              >
-                <title>{label}</title>
-                <rect x={from - 3} y={y} width={Math.max(to - from, 0) + 6} height={14} rx={3} fill="var(--fm-shift-soft)" stroke="var(--fm-shift)" strokeWidth={open ? 2 : 1} />
-                <rect x={from - 3} y={y} width={5} height={14} rx={2} fill="var(--fm-shift)" />
-              </g>
-            );
-          })}
+          {cluster(events, (event) => x(event.first_novel_unix_ms)).map((group) => (
+            <GroupMark
+              key={group.events[0].event_id}
+              group={group}
+              y={LANES.indexOf(group.events[0].class) * LANE_HEIGHT + 3}
+              to={Math.max(...group.events.map((event) => x(event.ended_unix_ms ?? window.to_unix_ms)))}
+              onOpen={onOpen}
+            />
+          ))}
         </svg>
       )}
     </div>
   );
+}
+
+function GroupMark({ group, y, to, onOpen }: { group: Cluster; y: number; to: number; onOpen: (events: readonly PathEvent[]) => void }) {
+  const { events, x } = group;
+  const open = events.some((event) => event.state === "open");
+  const label = events.length > 1 ? `${events.length} events from ${clockTime(events[0].first_novel_unix_ms)}: ${className(events[0].class)}` : sentence(events[0]);
+  const width = Math.max(to - x, 0) + 6;
+  return (
+    <g
+      role="link"
+      tabIndex={0}
+      aria-label={label}
+      style={{ cursor: "pointer" }}
+      onClick={() => { onOpen(events); }}
+      onKeyDown={(key) => { if (key.key === "Enter") onOpen(events); }}
+    >
+      <title>{label}</title>
+      <rect x={x - 3} y={y} width={width} height={16} rx={3} fill="var(--fm-shift-soft)" stroke="var(--fm-shift)" strokeWidth={open ? 2 : 1} />
+      <rect x={x - 3} y={y} width={5} height={16} rx={2} fill="var(--fm-shift)" />
+      {events.length > 1 && (
+        // The count stands inside where there is room, else before the mark.
+        <text x={width > 34 ? x + 8 : x - 7} y={y + 12} fontSize={11.5} fontWeight={600} textAnchor={width > 34 ? "start" : "end"} fill="var(--fm-shift)">
+          {events.length}
+        </text>
+      )}
+    </g>
+  );
+}
+
+function sentence(event: PathEvent): string {
+  const lasted = event.state === "open" ? "still open" : `for ${duration((event.ended_unix_ms ?? event.first_novel_unix_ms) - event.first_novel_unix_ms)}`;
+  return `${event.text}. From ${clockTime(event.first_novel_unix_ms)}, ${lasted}.`;
 }

@@ -8,6 +8,7 @@ import { groupEvents, movement, rttCost, shortRouter } from "./events";
 import { find } from "./find";
 import { joinCommands } from "./join";
 import { addedRtt, compareIdentities, nodeLabel, stageHops, stageSpans } from "./path";
+import { cluster } from "./ribbon";
 import { LATENCY_STEPS, latencyColour } from "./scale";
 import { inScope, parseScope } from "./scope";
 import { parseSearch } from "./search";
@@ -124,6 +125,12 @@ describe("events", () => {
   it("parts of an identity that differ say so", () => {
     expect(compareIdentities(FRA, AMS).map((part) => [part.label, part.changed])).toEqual([["AS path", false], ["Ingress metro", true], ["Ingress router", true], ["Edge metro", false]]);
   });
+});
+
+it("events that began together share a mark, those of another class do not", () => {
+  const events = [event({ event_id: "late", first_novel_unix_ms: 90 }), event({ event_id: "a", first_novel_unix_ms: 10 }), event({ event_id: "b", first_novel_unix_ms: 20 }), event({ event_id: "c", class: "local_failover", first_novel_unix_ms: 12 })];
+  const groups = cluster(events, (one) => one.first_novel_unix_ms);
+  expect(groups.map((group) => group.events.map((one) => one.event_id))).toEqual([["a", "b"], ["c"], ["late"]]);
 });
 
 it("scopes", () => {

@@ -124,7 +124,7 @@ function PhaseSwitch({ phase }: { phase: (typeof PHASES)[number] }) {
         { value: "ttfb", label: "First byte" },
       ]}
       onChange={(value) => {
-        void navigate({ search: (now) => ({ ...now, phase: value === "ttfb" ? undefined : value }) as never, replace: true, resetScroll: false });
+        void navigate({ search: (now) => ({ ...now, phase: value === "ttfb" ? undefined : value }), replace: true, resetScroll: false });
       }}
     />
   );

@@ -231,7 +231,7 @@ function Ribbon() {
           {(list) => {
             const shown = list.filter((event) => (!search.geography || event.country === search.geography) && (!search.target || event.target === search.target));
             const to = Math.max(events.dataUpdatedAt, ...shown.map((event) => event.detected_unix_ms));
-            return <EventRibbon events={shown} window={{ from_unix_ms: to - windowMs(window), to_unix_ms: to }} onOpen={(id) => void navigate({ to: "/events/$id", params: { id } })} />;
+            return <EventRibbon events={shown} window={{ from_unix_ms: to - windowMs(window), to_unix_ms: to }} onOpen={([event, ...others]) => void (event && others.length === 0 ? navigate({ to: "/events/$id", params: { id: event.event_id } }) : navigate({ to: "/events" }))} />;
           }}
         </Loaded>
       </div>
