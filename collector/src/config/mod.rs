@@ -415,16 +415,16 @@ mod tests {
             "own-ca",
         ),
         (
-            "[geo]\nmicrosoft_asns = ['AS8075']",
+            "[geo]\nmicrosoft_asns = ['AS64500']",
             "geo.microsoft_asns",
-            "\"AS8075\"",
-            "8075",
+            "\"AS64500\"",
+            "a number",
         ),
         (
             "[geo]\nmicrosoft_asns = [-1]",
             "geo.microsoft_asns",
             "-1",
-            "8075",
+            "a number",
         ),
         (
             "[retention]\nraw = '7 parsecs'",

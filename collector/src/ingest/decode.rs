@@ -108,18 +108,24 @@ pub fn decode(
     let sightings = reader.sightings(&report.edge_sightings)?;
     let resolutions = reader.resolutions(&report.resolutions)?;
     let targets = reader.targets;
-    let text = |what, text: &str| short(what, text).map(str::to_owned);
-    let agent_version = text("the agent's version", &report.agent_version)?;
-    if let Some(host) = &report.host {
-        for fact in [&host.hostname, &host.os, &host.arch, &host.icmp_capability] {
-            short("a fact of the host", fact)?;
+    let agent_version = short("the agent's version", &report.agent_version)?;
+    let mut host = report.host;
+    if let Some(host) = &mut host {
+        let facts = [
+            &mut host.hostname,
+            &mut host.os,
+            &mut host.arch,
+            &mut host.icmp_capability,
+        ];
+        for fact in facts {
+            *fact = short("a fact of the host", fact)?;
         }
     }
     Ok(Batch {
         key,
         received_unix_ms,
         agent_version,
-        host: report.host,
+        host,
         counters: report.counters.unwrap_or_default(),
         targets,
         samples,
@@ -312,12 +318,12 @@ impl Reader {
                 resolution.cname_chain.len(),
                 MAX_ANSWERS,
             )?;
-            let name = |name: &String| short("a name of a resolution", name).map(str::to_owned);
+            let name = |name: &String| short("a name of a resolution", name);
             let answer = |bytes: &Vec<u8>| some_address(bytes, "an address of a resolution");
             Ok(Resolution {
                 at_unix_ms: self.at("a resolution", resolution.at_offset_ms)?,
                 target: self.target(resolution.target)?,
-                resolver: short("a resolver", &resolution.resolver)?.to_owned(),
+                resolver: short("a resolver", &resolution.resolver)?,
                 ipv6: resolution.ipv6,
                 outcome: outcome_of(resolution.outcome),
                 addresses: resolution
@@ -351,7 +357,6 @@ fn hop_names(names: &[v1::HopName]) -> Result<Vec<(IpAddr, Option<String>)>, Dec
 }
 
 fn target_of(target: &v1::Target) -> Result<Target, DecodeError> {
-    let text = |what, text: &str| short(what, text).map(str::to_owned);
     if target.name.is_empty() || target.name.chars().any(char::is_control) {
         return Err(wrong("a target's name", "is empty or not printable"));
     }
@@ -359,10 +364,10 @@ fn target_of(target: &v1::Target) -> Result<Target, DecodeError> {
         return Err(wrong("a target's port", "is beyond 65535"));
     }
     Ok(Target {
-        name: text("a target's name", &target.name)?,
-        host: text("a target's host", &target.host)?,
+        name: short("a target's name", &target.name)?,
+        host: short("a target's host", &target.host)?,
         port: target.port,
-        service: text("a target's service", &target.service)?,
+        service: short("a target's service", &target.service)?,
     })
 }
 
@@ -402,7 +407,7 @@ fn hop_of(hop: &v1::TraceHop) -> Result<Hop, DecodeError> {
 
 fn header_of(header: &v1::Header) -> Result<(String, String), DecodeError> {
     let name = short("a header's name", &header.name)?.to_ascii_lowercase();
-    Ok((name, short("a header's value", &header.value)?.to_owned()))
+    Ok((name, short("a header's value", &header.value)?))
 }
 
 fn address(bytes: &[u8]) -> Result<Option<IpAddr>, DecodeError> {
@@ -435,12 +440,12 @@ fn rtt(rtt_us: u32) -> Result<u32, DecodeError> {
     }
 }
 
-fn short<'a>(what: &'static str, text: &'a str) -> Result<&'a str, DecodeError> {
-    if text.len() <= MAX_TEXT_BYTES {
-        Ok(text)
-    } else {
-        Err(wrong(what, "is longer than 1024 bytes"))
+/// A text of bounded length without control characters: it ends up in tables on somebody's terminal.
+fn short(what: &'static str, text: &str) -> Result<String, DecodeError> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(wrong(what, "is longer than 1024 bytes"));
     }
+    Ok(text.chars().filter(|letter| !letter.is_control()).collect())
 }
 
 fn limit(what: &'static str, got: usize, max: usize) -> Result<(), DecodeError> {

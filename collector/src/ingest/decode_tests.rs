@@ -299,6 +299,19 @@ fn another_agents_report_is_refused() {
 }
 
 #[test]
+fn no_text_carries_control_characters() {
+    let mut report = sample_report();
+    report.agent_version = "0.1\u{1b}[2J".to_owned();
+    report.host = Some(v1::HostFacts {
+        hostname: "a\nb".to_owned(),
+        ..v1::HostFacts::default()
+    });
+    let batch = decode_report(&report).expect("decodes");
+    assert_eq!(batch.agent_version, "0.1[2J");
+    assert_eq!(batch.host.expect("a host").hostname, "ab");
+}
+
+#[test]
 fn enum_values_of_a_later_version_read_as_unspecified() {
     let mut report = sample_report();
     report.series[0].outcome[0] = 99;

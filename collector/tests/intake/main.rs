@@ -4,7 +4,7 @@ mod bench;
 
 use bench::*;
 use firstmile_collector::auth::authority::Authority;
-use firstmile_collector::serve;
+use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::{InboxReport, Store};
 use firstmile_wire::enroll::{EnrollResponse, RenewRequest};
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
@@ -141,6 +141,15 @@ async fn a_report_that_cannot_be_applied_does_not_hold_up_the_others() {
     assert_eq!(bench.running.counters.set_aside(), 2);
     let pending = bench.running.store.pending(10).await.expect("pending");
     assert!(pending.is_empty());
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn two_collectors_do_not_share_a_folder() {
+    let bench = Bench::start().await;
+    let second = serve::start(&config(bench.folder.path())).await;
+    assert!(matches!(second.err(), Some(StartError::Taken { .. })));
+    let bench = Bench::start_in(bench.stop().await).await;
     bench.stop().await;
 }
 

@@ -3,28 +3,33 @@
 //! Start: CA, store, meaning, sockets, then the tasks from the store outwards. Stop: the listeners first, so that nothing
 //! new comes in; then the commit of what was received; then the worker. What it had not applied waits on disk.
 
-use std::fs;
-use std::io;
+mod certificates;
+mod error;
+mod tables;
+
+use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certificates::{Certificates, dashboard_tls};
+pub use error::StartError;
+use tables::read_meaning;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use url::Url;
 
 use crate::api::{self, ApiState, LiveMessage};
-use crate::auth::authority::{Authority, AuthorityError, ServerName};
-use crate::auth::login::{LoginError, Logins};
-use crate::auth::server_identity;
-use crate::auth::tls::{self, Showing, TlsError};
+use crate::auth::authority::Authority;
+use crate::auth::login::Logins;
+use crate::auth::tls::{self, Showing};
 use crate::clock;
-use crate::config::{Config, Dashboard, DashboardTls, Geo};
-use crate::geo::{IpToAsError, Meaning, MmdbError};
+use crate::config::{Config, DashboardTls};
+use crate::geo::Meaning;
 use crate::ingest::Counters;
 use crate::ingest::apply::Worker;
 use crate::ingest::commit::{self, commit_reports};
@@ -33,8 +38,8 @@ use crate::ingest::locate::Locator;
 use crate::ingest::refusal::with_sources;
 use crate::ingest::routes::Ingest;
 use crate::registry::invite::Inviter;
+use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
-use crate::store::{Store, StoreError};
 
 /// How often rollups are built, old data is deleted, and the server's certificate is looked at.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
@@ -44,78 +49,6 @@ const LIVE_MESSAGES: usize = 256;
 const ENROLMENT_STAY: Duration = Duration::from_mins(1);
 /// Time for everything to stop, the drain of the listeners (5 s) included.
 const GRACE: Duration = Duration::from_secs(9);
-
-/// Why the collector does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The folder of the data cannot be made.
-    #[error("cannot create data_dir {}; make it writable for this user or name another one", path.display())]
-    DataDir {
-        /// Which folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The CA cannot be used.
-    #[error("the certificate authority cannot be used")]
-    Authority(#[from] AuthorityError),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] TlsError),
-    /// The store cannot be opened.
-    #[error("the store in {} cannot be opened", path.display())]
-    Store {
-        /// In which folder.
-        path: PathBuf,
-        /// Why.
-        source: StoreError,
-    },
-    /// The login cannot be read.
-    #[error("the login cannot be read")]
-    Login(#[from] LoginError),
-    /// Other machines could reach the dashboard without a login.
-    #[error(
-        "dashboard.listen = {listen} can be reached by other machines and no login is set; run `firstmile-collector passwd`"
-    )]
-    LoginMissing {
-        /// Where it would listen.
-        listen: SocketAddr,
-    },
-    /// A table cannot be read.
-    #[error("{key} = {} cannot be used; name a file of that kind", path.display())]
-    Table {
-        /// Which key of the configuration.
-        key: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// An address cannot be listened on.
-    #[error("{key} = {address} cannot be listened on; is another collector running?")]
-    Listen {
-        /// Which key of the configuration.
-        key: &'static str,
-        /// Which address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl StartError {
-    /// Whether the configuration has to be changed first (exit code 2).
-    pub const fn is_configuration(&self) -> bool {
-        match self {
-            Self::LoginMissing { .. } | Self::Table { .. } | Self::Tls(_) => true,
-            Self::DataDir { .. }
-            | Self::Authority(_)
-            | Self::Store { .. }
-            | Self::Login(_)
-            | Self::Listen { .. } => false,
-        }
-    }
-}
 
 /// A collector that listens.
 pub struct Running {
@@ -135,6 +68,8 @@ pub struct Running {
     outer: (CancellationToken, TaskTracker),
     /// Ends commit, then the worker.
     inner: [(CancellationToken, TaskTracker); 2],
+    /// Held until everything has stopped; the system lets go of it when the process dies.
+    alone: File,
 }
 
 /// Opens the CA in the configured folder, making both on the first start.
@@ -197,6 +132,7 @@ fn open_logins(config: &Config) -> Result<Logins, StartError> {
 /// See [`StartError`].
 pub async fn start(config: &Config) -> Result<Running, StartError> {
     let authority = Arc::new(open_authority(config)?);
+    let alone = take(&config.data_dir)?;
     let logins = Arc::new(open_logins(config)?);
     let store: Arc<dyn Store> = Arc::new(open_store(config).await?);
     let meaning = Arc::new(read_meaning(&config.geo)?);
@@ -204,6 +140,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let ingest_socket = bind("ingest.listen", config.ingest.listen).await?;
     let dashboard_socket = bind("dashboard.listen", config.dashboard.listen).await?;
     let starting = Starting {
+        alone,
         counters: Arc::default(),
         live: broadcast::channel(LIVE_MESSAGES).0,
         outer: Default::default(),
@@ -218,6 +155,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 
 /// What the tasks share while they are started.
 struct Starting {
+    alone: File,
     counters: Arc<Counters>,
     live: broadcast::Sender<LiveMessage>,
     outer: (CancellationToken, TaskTracker),
@@ -305,6 +243,7 @@ impl Starting {
             live: self.live,
             outer: self.outer,
             inner: self.inner,
+            alone: self.alone,
         })
     }
 
@@ -344,49 +283,7 @@ impl Running {
         if tokio::time::timeout(GRACE, all).await.is_err() {
             warn!(grace = ?GRACE, "tasks outlived the grace period");
         }
-    }
-}
-
-/// The certificate that the own listeners show, and what it takes to make it again.
-struct Certificates {
-    authority: Arc<Authority>,
-    folder: PathBuf,
-    names: Vec<ServerName>,
-    showing: Arc<Showing>,
-}
-
-impl Certificates {
-    fn open(authority: Arc<Authority>, config: &Config) -> Result<Self, StartError> {
-        let host = config.ingest.public_url.host_str().unwrap_or("localhost");
-        let listening = [config.ingest.listen.ip(), config.dashboard.listen.ip()];
-        let listening = listening
-            .into_iter()
-            .filter(|address| !address.is_unspecified());
-        let extra = config.ingest.extra_names.iter().cloned();
-        let extra: Vec<ServerName> = extra.chain(listening.map(ServerName::Address)).collect();
-        let names = server_identity::server_names(host, &extra);
-        let folder = config.ca_dir();
-        let (identity, made) =
-            server_identity::open(&authority, &folder, &names, clock::unix_ms())?;
-        if made {
-            info!(names = ?names, "server certificate made");
-        }
-        Ok(Self {
-            showing: Showing::new(identity)?,
-            authority,
-            folder,
-            names,
-        })
-    }
-
-    fn refresh(&self) -> Result<(), StartError> {
-        let (identity, made) =
-            server_identity::open(&self.authority, &self.folder, &self.names, clock::unix_ms())?;
-        if made {
-            self.showing.exchange(identity)?;
-            info!("server certificate renewed");
-        }
-        Ok(())
+        drop(self.alone);
     }
 }
 
@@ -410,65 +307,25 @@ async fn maintain(store: Arc<dyn Store>, certificates: Certificates, cancel: Can
     }
 }
 
-fn read_meaning(geo: &Geo) -> Result<Meaning, StartError> {
-    let mut meaning = Meaning::builtin();
-    for path in &geo.ip_to_as {
-        let bad = table_error("geo.ip_to_as", path);
-        let text = fs::read_to_string(path).map_err(|source| bad(source.into()))?;
-        meaning = meaning
-            .with_ip_to_as_csv(&text)
-            .map_err(|source: IpToAsError| bad(source.into()))?;
-    }
-    if let Some(path) = &geo.asn_mmdb {
-        let bad = table_error("geo.asn_mmdb", path);
-        let bytes = fs::read(path).map_err(|source| bad(source.into()))?;
-        meaning = meaning
-            .with_asn_mmdb(bytes)
-            .map_err(|source: MmdbError| bad(source.into()))?;
-    }
-    if let Some(path) = &geo.country_mmdb {
-        let bad = table_error("geo.country_mmdb", path);
-        let bytes = fs::read(path).map_err(|source| bad(source.into()))?;
-        meaning = meaning
-            .with_country_mmdb(bytes)
-            .map_err(|source: MmdbError| bad(source.into()))?;
-    } else if let Some(bytes) = api::embedded::country_table() {
-        let bad = table_error("the built-in country table", Path::new("country.mmdb"));
-        meaning = meaning
-            .with_country_mmdb(bytes)
-            .map_err(|source: MmdbError| bad(source.into()))?;
-    } else {
-        warn!("no country table: sites without a declared country stay unknown");
-    }
-    if let Some(asns) = &geo.microsoft_asns {
-        meaning = meaning.with_microsoft_asns(asns);
-    }
-    Ok(meaning)
-}
-
-fn table_error<'a>(
-    key: &'static str,
-    path: &'a Path,
-) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> StartError + 'a {
-    move |source| StartError::Table {
-        key,
-        path: path.to_owned(),
+/// Takes the folder for this process alone. Commands beside a running collector write single rows, and need no lock.
+fn take(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join("serve.lock");
+    let opened = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = opened.map_err(|source| StartError::DataDir {
+        path: path.clone(),
         source,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(source) => Err(StartError::Taken {
+            path: data_dir.to_owned(),
+            source,
+        }),
     }
-}
-
-fn dashboard_tls(
-    dashboard: &Dashboard,
-    showing: &Arc<Showing>,
-) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    let showing = match &dashboard.tls {
-        None => return Ok(None),
-        Some(DashboardTls::OwnCa) => Arc::clone(showing),
-        Some(DashboardTls::Files { certificate, key }) => {
-            Showing::new(tls::read_identity(certificate, key)?)?
-        }
-    };
-    Ok(Some(tls::dashboard_config(showing)?))
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
