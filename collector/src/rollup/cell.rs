@@ -12,7 +12,10 @@ use crate::ingest::batch::Sample;
 use crate::store::CellKey;
 
 /// First byte of the bytes form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The form before it: without `unanswered`.
+const WITHOUT_UNANSWERED: u8 = 1;
 
 /// The samples of one key and window, or of many merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Cell {
     pub refused: u64,
     /// The connection stood, the TLS handshake or the HTTP exchange failed: neither loss nor an RTT.
     pub failed: u64,
+    /// Without an answer where this protocol never had one: many networks drop ICMP by policy, so it is no loss.
+    pub unanswered: u64,
     /// Nothing was sent, or nothing is known of it: says nothing of the network.
     pub not_sent: u64,
     /// Smallest RTT of an answered probe, exact.
@@ -59,6 +64,7 @@ impl Cell {
         self.lost = self.lost.saturating_add(other.lost);
         self.refused = self.refused.saturating_add(other.refused);
         self.failed = self.failed.saturating_add(other.failed);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.not_sent = self.not_sent.saturating_add(other.not_sent);
         self.min_us = self.min_us.into_iter().chain(other.min_us).min();
     }
@@ -73,9 +79,17 @@ impl Cell {
 
     /// Probes of any outcome.
     pub fn probes(&self) -> u64 {
-        self.n()
-            .saturating_add(self.failed)
-            .saturating_add(self.not_sent)
+        [self.n(), self.failed, self.unanswered, self.not_sent]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The same probes where their protocol was never answered: silence is no loss there.
+    #[must_use]
+    pub fn where_never_answered(mut self) -> Self {
+        self.unanswered = self.unanswered.saturating_add(self.lost);
+        self.lost = 0;
+        self
     }
 
     /// Whether the other end was heard at all.
@@ -86,7 +100,13 @@ impl Cell {
     /// The bytes form, as stores keep it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        for count in [self.lost, self.refused, self.failed, self.not_sent] {
+        for count in [
+            self.lost,
+            self.refused,
+            self.failed,
+            self.not_sent,
+            self.unanswered,
+        ] {
             varint::put(&mut bytes, count);
         }
         // 0 for none, else one more than the value.
@@ -103,7 +123,7 @@ impl Cell {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.byte()?;
-        if version != VERSION {
+        if version != VERSION && version != WITHOUT_UNANSWERED {
             return Err(DecodeError::Version { version });
         }
         let [lost, refused, failed, not_sent] = [
@@ -112,6 +132,11 @@ impl Cell {
             reader.number()?,
             reader.number()?,
         ];
+        let unanswered = if version == WITHOUT_UNANSWERED {
+            0
+        } else {
+            reader.number()?
+        };
         let min_us = match reader.number()? {
             0 => None,
             more => Some(u32::try_from(more - 1).map_err(|_| DecodeError::OutOfRange)?),
@@ -125,6 +150,7 @@ impl Cell {
             lost,
             refused,
             failed,
+            unanswered,
             not_sent,
             min_us,
         })

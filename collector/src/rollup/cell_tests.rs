@@ -31,7 +31,11 @@ fn cells() -> impl Strategy<Value = Cell> {
             cell.record(OUTCOMES[outcome], rtt_us);
         }
         cell.weights = cell.answered.spread();
-        cell
+        if cell.lost % 2 == 1 {
+            cell.where_never_answered()
+        } else {
+            cell
+        }
     })
 }
 
@@ -192,6 +196,35 @@ fn windows_of_times_before_1970_begin_before_them() {
         window_start(i64::MIN, MINUTE_MS) <= window_start(i64::MAX, MINUTE_MS),
         "no overflow"
     );
+}
+
+#[test]
+fn where_a_protocol_was_never_answered_silence_is_no_loss() {
+    let mut cell = Cell::default();
+    for outcome in [Outcome::Timeout, Outcome::Unreachable, Outcome::NoRoute] {
+        cell.record(outcome, 0);
+    }
+    let told = cell.clone().where_never_answered();
+    assert_eq!(
+        (told.n(), told.lost, told.unanswered, told.probes()),
+        (0, 0, 2, 3)
+    );
+    assert_eq!(figures(&told, 0, Weighting::Agent).loss_ratio, None);
+    assert_eq!(Cell::from_bytes(&told.to_bytes()), Ok(told));
+}
+
+#[test]
+fn bytes_of_the_version_before_are_read() {
+    let mut cell = Cell::default();
+    cell.record(Outcome::Answered, 100);
+    cell.record(Outcome::Timeout, 0);
+    let before = [1, 1, 0, 0, 0, 101, 1, 100, 1, 0];
+    assert_eq!(Cell::from_bytes(&before), Ok(cell));
+    assert_eq!(
+        Cell::from_bytes(&[3]),
+        Err(DecodeError::Version { version: 3 })
+    );
+    assert_eq!(Cell::from_bytes(&[]), Err(DecodeError::Truncated));
 }
 
 proptest! {

@@ -90,13 +90,10 @@ impl Histories {
         };
         let mut cell = Cell::default();
         for (agent, (_, is_a, rtt)) in &self.sent {
-            if answered(*agent, *is_a) {
-                let outcome = if rtt.is_some() {
-                    Outcome::Answered
-                } else {
-                    Outcome::Timeout
-                };
-                cell.record(outcome, rtt.unwrap_or(0));
+            match rtt {
+                Some(rtt_us) => cell.record(Outcome::Answered, *rtt_us),
+                None if answered(*agent, *is_a) => cell.record(Outcome::Timeout, 0),
+                None => cell.unanswered += 1,
             }
         }
         cell

@@ -218,11 +218,12 @@ fn add_cells(
             .places
             .get(&number)
             .filter(|_| asked.agents.contains(&number));
-        if let Some(place) = place.filter(|place| answered.here(place.site, target, protocol)) {
+        if let Some(place) = place {
+            let cell = answered.judge(place.site, target, protocol, cell_of(bytes)?);
             merge.add(
                 (asked.window(at), asked.group(place, target)),
                 number,
-                &cell_of(bytes)?,
+                &cell,
             );
         }
     }
@@ -265,9 +266,11 @@ fn add_history(
         &wanted,
         |number, target, at, cell| {
             let place = asked.vantage.places.get(&number);
-            let counts =
-                |place: &&Place| target.is_empty() || answered.here(place.site, target, protocol);
-            if let Some(place) = place.filter(counts) {
+            if let Some(place) = place {
+                let cell = match target {
+                    "" => cell,
+                    target => answered.judge(place.site, target, protocol, cell),
+                };
                 let row = rows
                     .entry((asked.window(at), asked.group(place, target)))
                     .or_default();

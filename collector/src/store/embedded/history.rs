@@ -9,7 +9,7 @@ use std::ops::Range;
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::vantage::{Answered, Vantage, cell_of, json_of};
+use super::vantage::{Answered, Vantage, cell_of, cell_or_skip, json_of};
 use super::{cell_table, engine};
 use crate::rollup::{AgentMerge, Cell, HOUR_MS, window_start};
 use crate::store::StoreResult;
@@ -33,11 +33,13 @@ pub(super) fn fold(
             (protocol, phase),
             at_unix_ms,
             |number, target, bytes| {
-                let cell = cell_of(bytes)?;
-                // What is answered may change later: each target has its row, to be left out or not when asked for.
+                let Some(cell) = cell_or_skip(bytes, number, at_unix_ms) else {
+                    return Ok(());
+                };
+                // Whether a target is answered may change later, so its own row is judged when asked for.
                 merge.add((number, protocol, phase, target.to_owned()), number, &cell);
-                let place = vantage.places.get(&number);
-                if place.is_some_and(|place| answered.here(place.site, target, protocol)) {
+                if let Some(place) = vantage.places.get(&number) {
+                    let cell = answered.judge(place.site, target, protocol, cell);
                     merge.add((number, protocol, phase, String::new()), number, &cell);
                 }
                 Ok(())

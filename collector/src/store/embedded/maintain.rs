@@ -12,7 +12,7 @@ use rusqlite::{Transaction, params};
 use tracing::warn;
 
 use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
-use super::vantage::{Answered, LEVELS, Vantage, cell_of, level_number, merged_of};
+use super::vantage::{Answered, LEVELS, Vantage, cell_or_skip, level_number, merged_of};
 use super::{Retention, cell_table, engine, events, history, inbox, millis, paths, registry};
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
@@ -139,8 +139,8 @@ fn geography_rows(
                 let Some(place) = vantage.places.get(&number) else {
                     return Ok(());
                 };
-                if answered.here(place.site, target, protocol) {
-                    let cell = cell_of(bytes)?;
+                if let Some(cell) = cell_or_skip(bytes, number, at_unix_ms) {
+                    let cell = answered.judge(place.site, target, protocol, cell);
                     merge.add((place.site, target.to_owned()), number, &cell);
                     merge.add((place.site, String::new()), number, &cell);
                     places.insert(place.site, place);

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::v1::Protocol;
 use rusqlite::{Row, Transaction, params};
+use tracing::error;
 use uuid::Uuid;
 
 use super::registry::{agent_no, all, sites};
 use super::{engine, forms, registry};
 use crate::api::types::GeographyLevel;
 use crate::registry::{Site, SiteId};
+use crate::rollup::{AgentSet, Cell, Merged};
 use crate::store::{
     ProtocolHistory, Scope, StoreError, StoreResult, UNKNOWN_GEOGRAPHY, geography_key,
 };
@@ -197,9 +199,14 @@ impl Answered {
         Ok(Self(found.into_iter().collect()))
     }
 
-    /// Whether a protocol is answered for a target at a site.
-    pub(super) fn here(&self, site: SiteId, target: &str, protocol: i32) -> bool {
-        self.0.contains(&(site, target.to_owned(), protocol))
+    /// The probes of a cell as they count there.
+    pub(super) fn judge(&self, site: SiteId, target: &str, protocol: i32, cell: Cell) -> Cell {
+        let untouched = cell.lost == 0 || self.0.contains(&(site, target.to_owned(), protocol));
+        if untouched {
+            cell
+        } else {
+            cell.where_never_answered()
+        }
     }
 }
 
@@ -240,21 +247,31 @@ pub(super) fn protocol_histories(
 }
 
 /// Reads a cell as stored.
-pub(super) fn cell_of(bytes: &[u8]) -> StoreResult<crate::rollup::Cell> {
-    crate::rollup::Cell::from_bytes(bytes).map_err(|error| StoreError::Damaged {
+pub(super) fn cell_of(bytes: &[u8]) -> StoreResult<Cell> {
+    Cell::from_bytes(bytes).map_err(|error| StoreError::Damaged {
         what: "a cell",
         detail: error.to_string(),
     })
 }
 
+/// Reads a cell that is to be merged for good. One that is damaged is told and left out: it must not hold up all others.
+pub(super) fn cell_or_skip(bytes: &[u8], agent_no: u32, at_unix_ms: i64) -> Option<Cell> {
+    match cell_of(bytes) {
+        Ok(cell) => Some(cell),
+        Err(error) => {
+            error!(%error, agent_no, at_unix_ms, "a damaged cell is left out of its rollup");
+            None
+        }
+    }
+}
+
 /// Reads a merged cell as stored.
-pub(super) fn merged_of(agents: &[u8], cell: &[u8]) -> StoreResult<crate::rollup::Merged> {
-    let agents =
-        crate::rollup::AgentSet::from_bytes(agents).map_err(|error| StoreError::Damaged {
-            what: "a set of agents",
-            detail: error.to_string(),
-        })?;
-    Ok(crate::rollup::Merged {
+pub(super) fn merged_of(agents: &[u8], cell: &[u8]) -> StoreResult<Merged> {
+    let agents = AgentSet::from_bytes(agents).map_err(|error| StoreError::Damaged {
+        what: "a set of agents",
+        detail: error.to_string(),
+    })?;
+    Ok(Merged {
         cell: cell_of(cell)?,
         agents,
     })
