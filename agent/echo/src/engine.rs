@@ -110,14 +110,20 @@ impl Engine {
     /// Sends what can be sent now, from the first on, and gives back how many that were. The others were not touched: the
     /// send buffer or the table is full.
     pub fn send(&mut self, requests: &[Request]) -> usize {
+        let started = clock::read();
         let mut done = 0;
         for batch in requests.chunks(batch::MOST) {
+            if done > 0 {
+                self.make_room(started);
+            }
             let sent = self.send_batch(batch);
             done += sent;
             if sent < batch.len() {
                 break;
             }
         }
+        // Most drivers stamp within the call; read now, the stamps need not wake us.
+        self.read_stamps();
         done
     }
 
@@ -313,6 +319,30 @@ impl Engine {
 
     /// After a failed send nobody knows whether it used up a key: reads the stamps that are there, and counts anew.
     fn recover(&mut self) {
+        self.read_stamps();
+        self.channel.restart_keys();
+    }
+
+    /// Between batches: whoever sends everything before it reads loses the replies that find no room.
+    fn make_room(&mut self, started: Moment) {
+        let Self {
+            channel,
+            flights,
+            inbox,
+            setup,
+            ..
+        } = self;
+        let mut reader = Reader {
+            flights,
+            inbox,
+            family: setup.family,
+            idle_since: started.wall,
+        };
+        // An error that lasts is told by the next `receive`.
+        reader.read_all(channel).ok();
+    }
+
+    fn read_stamps(&mut self) {
         let Self {
             channel,
             flights,
@@ -327,7 +357,6 @@ impl Engine {
             idle_since: Duration::ZERO,
         }
         .read_errors(channel);
-        channel.restart_keys();
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use firstmile_sys::batch::{Inbox, Queue};
+use firstmile_sys::batch::{self, Inbox, Queue};
 use firstmile_sys::control::{Control, ExtendedError, Origin};
 
 use crate::channel::Channel;
@@ -87,9 +87,9 @@ impl Reader<'_> {
     /// Reads the error queue; what cannot be read now is read next time.
     pub(crate) fn read_errors(&mut self, channel: &mut Channel) {
         for _ in 0..BATCHES {
-            if !matches!(self.inbox.receive(channel.as_fd(), Queue::Errors), Ok(1..)) {
+            let Ok(count @ 1..) = self.inbox.receive(channel.as_fd(), Queue::Errors) else {
                 return;
-            }
+            };
             for datagram in self.inbox.datagrams() {
                 let (mut stamp, mut error) = (None, None);
                 for control in datagram.controls() {
@@ -119,6 +119,9 @@ impl Reader<'_> {
                     }
                     Origin::Local | Origin::Other => {}
                 }
+            }
+            if count < batch::MOST {
+                return;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use comfy_table::Table;
 
-use crate::figures::Figures;
+use crate::figures::{Figures, load};
 use crate::peers::{self, Tool, micros};
 use crate::rig::{self, Path, TARGET};
 use crate::run::{self, Priority};
@@ -51,7 +51,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     rig::listen()?;
     warm_up()?;
     let mut table = Table::new();
-    table.set_header(["setting", "tool", "probes", "bias µs", "median error µs", "p99 µs", "worst µs"]);
+    table.set_header([
+        "setting",
+        "tool",
+        "probes",
+        "bias µs",
+        "median error µs",
+        "p99 µs",
+        "worst µs",
+    ]);
     let mut figures = Figures::default();
 
     let ease = echoes(args, Priority::AtEase)?;
@@ -70,16 +78,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         drop(spinners);
         report(&mut table, "busy", &busy);
         report_one(&mut table, "busy", "TCP by TCP_INFO", &handshakes.kernel);
-        report_one(&mut table, "busy", "TCP by the clock around connect", &handshakes.elapsed);
+        report_one(
+            &mut table,
+            "busy",
+            "TCP by the clock around connect",
+            &handshakes.elapsed,
+        );
         judge_busy(&mut figures, &busy, &handshakes)?;
     }
     println!("{table}");
-    println!("at ease: SCHED_FIFO 10; busy: normal priority beside one endless loop on each core; load average {}", load()?);
+    println!(
+        "at ease: SCHED_FIFO 10; busy: normal priority beside one endless loop on each core; load average {}",
+        load()?
+    );
     figures.publish(args.output.json.as_deref())
 }
 
 fn judge_busy(figures: &mut Figures, busy: &ByTool, handshakes: &Handshakes) -> anyhow::Result<()> {
-    let (own, surge) = (quantiles(busy, Tool::Firstmile)?, quantiles(busy, Tool::Surge)?);
+    let (own, surge) = (
+        quantiles(busy, Tool::Firstmile)?,
+        quantiles(busy, Tool::Surge)?,
+    );
     let fping = quantiles(busy, Tool::Fping)?;
     figures.at_most("icmp_err_us_p99_busy", own.p99_us, 25.0);
     figures.at_most("icmp_err_us_max_busy", own.max_us, 1_000.0);
@@ -98,8 +117,15 @@ fn judge_busy(figures: &mut Figures, busy: &ByTool, handshakes: &Handshakes) -> 
 
 /// The first packets resolve the neighbours; no tool shall pay for it.
 fn warm_up() -> anyhow::Result<()> {
-    let finished = run::tool(&run::line(&["ping", "-c", "3", "-i", "0.05", &TARGET.to_string()]), Priority::Normal)?;
-    anyhow::ensure!(finished.text.contains(" 0% packet loss"), "the rig does not carry echoes: {}", finished.text);
+    let finished = run::tool(
+        &run::line(&["ping", "-c", "3", "-i", "0.05", &TARGET.to_string()]),
+        Priority::Normal,
+    )?;
+    anyhow::ensure!(
+        finished.text.contains(" 0% packet loss"),
+        "the rig does not carry echoes: {}",
+        finished.text
+    );
     Ok(())
 }
 
@@ -111,7 +137,9 @@ fn echoes(args: &Args, priority: Priority) -> anyhow::Result<ByTool> {
             let finished = tool.run(args.probes, INTERVAL, priority)?;
             let truth = capture.finish()?;
             let said = tool.read(&finished.text);
-            all.entry(tool).or_default().extend(peers::errors(&said, &truth));
+            all.entry(tool)
+                .or_default()
+                .extend(peers::errors(&said, &truth));
         }
     }
     Ok(all)
@@ -121,13 +149,29 @@ fn handshakes(args: &Args, priority: Priority) -> anyhow::Result<Handshakes> {
     let capture = rig::capture()?;
     let (target, count) = (TARGET.to_string(), args.probes.min(500).to_string());
     let interval = HANDSHAKE_INTERVAL.as_micros().to_string();
-    let line = run::line(&["tcp", "--target", &target, "--count", &count, "--interval-us", &interval]);
+    let line = run::line(&[
+        "tcp",
+        "--target",
+        &target,
+        "--count",
+        &count,
+        "--interval-us",
+        &interval,
+    ]);
     let finished = run::own(&line, priority)?;
     let truth = capture.finish()?;
-    let mut all = Handshakes { kernel: Vec::new(), elapsed: Vec::new() };
+    let mut all = Handshakes {
+        kernel: Vec::new(),
+        elapsed: Vec::new(),
+    };
     for line in finished.text.lines() {
-        let words: Vec<f64> = line.split(' ').map_while(|word| word.parse().ok()).collect();
-        let (&[_, kernel, elapsed, _], Some(Ok(port))) = (words.as_slice(), line.split(' ').next().map(str::parse)) else {
+        let words: Vec<f64> = line
+            .split(' ')
+            .map_while(|word| word.parse().ok())
+            .collect();
+        let (&[_, kernel, elapsed, _], Some(Ok(port))) =
+            (words.as_slice(), line.split(' ').next().map(str::parse))
+        else {
             continue;
         };
         if let Some(true_rtt) = truth.handshake(port) {
@@ -139,7 +183,9 @@ fn handshakes(args: &Args, priority: Priority) -> anyhow::Result<Handshakes> {
 }
 
 fn quantiles(all: &ByTool, tool: Tool) -> anyhow::Result<Errors> {
-    all.get(&tool).and_then(|errors| peers::quantiles(errors)).with_context(|| format!("{} measured nothing", tool.name()))
+    all.get(&tool)
+        .and_then(|errors| peers::quantiles(errors))
+        .with_context(|| format!("{} measured nothing", tool.name()))
 }
 
 fn report(table: &mut Table, setting: &str, all: &ByTool) {
@@ -153,14 +199,12 @@ fn report_one(table: &mut Table, setting: &str, name: &str, errors: &[f64]) {
     match Errors::of(errors) {
         Some(errors) => {
             row.push(errors.count.to_string());
-            row.extend([errors.bias_us, errors.p50_us, errors.p99_us, errors.max_us].map(|us| format!("{us:.1}")));
+            row.extend(
+                [errors.bias_us, errors.p50_us, errors.p99_us, errors.max_us]
+                    .map(|us| format!("{us:.1}")),
+            );
         }
         None => row.push("none".to_owned()),
     }
     table.add_row(row);
-}
-
-fn load() -> anyhow::Result<String> {
-    let text = std::fs::read_to_string("/proc/loadavg").context("no /proc/loadavg")?;
-    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }

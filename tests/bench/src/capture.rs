@@ -60,7 +60,9 @@ impl Capture {
     /// Ends the capture and gives back what passed.
     pub(crate) fn finish(self) -> anyhow::Result<Truth> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|_| bail!("the capture panicked"))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| bail!("the capture panicked"))
     }
 }
 
@@ -82,14 +84,20 @@ impl Truth {
             Packet::Syn { port } => (self.handshakes.entry(port).or_default(), false),
             Packet::SynAck { port } => (self.handshakes.entry(port).or_default(), true),
         };
-        let place = if is_back { &mut pair.back } else { &mut pair.out };
+        let place = if is_back {
+            &mut pair.back
+        } else {
+            &mut pair.out
+        };
         pair.ambiguous |= place.replace(at).is_some();
     }
 }
 
 impl Pair {
     fn rtt(&self) -> Option<Duration> {
-        self.back?.checked_sub(self.out?).filter(|_| !self.ambiguous)
+        self.back?
+            .checked_sub(self.out?)
+            .filter(|_| !self.ambiguous)
     }
 }
 
@@ -98,7 +106,11 @@ fn collect(socket: &OwnedFd, stop: &AtomicBool) -> anyhow::Result<Truth> {
     let mut inbox = Inbox::new(128);
     loop {
         let last = stop.load(Ordering::Relaxed);
-        while inbox.receive(socket.as_fd(), Queue::Data).context("the capture broke")? > 0 {
+        while inbox
+            .receive(socket.as_fd(), Queue::Data)
+            .context("the capture broke")?
+            > 0
+        {
             for datagram in inbox.datagrams() {
                 let stamp = datagram.controls().find_map(|control| match control {
                     Control::Stamp(at) => Some(at),
@@ -118,11 +130,18 @@ fn collect(socket: &OwnedFd, stop: &AtomicBool) -> anyhow::Result<Truth> {
 
 fn open(interface: &str) -> anyhow::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)
-        .context("cannot open a packet socket")?;
-    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).context("cannot enlarge the capture's buffer")?;
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        flags,
+        SockProtocol::EthAll,
+    )
+    .context("cannot open a packet socket")?;
+    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)
+        .context("cannot enlarge the capture's buffer")?;
     timestamping::enable_on_receipt(socket.as_fd()).context("cannot have the capture stamped")?;
-    bind(socket.as_raw_fd(), &link_address(interface)?).with_context(|| format!("cannot bind to {interface}"))?;
+    bind(socket.as_raw_fd(), &link_address(interface)?)
+        .with_context(|| format!("cannot bind to {interface}"))?;
     Ok(socket)
 }
 
@@ -131,7 +150,9 @@ pub(crate) fn link_address(interface: &str) -> anyhow::Result<LinkAddr> {
     let mut all = nix::ifaddrs::getifaddrs().context("cannot list the interfaces")?;
     let found = all.find_map(|entry| {
         let address = entry.address?;
-        (entry.interface_name == interface).then(|| address.as_link_addr().copied()).flatten()
+        (entry.interface_name == interface)
+            .then(|| address.as_link_addr().copied())
+            .flatten()
     });
     found.with_context(|| format!("there is no interface {interface}"))
 }

@@ -55,7 +55,7 @@ pub(crate) struct Flood {
     /// Reads and sends only so often; as soon as there is something without it
     #[arg(long)]
     tick_ms: Option<u64>,
-    #[arg(long, default_value_t = 65_536)]
+    #[arg(long, default_value_t = 4_096)]
     capacity: usize,
 }
 
@@ -64,7 +64,10 @@ pub(crate) fn run(child: &Child) -> anyhow::Result<()> {
     match child {
         Child::Echo(pace) => echo(pace),
         Child::Surge(pace) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("no runtime")?;
             runtime.block_on(surge(pace))
         }
         Child::Tcp(pace) => tcp(pace),
@@ -79,7 +82,12 @@ impl Pace {
 }
 
 fn open(capacity: usize) -> anyhow::Result<Engine> {
-    let setup = Setup { family: Family::V4, capacity, timeout: TIMEOUT, source: None };
+    let setup = Setup {
+        family: Family::V4,
+        capacity,
+        timeout: TIMEOUT,
+        source: None,
+    };
     Engine::open(setup).context("no engine")
 }
 
@@ -91,14 +99,23 @@ fn echo(pace: &Pace) -> anyhow::Result<()> {
     while done < usize::from(pace.count) {
         let now = Engine::now().monotonic;
         if sent < pace.count && now >= pace.due(started, sent) {
-            engine.send(&[Request { destination: pace.target, token: sent.into() }]);
+            engine.send(&[Request {
+                destination: pace.target,
+                token: sent.into(),
+            }]);
             sent += 1;
         }
         let due = (sent < pace.count).then(|| pace.due(started, sent));
         let idle_since = Engine::now();
-        let until = due.into_iter().chain(engine.next_expiry()).min().unwrap_or(idle_since.monotonic);
+        let until = due
+            .into_iter()
+            .chain(engine.next_expiry())
+            .min()
+            .unwrap_or(idle_since.monotonic);
         wait(&engine, until.saturating_sub(idle_since.monotonic));
-        engine.receive(Some(idle_since), &mut finished).context("the engine's socket broke")?;
+        engine
+            .receive(Some(idle_since), &mut finished)
+            .context("the engine's socket broke")?;
         done += finished.len();
         finished.drain(..).for_each(|completion| print(&completion));
     }
@@ -113,18 +130,28 @@ fn print(completion: &Completion) {
             Clock::Kernel => "kernel",
             Clock::User => "user",
         };
-        println!("{} {} {clock} {}", completion.token, answer.rtt.as_nanos(), answer.delay.as_nanos());
+        println!(
+            "{} {} {clock} {}",
+            completion.token,
+            answer.rtt.as_nanos(),
+            answer.delay.as_nanos()
+        );
     }
 }
 
 fn wait(engine: &Engine, at_most: Duration) {
     let mut watched = [PollFd::new(engine.as_fd(), PollFlags::POLLIN)];
-    drop(ppoll(&mut watched, Some(TimeSpec::from_duration(at_most)), None));
+    ppoll(&mut watched, Some(TimeSpec::from_duration(at_most)), None).ok();
 }
 
 async fn surge(pace: &Pace) -> anyhow::Result<()> {
-    let client = Client::new(&Config::builder().kind(ICMP::V4).sock_type_hint(socket2::Type::DGRAM).build())
-        .context("surge-ping opened no socket")?;
+    let client = Client::new(
+        &Config::builder()
+            .kind(ICMP::V4)
+            .sock_type_hint(socket2::Type::DGRAM)
+            .build(),
+    )
+    .context("surge-ping opened no socket")?;
     let mut interval = tokio::time::interval(Duration::from_micros(pace.interval_us));
     let mut tasks = JoinSet::new();
     for seq in 0..pace.count {
@@ -150,11 +177,17 @@ fn tcp(pace: &Pace) -> anyhow::Result<()> {
         let early = pace.due(started, index).saturating_sub(clock::monotonic());
         clock::pass(u16::try_from(early.as_millis()).unwrap_or(u16::MAX));
         let before = clock::monotonic();
-        let stream = TcpStream::connect(SocketAddr::new(pace.target, rig::PORT)).context("the target does not answer")?;
+        let stream = TcpStream::connect(SocketAddr::new(pace.target, rig::PORT))
+            .context("the target does not answer")?;
         let elapsed = clock::monotonic().saturating_sub(before);
         let info = firstmile_sys::tcp_info::read(stream.as_fd()).context("no TCP_INFO")?;
         let port = stream.local_addr().context("no local port")?.port();
-        println!("{port} {} {} {}", info.rtt.as_nanos(), elapsed.as_nanos(), info.retransmissions);
+        println!(
+            "{port} {} {} {}",
+            info.rtt.as_nanos(),
+            elapsed.as_nanos(),
+            info.retransmissions
+        );
     }
     Ok(())
 }
@@ -170,16 +203,26 @@ fn flood(flood: &Flood) -> anyhow::Result<()> {
     let mut ticks = 0u32;
     while done < flood.count {
         let elapsed = clock::monotonic().saturating_sub(started);
-        let allowed = flood.rate.map_or(launched + 64, |rate| due_by(rate, elapsed)).min(flood.count);
-        let wanted = usize::try_from(allowed.saturating_sub(launched)).unwrap_or(usize::MAX).min(4_096);
+        let allowed = flood
+            .rate
+            .map_or(launched + 64, |rate| due_by(rate, elapsed))
+            .min(flood.count);
+        let wanted = usize::try_from(allowed.saturating_sub(launched))
+            .unwrap_or(usize::MAX)
+            .min(4_096);
         while batch.len() < wanted {
             let destination = addresses.next().context("no targets")?;
-            batch.push(Request { destination, token: 0 });
+            batch.push(Request {
+                destination,
+                token: 0,
+            });
         }
         let sent = engine.send(&batch);
         batch.drain(..sent);
         launched += u64::try_from(sent).unwrap_or(0);
-        engine.receive(None, &mut finished).context("the engine's socket broke")?;
+        engine
+            .receive(None, &mut finished)
+            .context("the engine's socket broke")?;
         for completion in finished.drain(..) {
             done += 1;
             answered += u64::from(matches!(completion.ending, Ending::Answered(_)));
@@ -203,7 +246,13 @@ fn flood(flood: &Flood) -> anyhow::Result<()> {
     println!("kernel_stamped {}", engine.counters().kernel_stamped);
     println!("early_kib {}", early_kib.unwrap_or(0));
     println!("late_kib {}", resident_kib()?);
-    println!("open_files {}", std::fs::read_dir("/proc/self/fd").context("no /proc")?.count().saturating_sub(1));
+    println!(
+        "open_files {}",
+        std::fs::read_dir("/proc/self/fd")
+            .context("no /proc")?
+            .count()
+            .saturating_sub(1)
+    );
     eprintln!("# {:?}", engine.counters());
     Ok(())
 }
@@ -215,6 +264,12 @@ fn due_by(rate: u64, elapsed: Duration) -> u64 {
 
 fn resident_kib() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("no /proc")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
-    line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS in /proc/self/status")?;
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .context("VmRSS is no number")
 }

@@ -21,17 +21,28 @@ impl Figures {
 
     /// Notes a figure that is to be at most `target`.
     pub(crate) fn at_most(&mut self, name: &str, value: f64, target: f64) {
-        self.judge(name, value, value <= target, &format!("at most {}", short(target)));
+        self.judge(
+            name,
+            value,
+            value <= target,
+            &format!("at most {}", short(target)),
+        );
     }
 
     /// Notes a figure that is to be at least `target`.
     pub(crate) fn at_least(&mut self, name: &str, value: f64, target: f64) {
-        self.judge(name, value, value >= target, &format!("at least {}", short(target)));
+        self.judge(
+            name,
+            value,
+            value >= target,
+            &format!("at least {}", short(target)),
+        );
     }
 
     fn judge(&mut self, name: &str, value: f64, met: bool, target: &str) {
         let word = if met { "met   " } else { "MISSED" };
-        self.lines.push(format!("{word} {name} = {} ({target})", short(value)));
+        self.lines
+            .push(format!("{word} {name} = {} ({target})", short(value)));
         self.missed += usize::from(!met);
         self.note(name, round(value));
     }
@@ -44,9 +55,12 @@ impl Figures {
         self.note("targets_missed", self.missed);
         if let Some(path) = json {
             let folder = path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            let text = serde_json::to_string_pretty(&self.values).context("cannot write JSON")? + "\n";
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            let text =
+                serde_json::to_string_pretty(&self.values).context("cannot write JSON")? + "\n";
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(self.missed == 0)
     }
@@ -59,4 +73,10 @@ fn round(value: f64) -> f64 {
 
 fn short(value: f64) -> String {
     format!("{}", round(value))
+}
+
+/// The load of the machine, which every table names.
+pub(crate) fn load() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string("/proc/loadavg").context("no /proc/loadavg")?;
+    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }

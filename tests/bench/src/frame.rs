@@ -34,8 +34,12 @@ pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
         }
         // RFC 9293 §3.1: ACK is bit 4 of the flags, SYN bit 1.
         6 => match body.get(13)? & 0x12 {
-            0x02 => Some(Packet::Syn { port: word(body, 0)? }),
-            0x12 => Some(Packet::SynAck { port: word(body, 2)? }),
+            0x02 => Some(Packet::Syn {
+                port: word(body, 0)?,
+            }),
+            0x12 => Some(Packet::SynAck {
+                port: word(body, 2)?,
+            }),
             _ => None,
         },
         _ => None,
@@ -43,7 +47,11 @@ pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+    bytes
+        .get(at..at + 2)?
+        .try_into()
+        .ok()
+        .map(u16::from_be_bytes)
 }
 
 #[cfg(test)]
@@ -69,8 +77,22 @@ mod tests {
             frame(6, &tcp)
         };
         for (name, bytes, want) in [
-            ("request", frame(1, &[8, 0, 0, 0, 0, 1, 0, 2]), Some(Packet::Request { identifier: 1, seq: 2 })),
-            ("reply", frame(1, &[0, 0, 0, 0, 0, 1, 0, 2]), Some(Packet::Reply { identifier: 1, seq: 2 })),
+            (
+                "request",
+                frame(1, &[8, 0, 0, 0, 0, 1, 0, 2]),
+                Some(Packet::Request {
+                    identifier: 1,
+                    seq: 2,
+                }),
+            ),
+            (
+                "reply",
+                frame(1, &[0, 0, 0, 0, 0, 1, 0, 2]),
+                Some(Packet::Reply {
+                    identifier: 1,
+                    seq: 2,
+                }),
+            ),
             ("an ICMP error", frame(1, &[3, 0, 0, 0, 0, 1, 0, 2]), None),
             ("SYN", flagged(0x02), Some(Packet::Syn { port: 0x1234 })),
             ("SYN-ACK", flagged(0x12), Some(Packet::SynAck { port: 443 })),

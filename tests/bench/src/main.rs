@@ -2,7 +2,11 @@
 //!
 //! Everything runs in network namespaces of its own; the peers run in the same minutes under the same load. A table goes to
 //! standard output, the figures to a JSON file. A target that is missed makes the program end with 1, and says by how much.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its user")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks to its user"
+)]
 
 mod accuracy;
 mod capacity;

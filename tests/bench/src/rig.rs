@@ -31,7 +31,10 @@ pub(crate) enum Path {
 /// Builds the rig. The process must have one thread, and cannot leave the rig again.
 pub(crate) fn build(path: Path) -> anyhow::Result<()> {
     netns::enter()?;
-    netns::ip_batch(None, &format!("link set lo up\nnetns add {NEAR}\nnetns add {FAR}\n"))?;
+    netns::ip_batch(
+        None,
+        &format!("link set lo up\nnetns add {NEAR}\nnetns add {FAR}\n"),
+    )?;
     for namespace in [NEAR, FAR] {
         netns::inside(namespace, || {
             netns::set("ipv6/conf/all/disable_ipv6", "1")?;
@@ -40,7 +43,9 @@ pub(crate) fn build(path: Path) -> anyhow::Result<()> {
         })?;
     }
     let wires = match path {
-        Path::Direct => format!("link add {INTERFACE} netns {NEAR} type veth peer name far0 netns {FAR}\n"),
+        Path::Direct => {
+            format!("link add {INTERFACE} netns {NEAR} type veth peer name far0 netns {FAR}\n")
+        }
         Path::Delayed(_) => format!(
             "link add near1 type veth peer name {INTERFACE} netns {NEAR}\nlink add far1 type veth peer name far0 netns {FAR}\n\
              link set near1 up\nlink set far1 up\n"
@@ -58,7 +63,9 @@ pub(crate) fn build(path: Path) -> anyhow::Result<()> {
     )?;
     netns::ip_batch(
         Some(FAR),
-        &format!("link set lo up\naddress add {TARGET}/24 dev far0\nlink set far0 up\nroute add local 198.18.64.0/18 dev lo\n"),
+        &format!(
+            "link set lo up\naddress add {TARGET}/24 dev far0\nlink set far0 up\nroute add local 198.18.64.0/18 dev lo\n"
+        ),
     )?;
     if let Path::Delayed(delay) = path {
         relay::start(["near1", "far1"], delay)?;
@@ -73,7 +80,9 @@ pub(crate) fn capture() -> anyhow::Result<Capture> {
 
 /// Answers handshakes at the target until the process ends.
 pub(crate) fn listen() -> anyhow::Result<()> {
-    let listener = netns::inside(FAR, || TcpListener::bind((TARGET, PORT)).context("cannot listen at the target"))?;
+    let listener = netns::inside(FAR, || {
+        TcpListener::bind((TARGET, PORT)).context("cannot listen at the target")
+    })?;
     std::thread::Builder::new()
         .name("listener".to_owned())
         .spawn(move || listener.incoming().for_each(drop))

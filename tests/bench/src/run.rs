@@ -23,8 +23,6 @@ pub(crate) struct Finished {
     pub(crate) wall: Duration,
     /// User and system time.
     pub(crate) processor: Duration,
-    /// Largest resident set of any tool so far, in KiB.
-    pub(crate) largest_rss_kib: i64,
 }
 
 /// Runs this program's own hidden command.
@@ -46,25 +44,51 @@ pub(crate) fn tool(line: &[String], priority: Priority) -> anyhow::Result<Finish
             command
         }
     };
-    command.args(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(line)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let before = processor_time()?;
     let started = clock::monotonic();
-    let child = netns::inside(rig::NEAR, move || command.spawn().context("cannot start chrt or env"))?;
-    let output = child.wait_with_output().with_context(|| format!("cannot wait for `{}`", line.join(" ")))?;
+    let child = netns::inside(rig::NEAR, move || {
+        command.spawn().context("cannot start chrt or env")
+    })?;
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for `{}`", short(line)))?;
     let wall = clock::monotonic().saturating_sub(started);
     let processor = processor_time()?.saturating_sub(before);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     if output.status.code().is_none_or(|code| code > 1) {
-        bail!("`{}` ended with {}: {}", line.join(" "), output.status, text.trim());
+        bail!(
+            "`{}` ended with {}: {}",
+            short(line),
+            output.status,
+            text.trim()
+        );
     }
-    let largest_rss_kib = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot ask for the usage")?.max_rss();
-    Ok(Finished { text, wall, processor, largest_rss_kib })
+    Ok(Finished {
+        text,
+        wall,
+        processor,
+    })
 }
 
 fn processor_time() -> anyhow::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot ask for the usage")?;
-    let micros = [usage.user_time(), usage.system_time()].map(|time| time.tv_sec() * 1_000_000 + time.tv_usec());
-    Ok(Duration::from_micros(micros.iter().sum::<i64>().try_into().unwrap_or(0)))
+    let micros = [usage.user_time(), usage.system_time()]
+        .map(|time| time.tv_sec() * 1_000_000 + time.tv_usec());
+    Ok(Duration::from_micros(
+        micros.iter().sum::<i64>().try_into().unwrap_or(0),
+    ))
+}
+
+/// A command line for people: fping's may name 2,000 targets.
+fn short(line: &[String]) -> String {
+    let words: Vec<&str> = line.iter().take(12).map(String::as_str).collect();
+    words.join(" ")
 }
 
 /// Words to a command line.

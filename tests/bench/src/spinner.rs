@@ -17,9 +17,13 @@ pub(crate) struct Spinners {
 impl Spinners {
     /// Starts one on each processor, at normal priority.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let processors = std::thread::available_parallelism().context("cannot count the processors")?.get();
+        let processors = std::thread::available_parallelism()
+            .context("cannot count the processors")?
+            .get();
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..processors).map(|processor| spin(processor, Arc::clone(&stop))).collect::<Result<_, _>>()?;
+        let threads = (0..processors)
+            .map(|processor| spin(processor, Arc::clone(&stop)))
+            .collect::<Result<_, _>>()?;
         Ok(Self { stop, threads })
     }
 }
@@ -38,11 +42,16 @@ fn spin(processor: usize, stop: Arc<AtomicBool>) -> anyhow::Result<JoinHandle<()
     let work = move || {
         let mut only = CpuSet::new();
         // Without a fixed place the scheduler spreads them: one for each processor all the same.
-        drop(only.set(processor).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only)));
+        only.set(processor)
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &only))
+            .ok();
         let turns = AtomicU64::new(0);
         while !stop.load(Ordering::Relaxed) {
             turns.fetch_add(1, Ordering::Relaxed);
         }
     };
-    std::thread::Builder::new().name("spinner".to_owned()).spawn(work).context("cannot start a spinner")
+    std::thread::Builder::new()
+        .name("spinner".to_owned())
+        .spawn(work)
+        .context("cannot start a spinner")
 }

@@ -44,7 +44,10 @@ mod tests {
         let signed: Vec<f64> = (-50..50).map(f64::from).collect();
         let errors = Errors::of(&signed).unwrap();
         let figures = [errors.bias_us, errors.p50_us, errors.p99_us, errors.max_us];
-        assert_eq!((errors.count, figures.map(|figure| format!("{figure}"))), (100, ["-1", "25", "49", "50"].map(str::to_owned)));
+        assert_eq!(
+            (errors.count, figures.map(|figure| format!("{figure}"))),
+            (100, ["-1", "25", "49", "50"].map(str::to_owned))
+        );
         assert!(Errors::of(&[]).is_none());
     }
 }
