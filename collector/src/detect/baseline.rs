@@ -82,7 +82,8 @@ pub enum Judgement {
 enum Word {
     Nothing,
     Known,
-    Outside(String),
+    /// By all the names that the value goes by.
+    Outside(Vec<String>),
 }
 
 impl Baseline {
@@ -220,10 +221,10 @@ impl Baseline {
             match word(flow) {
                 Word::Nothing => {}
                 Word::Known => responding += 1,
-                Word::Outside(value) => {
+                Word::Outside(names) => {
                     responding += 1;
                     outside += 1;
-                    values.insert(value);
+                    values.extend(names);
                 }
             }
         }
@@ -264,13 +265,21 @@ impl Baseline {
             return Word::Nothing;
         }
         let total = self.as_total();
-        let known = |(path, count): &(AsPath, u32)| {
-            is_known(*count, total) && path.agrees_with(&flow.as_path)
+        let known = || {
+            let known = self
+                .as_paths
+                .iter()
+                .filter(|(_, count)| is_known(*count, total));
+            known.map(|(path, _)| path)
         };
-        if self.as_paths.iter().any(known) {
+        if known().any(|path| flow.as_path == *path) {
+            Word::Known
+        } else if !known().any(|path| flow.as_path.agrees_with(path)) {
+            Word::Outside(vec![as_path_text(&flow.as_path.known())])
+        } else if flow.as_path.is_whole() {
             Word::Known
         } else {
-            Word::Outside(as_path_text(&flow.as_path.known()))
+            Word::Nothing // it may be the usual path, and it may be another
         }
     }
 
@@ -284,7 +293,15 @@ impl Baseline {
         if !ingress.certain && (self.is_usually_certain() || self.is_inside(ingress)) {
             return Word::Nothing; // the ingress is silent, and this is a router behind it
         }
-        Word::Outside(ingress.label())
+        // A name that is known from the next round on must not look like another router.
+        Word::Outside(
+            ingress
+                .router
+                .iter()
+                .cloned()
+                .chain([ingress.address.to_string()])
+                .collect(),
+        )
     }
 
     fn metro_word(&self, flow: &FlowProjection) -> Word {
@@ -301,7 +318,7 @@ impl Baseline {
             Word::Known => Word::Known,
             Word::Outside(_) if metros.is_empty() => Word::Nothing,
             Word::Outside(_) if metros.contains(metro) => Word::Known,
-            Word::Outside(_) => Word::Outside(metro.to_owned()),
+            Word::Outside(_) => Word::Outside(vec![metro.to_owned()]),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::baseline::Layer;
-use super::sentence::{self, Onset};
+use super::sentence;
 use super::suspicion::{Judgements, Suspicion, median};
 use super::{Context, Observation, PathMemory};
 use crate::api::types::{Event, EventClass};
@@ -43,10 +43,6 @@ pub(super) fn fresh_event(
     );
     let first_novel_unix_ms = suspicion.first_novel_unix_ms;
     let last_good_unix_ms = suspicion.last_good_unix_ms.unwrap_or(first_novel_unix_ms);
-    let onset = Onset {
-        last_good_unix_ms,
-        first_novel_unix_ms,
-    };
     let mut event = Event {
         event_id: event_id(context, first_novel_unix_ms),
         class,
@@ -67,7 +63,7 @@ pub(super) fn fresh_event(
         text: String::new(),
         evidence: Vec::new(),
     };
-    event.text = sentence::text(&event, confirmed, onset, meaning);
+    event.text = sentence::text(&event, confirmed, meaning);
     event.evidence = sentence::evidence(&event, judged, memory, observation, meaning);
     event
 }
@@ -88,6 +84,7 @@ pub(super) fn reopened(
     event.class = higher(event.class, fresh.class);
     event.after.clone_from(&fresh.after);
     event.after_rtt_us = fresh.after_rtt_us;
+    event.text = format!("{}; flapping, {openings} times so far", fresh.text);
     add_evidence(
         &mut event,
         sentence::flapping(openings, fresh.first_novel_unix_ms, observation.at_unix_ms),

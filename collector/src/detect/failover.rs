@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::baseline::{Baseline, Judgement, Layer};
+use super::baseline::{Baseline, Judgement, LAYERS, Layer};
 use super::event::{Onlookers, add_evidence, class_of, fresh_event, higher, reopened};
 use super::suspicion::{Judgements, Suspicion, judge_all, keep_rtt, median};
 use super::{Context, Observation, PathMemory, sentence};
@@ -51,6 +51,7 @@ pub fn observe(
     }
     memory.blind_since_unix_ms = None;
     memory.latest = Some(observation.projection.identity.clone());
+    let observation = &without_stale_edge(observation, memory.edge_floor_unix_ms);
     if !memory.learned {
         learn(memory, observation);
         return Vec::new();
@@ -71,6 +72,20 @@ fn says_enough(observation: &Observation) -> bool {
         .filter(|flow| flow.ingress.is_some() || !flow.as_path.is_empty())
         .count();
     speaking > 0 && speaking >= flows.len().min(2)
+}
+
+/// Headers that were seen while the path was away say nothing of a round after it came back.
+fn without_stale_edge(observation: &Observation, floor_unix_ms: Option<i64>) -> Observation {
+    let mut observation = observation.clone();
+    let stale = observation
+        .edge_seen_unix_ms
+        .zip(floor_unix_ms)
+        .is_some_and(|(seen, floor)| seen <= floor);
+    if stale {
+        observation.projection.identity.edge_metros.clear();
+        observation.edge_seen_unix_ms = None;
+    }
+    observation
 }
 
 fn learn(memory: &mut PathMemory, observation: &Observation) {
@@ -106,9 +121,11 @@ fn watch(
     suspicion.take_in(&judged, observation, &memory.baseline);
     if suspicion.layers.is_empty() {
         memory.suspicion = None;
-        memory.last_good_unix_ms = Some(observation.at_unix_ms);
-        memory.baseline.admit(observation);
-        keep_rtt(&mut memory.usual_rtts_us, observation);
+        if is_usual(&judged, &memory.baseline, observation) {
+            memory.last_good_unix_ms = Some(observation.at_unix_ms);
+            memory.baseline.admit(observation);
+            keep_rtt(&mut memory.usual_rtts_us, observation);
+        }
         return None;
     }
     let confirmed = suspicion.confirmed();
@@ -124,6 +141,14 @@ fn watch(
         observation,
         &Onlookers { context, meaning },
     ))
+}
+
+/// Whether a round shows the usual path, rather than nothing that contradicts it: a black hole is no sign of the old path.
+fn is_usual(judged: &Judgements, usual: &Baseline, observation: &Observation) -> bool {
+    let same = |layer| judged.get(&layer) == Some(&Judgement::Same);
+    let elsewhere = !usual.knows_destination(observation.destination) && !usual.holds(Layer::Metro);
+    let ingress_says_nothing = !usual.holds(Layer::Router) || elsewhere;
+    same(Layer::Router) || same(Layer::Metro) || (ingress_says_nothing && same(Layer::AsPath))
 }
 
 /// Opens an event, or the last one again if it closed a moment ago.
@@ -150,6 +175,9 @@ fn open(
     };
     memory.after = suspicion.after.clone();
     memory.moved.clone_from(confirmed);
+    if confirmed.iter().any(|layer| *layer != Layer::Edge) {
+        memory.edge_floor_unix_ms = Some(observation.at_unix_ms);
+    }
     memory.rounds_back = 0;
     memory.shifted_rtts_us.clone_from(&suspicion.rtts_us);
     memory.open = Some(event.clone());
@@ -164,17 +192,19 @@ fn follow(memory: &mut PathMemory, observation: &Observation, meaning: &Meaning)
         memory.suspicion = None;
         return back(memory, observation);
     }
+    let novel = |layer: Layer| matches!(against_usual.get(&layer), Some(Judgement::Novel { .. }));
+    let away = LAYERS.into_iter().any(novel);
+    if LAYERS
+        .into_iter()
+        .any(|layer| layer != Layer::Edge && novel(layer))
+    {
+        memory.edge_floor_unix_ms = Some(observation.at_unix_ms);
+    }
     let moved_on: Judgements = against_usual
         .into_iter()
-        .filter(|(layer, usual)| is_further(*layer, usual, &against_after, &memory.after))
+        .filter(|(layer, usual)| is_further(*layer, usual, &against_after, memory))
         .collect();
-    let differs = memory.moved.iter().any(|layer| {
-        matches!(
-            memory.baseline.judge(*layer, observation),
-            Judgement::Novel { .. }
-        )
-    });
-    if differs || !moved_on.is_empty() {
+    if away {
         memory.rounds_back = 0;
         memory.back_since_unix_ms = None;
         keep_rtt(&mut memory.shifted_rtts_us, observation);
@@ -198,16 +228,16 @@ fn is_back(
     returned && !novel
 }
 
-/// Whether a layer shows what neither the old nor the new path has.
+/// Whether a layer shows what neither the old nor the new path has, or moved later than the others.
 fn is_further(
     layer: Layer,
     usual: &Judgement,
     against_after: &Judgements,
-    after: &Baseline,
+    memory: &PathMemory,
 ) -> bool {
-    let outside_after =
-        !after.holds(layer) || matches!(against_after.get(&layer), Some(Judgement::Novel { .. }));
-    matches!(usual, Judgement::Novel { .. }) && outside_after
+    let outside_after = !memory.after.holds(layer)
+        || matches!(against_after.get(&layer), Some(Judgement::Novel { .. }));
+    matches!(usual, Judgement::Novel { .. }) && (outside_after || !memory.moved.contains(&layer))
 }
 
 fn back(memory: &mut PathMemory, observation: &Observation) -> Option<Event> {
@@ -271,6 +301,7 @@ fn chain(
     event.after_rtt_us = rtt_us.or(event.after_rtt_us);
     memory.moved.extend(confirmed);
     memory.after = suspicion.after;
+    event.text = sentence::text(event, &memory.moved, meaning);
     Some(event.clone())
 }
 

@@ -81,6 +81,8 @@ pub struct PathMemory {
     pub back_since_unix_ms: Option<i64>,
     /// Rounds in a row that are back on the old path while an event is open.
     pub rounds_back: u32,
+    /// Headers seen up to then may be of the path that the open or last event went to.
+    pub edge_floor_unix_ms: Option<i64>,
     /// Since when rounds show too little; `None`: they show enough.
     pub blind_since_unix_ms: Option<i64>,
     /// RTTs of the newest rounds on the old path, for "before".

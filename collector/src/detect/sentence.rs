@@ -9,20 +9,8 @@ use crate::geo::Meaning;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// When it happened: after the one, not after the other.
-#[derive(Clone, Copy)]
-pub(super) struct Onset {
-    pub(super) last_good_unix_ms: i64,
-    pub(super) first_novel_unix_ms: i64,
-}
-
 /// `Amsterdam → exchange: ingress moved from Amsterdam (AMS) to Frankfurt (FRA), +7.1 ms, between 10:02:11 and 10:02:14 UTC`.
-pub(super) fn text(
-    event: &Event,
-    confirmed: &BTreeSet<Layer>,
-    onset: Onset,
-    meaning: &Meaning,
-) -> String {
+pub(super) fn text(event: &Event, confirmed: &BTreeSet<Layer>, meaning: &Meaning) -> String {
     let moved = moves(event, confirmed, meaning).join(", ");
     let rtt = event.before_rtt_us.zip(event.after_rtt_us);
     let rtt = rtt
@@ -32,7 +20,7 @@ pub(super) fn text(
         "{} → {}: {moved}{rtt}, {}",
         event.site_name,
         event.target,
-        interval(onset)
+        interval(event)
     )
 }
 
@@ -90,11 +78,16 @@ pub(super) fn evidence(
         clock(event.detected_unix_ms, event.detected_unix_ms),
         memory.baseline.rounds,
     )];
-    lines.extend(
-        judged
-            .iter()
-            .map(|(layer, judgement)| layer_line(*layer, judgement, event, meaning)),
-    );
+    let old_edge = observation
+        .edge_seen_unix_ms
+        .is_some_and(|seen| seen < event.first_novel_unix_ms);
+    lines.extend(judged.iter().map(|(layer, judgement)| {
+        if *layer == Layer::Edge && old_edge {
+            "POP named by headers: cannot tell, last seen before the move".to_owned()
+        } else {
+            layer_line(*layer, judgement, event, meaning)
+        }
+    }));
     if let Some((before, after)) = event.before_rtt_us.zip(event.after_rtt_us) {
         lines.push(format!(
             "median TCP RTT {:.1} ms before, {:.1} ms after",
@@ -242,11 +235,9 @@ fn joined(values: impl Iterator<Item = String>, none: &str) -> String {
     }
 }
 
-fn interval(onset: Onset) -> String {
-    let Onset {
-        last_good_unix_ms,
-        first_novel_unix_ms,
-    } = onset;
+fn interval(event: &Event) -> String {
+    let (last_good_unix_ms, first_novel_unix_ms) =
+        (event.last_good_unix_ms, event.first_novel_unix_ms);
     let to = clock(first_novel_unix_ms, first_novel_unix_ms);
     if last_good_unix_ms < first_novel_unix_ms {
         format!(

@@ -83,11 +83,17 @@ impl Suspicion {
             let seen = **layer != Layer::Edge || agreement.sightings >= EDGE_SIGHTINGS;
             agreement.rounds >= SHIFT_ROUNDS && seen
         };
-        self.layers
+        let mut confirmed: BTreeSet<Layer> = self
+            .layers
             .iter()
             .filter(agreed)
             .map(|(layer, _)| *layer)
-            .collect()
+            .collect();
+        // The metro is the router's: a name that came late does not make it a matter of its own.
+        if confirmed.contains(&Layer::Router) && self.layers.contains_key(&Layer::Metro) {
+            confirmed.insert(Layer::Metro);
+        }
+        confirmed
     }
 }
 

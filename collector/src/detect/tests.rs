@@ -138,6 +138,7 @@ struct Site {
     events: Vec<Event>,
     rtt_us: Option<u32>,
     edge: Option<Pop>,
+    stale_edge_unix_ms: Option<i64>,
 }
 
 impl Site {
@@ -167,7 +168,10 @@ impl Site {
             at_unix_ms: round.at_unix_ms,
             destination: round.destination,
             projection: identity_of(round, names, self.edge.as_ref(), &MEANING),
-            edge_seen_unix_ms: self.edge.as_ref().map(|_| round.at_unix_ms),
+            edge_seen_unix_ms: self
+                .edge
+                .as_ref()
+                .map(|_| self.stale_edge_unix_ms.unwrap_or(round.at_unix_ms)),
             rtt_us: self.rtt_us,
         };
         let was_open = self.memory.open.is_some();
@@ -355,6 +359,90 @@ fn names_that_come_late_are_no_move() {
         site.events[0].class,
         EventClass::GeoFailover,
         "the metro was learned with the name"
+    );
+}
+
+#[test]
+fn a_new_router_whose_name_comes_late_is_one_move_to_its_metro() {
+    let mut site = Site::learned(&[1]);
+    let nameless = BTreeMap::new();
+    site.see_named(&round(site.rounds, flows(PROVIDER, &[11])), &nameless);
+    site.see(SHIFT_ROUNDS - 1, &flows(PROVIDER, &[11]));
+    assert_eq!(site.events.len(), 1);
+    assert_eq!(site.events[0].class, EventClass::GeoFailover);
+}
+
+/// A flow that ends in a black hole behind the access network.
+fn black_hole(flow_id: u32) -> Flow {
+    let mut flow = flow(flow_id, 0, 0);
+    flow.hops.truncate(2);
+    Flow {
+        destination_ttl: None,
+        ..flow
+    }
+}
+
+#[test]
+fn a_black_hole_is_no_sign_of_the_old_path() {
+    let mut site = Site::learned(&[1]);
+    let last_good = START_MS + 4 * STEP_MS;
+    let hole: Vec<Flow> = (0..8).map(black_hole).collect();
+    site.see(3, &hole);
+    assert_eq!(
+        (site.memory.state(), site.events.len()),
+        (PathState::Stable, 0)
+    );
+    site.see(1, &flows(TRANSIT, &[11]));
+    site.see(1, &hole);
+    site.see(SHIFT_ROUNDS - 1, &flows(TRANSIT, &[11]));
+    assert_eq!(
+        site.events.len(),
+        1,
+        "a round that says nothing does not reset"
+    );
+    let event = &site.events[0];
+    assert_eq!(
+        (event.class, event.last_good_unix_ms),
+        (EventClass::AsPathShift, last_good)
+    );
+    site.see(20, &hole);
+    assert_eq!(
+        site.memory.state(),
+        PathState::Shifted,
+        "nor is it a recovery"
+    );
+}
+
+#[test]
+fn an_as_path_that_moves_later_raises_the_class_of_the_same_event() {
+    let mut site = Site::learned(&[1]);
+    site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[2]));
+    site.see(SHIFT_ROUNDS, &flows(TRANSIT, &[2]));
+    assert_eq!((site.opened.len(), site.events.len()), (1, 2));
+    assert_eq!(site.events[1].class, EventClass::AsPathShift);
+    assert!(
+        site.events[1].text.contains("AS path moved from"),
+        "{}",
+        site.events[1].text
+    );
+}
+
+#[test]
+fn headers_seen_while_away_do_not_hold_up_the_recovery() {
+    let mut site = Site {
+        edge: MEANING.pop("AMS"),
+        ..Site::default()
+    };
+    site.see(LEARNING_ROUNDS, &flows(PROVIDER, &[1]));
+    site.edge = MEANING.pop("FRA");
+    site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
+    site.stale_edge_unix_ms = Some(START_MS + 6 * STEP_MS);
+    site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
+    assert_eq!(site.ending(), Some("recovered"));
+    site.see(20, &flows(PROVIDER, &[1]));
+    assert_eq!(
+        (site.memory.state(), site.opened.len()),
+        (PathState::Stable, 1)
     );
 }
 
