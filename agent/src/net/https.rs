@@ -37,6 +37,12 @@ pub(crate) struct Exchange {
     pub(crate) problem: String,
 }
 
+/// Why there is no response: what the operating system or the clock said, if it was one of them, and words.
+struct Failure {
+    cause: Option<Outcome>,
+    problem: String,
+}
+
 /// When each phase began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
@@ -83,6 +89,17 @@ impl HttpsProber {
         };
         let ended = clock::now();
         let marks = *marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = match answer {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Failure {
+                cause: io_cause(&error).map(|cause| tcp::outcome_of(cause, address, ended - began)),
+                problem: innermost(&error),
+            }),
+            Err(_) => Err(Failure {
+                cause: Some(Outcome::Timeout),
+                problem: "no answer within the timeout".to_owned(),
+            }),
+        };
         Self::judge(marks, began, ended, answer)
     }
 
@@ -118,28 +135,19 @@ impl HttpsProber {
         marks: Marks,
         began: Instant,
         ended: Instant,
-        answer: Result<reqwest::Result<reqwest::Response>, tokio::time::error::Elapsed>,
+        answer: Result<reqwest::Response, Failure>,
     ) -> Exchange {
         let began = marks.connect_began.unwrap_or(began);
         let (failure, problem, response) = match answer {
-            Ok(Ok(response)) => (None, String::new(), Some(response)),
-            Ok(Err(error)) => (
-                Some(io_cause(&error).map(|cause| tcp::outcome_of(cause, ended - began))),
-                innermost(&error),
-                None,
-            ),
-            Err(_) => (
-                Some(Some(Outcome::Timeout)),
-                "no answer within the timeout".to_owned(),
-                None,
-            ),
+            Ok(response) => (None, String::new(), Some(response)),
+            Err(failure) => (failure.cause, failure.problem, None),
         };
-        let failed = |cause: Option<Option<Outcome>>, otherwise: Outcome| match cause.flatten() {
+        let failed = |otherwise: Outcome| match failure {
             Some(Outcome::Timeout) => Outcome::Timeout,
             _ => otherwise,
         };
         let Some(tls_began) = marks.tls_began else {
-            let connect = failure.flatten().unwrap_or(Outcome::LocalError);
+            let connect = failure.unwrap_or(Outcome::LocalError);
             return Exchange {
                 connect,
                 tls: None,
@@ -151,7 +159,7 @@ impl HttpsProber {
         };
         let connect = Outcome::Answered(tls_began.saturating_duration_since(began));
         let Some(tls_ended) = marks.tls_ended else {
-            let tls = Some(failed(failure, Outcome::TlsFailed));
+            let tls = Some(failed(Outcome::TlsFailed));
             return Exchange {
                 connect,
                 tls,
@@ -166,7 +174,7 @@ impl HttpsProber {
         ));
         let ttfb = match &response {
             Some(_) => Outcome::Answered(ended.saturating_duration_since(tls_ended)),
-            None => failed(failure, Outcome::HttpFailed),
+            None => failed(Outcome::HttpFailed),
         };
         let status = response
             .as_ref()

@@ -66,7 +66,9 @@ async fn serve(listener: TcpListener, server: Server, acceptor: TlsAcceptor) {
     match server {
         Server::HangsUp => {}
         Server::Answers => stream.write_all(RESPONSE).await.expect("written"),
-        _ => std::future::pending().await,
+        Server::Untrusted | Server::SilentBeforeTls | Server::SilentAfterTls => {
+            std::future::pending::<()>().await;
+        }
     }
     drop(stream.shutdown().await);
 }

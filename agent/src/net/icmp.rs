@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use socket2::Type;
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
 
+use super::route;
 use crate::probe::Outcome;
 
 /// Something that can ping.
@@ -81,7 +82,7 @@ impl EchoEngine for SurgeEngine {
                 Ok((packet, rtt)) if is_reply(&packet) => Outcome::Answered(rtt),
                 Ok(_) => Outcome::Unreachable,
                 Err(SurgeError::Timeout { .. }) => Outcome::Timeout,
-                Err(SurgeError::IOError(error)) => Outcome::of_io_error(&error),
+                Err(SurgeError::IOError(error)) => route::outcome_of(&error, destination),
                 Err(
                     SurgeError::IncorrectBufferSize
                     | SurgeError::MalformedPacket(_)

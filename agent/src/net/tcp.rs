@@ -1,11 +1,12 @@
 //! TCP connect: from SYN to SYN-ACK or RST, by the clock around the call (`CLOCK_USER`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use super::route;
 use crate::clock;
 use crate::probe::Outcome;
 
@@ -19,17 +20,17 @@ pub(crate) async fn connect(destination: SocketAddr, timeout: Duration) -> Outco
             drop(stream);
             Outcome::Answered(rtt)
         }
-        Ok(Err(error)) => outcome_of(&error, rtt),
+        Ok(Err(error)) => outcome_of(&error, destination.ip(), rtt),
         Err(_) => Outcome::Timeout,
     }
 }
 
 /// The outcome of a connect that failed after `rtt`.
-pub(crate) fn outcome_of(error: &io::Error, rtt: Duration) -> Outcome {
+pub(crate) fn outcome_of(error: &io::Error, destination: IpAddr, rtt: Duration) -> Outcome {
     if error.kind() == io::ErrorKind::ConnectionRefused {
         Outcome::Refused(rtt)
     } else {
-        Outcome::of_io_error(error)
+        route::outcome_of(error, destination)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Periods {
 /// Rounds of one burst at most, however often it is prolonged; then the cool-down.
 const MAX_BURST_ROUNDS: u16 = 12;
 
-/// Pause after a burst before another may start, in burst intervals.
+/// Pause after a burst of [`MAX_BURST_ROUNDS`] before another may start, in burst intervals.
 const COOL_DOWN_INTERVALS: u32 = 6;
 
 /// Share of the period by which a due time is displaced, to either side together.
@@ -206,7 +206,10 @@ impl TargetSchedule {
     fn poll_burst(&mut self, now: Instant) -> Option<Step> {
         let burst = self.burst.as_mut()?;
         if burst.left == 0 {
-            self.no_burst_before = now + self.burst_interval * COOL_DOWN_INTERVALS;
+            // Only a burst that ran into its cap has to rest: the next event may come right after a short one.
+            if burst.done >= MAX_BURST_ROUNDS {
+                self.no_burst_before = now + self.burst_interval * COOL_DOWN_INTERVALS;
+            }
             self.burst = None;
             return None;
         }
@@ -318,6 +321,24 @@ mod tests {
         assert!(
             bursts.windows(2).any(|pair| pair[1] - pair[0] >= 30),
             "{bursts:?}"
+        );
+    }
+
+    #[test]
+    fn an_event_right_after_a_burst_is_looked_at() {
+        let start = crate::clock::now();
+        let mut random = || 0.0;
+        let mut schedule = TargetSchedule::new(&periods(), start, &mut random);
+        let mut now = start;
+        while now < start + 22 * SECOND {
+            if let Step::WaitUntil(deadline) = schedule.poll(now, &mut random) {
+                now = deadline;
+            }
+        }
+        assert!(schedule.start_burst(now));
+        assert_eq!(
+            schedule.poll(now, &mut random),
+            Step::Act(Action::Trace { burst: true })
         );
     }
 
