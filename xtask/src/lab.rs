@@ -1,14 +1,18 @@
 //! `cargo xtask lab` and `cargo xtask bench`: the simulated internet, as a command.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::artefacts::{self, Profile};
-use crate::step::run;
-use crate::{needs, tree};
+use crate::{needs, run, step, tree};
+
+/// How often a command looks whether the lab still runs.
+const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Args)]
 pub(crate) struct LabArgs {
@@ -73,7 +77,24 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
 
 /// Brings the lab up until Ctrl-C.
 pub(crate) fn up(bin: &Path, dashboard: &str) -> Result<()> {
-    run(&mut up_command(bin, &state(), dashboard)).context("the lab did not end well")
+    let interrupted = run::interrupts()?;
+    let mut lab = up_command(bin, &state(), dashboard)
+        .process_group(run::OWN_GROUP)
+        .spawn()
+        .context("cannot start the lab")?;
+    loop {
+        if interrupted.recv_timeout(LOOK).is_ok() {
+            println!("\n==> stopping the lab");
+            return run::stop("lab", &mut lab);
+        }
+        if let Some(status) = lab.try_wait().context("cannot look after the lab")? {
+            ensure!(
+                status.success(),
+                "the lab ended with {status}; its last lines above say why"
+            );
+            return Ok(());
+        }
+    }
 }
 
 /// The command that brings a lab up.
@@ -103,7 +124,7 @@ fn check(args: &CheckArgs) -> Result<()> {
         .arg(&args.json)
         .args(["--quiet", &args.quiet]);
     with_binaries(&mut command, &bin);
-    run(command.current_dir(tree::root()))
+    step::run(command.current_dir(tree::root()))
 }
 
 fn talk(verb: &str, arguments: &[String]) -> Result<()> {
@@ -113,11 +134,13 @@ fn talk(verb: &str, arguments: &[String]) -> Result<()> {
     } else {
         tree::target().join("release/firstmile-lab")
     };
-    run(Command::new(lab)
-        .arg(verb)
-        .args(arguments)
-        .arg("--state")
-        .arg(state()))
+    step::run(
+        Command::new(lab)
+            .arg(verb)
+            .args(arguments)
+            .arg("--state")
+            .arg(state()),
+    )
     .context("is a lab running? start one with: cargo xtask run --lab")
 }
 

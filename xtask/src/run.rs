@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(15);
 const FIRST_LOOK: Duration = Duration::from_secs(15);
 
 /// Ctrl-C reaches this program alone, which then ends the agent first: its last report still finds the collector.
-const OWN_GROUP: i32 = 0;
+pub(crate) const OWN_GROUP: i32 = 0;
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
