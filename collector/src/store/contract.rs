@@ -181,7 +181,7 @@ macro_rules! suite {
                 what_retention_took_is_still_a_duplicate;
             figures: cells_add_up_over_reports, groups_and_scopes_agree, a_busy_agent_weighs_as_much_as_a_quiet_one,
                 what_was_never_answered_here_is_no_loss, rollups_give_the_same_answers_as_cells,
-                late_samples_are_counted_once_even_when_cells_are_gone, an_agent_has_a_history_beyond_its_cells, maintaining_twice_changes_nothing,
+                late_samples_are_counted_once_even_when_cells_are_gone, an_agent_has_a_history_beyond_its_cells, maintaining_twice_changes_nothing, a_question_without_end_is_answered,
                 a_site_that_moves_takes_its_recent_figures_along, retention_keeps_what_it_should;
             history: any_history_gives_the_same_answers_after_maintenance, any_history_outlives_its_cells;
             paths: the_newest_of_its_kind_is_kept, spans_follow_the_path, names_of_hops_are_kept,

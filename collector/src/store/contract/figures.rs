@@ -386,6 +386,31 @@ pub(crate) async fn an_agent_has_a_history_beyond_its_cells(store: &impl Store) 
     assert_eq!(cells(store, &queries[0]).await, [], "past its retention");
 }
 
+pub(crate) async fn a_question_without_end_is_answered(store: &impl Store) {
+    let endless = |group| CellQuery {
+        from_unix_ms: i64::MIN,
+        to_unix_ms: i64::MAX,
+        group,
+        ..hour()
+    };
+    assert_eq!(cells(store, &endless(Group::All)).await, []);
+    three_sites(store).await;
+    for now in [T0, T0 + 3 * HOUR, T0 + 10 * DAY, T0 + 100 * DAY] {
+        store.maintain(now).await.unwrap();
+        let rows = cells(store, &endless(Group::All)).await;
+        assert_eq!(
+            (rows.len(), rows[0].at_unix_ms, rows[0].cell.n()),
+            (1, i64::MIN, 6),
+            "at {now}"
+        );
+        let by_hour = CellQuery {
+            step_ms: Some(HOUR),
+            ..endless(Group::Geography(GeographyLevel::Country))
+        };
+        assert_eq!(cells(store, &by_hour).await.len(), 2, "at {now}");
+    }
+}
+
 pub(crate) async fn maintaining_twice_changes_nothing(store: &impl Store) {
     three_sites(store).await;
     store.maintain(T0 + 3 * HOUR).await.unwrap();

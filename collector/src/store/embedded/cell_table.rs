@@ -73,26 +73,41 @@ pub(super) fn for_each_of_window(
     Ok(())
 }
 
-/// When the oldest cell begins.
-pub(super) fn oldest(
+/// When the oldest cell begins, and when the newest does.
+pub(super) fn extent(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
-) -> StoreResult<Option<i64>> {
-    let mut find = tx
-        .prepare_cached(
-            "SELECT min(at_unix_ms) FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3",
-        )
-        .map_err(engine("read cells"))?;
-    let mut oldest: Option<i64> = None;
-    for (protocol, phase) in kinds(tx, organisation)? {
-        let first: Option<i64> = find
+) -> StoreResult<Option<(i64, i64)>> {
+    // One aggregate a statement: only then is it one seek in the primary key.
+    let end_of = |sql: &str, (protocol, phase): (i32, i32)| -> rusqlite::Result<Option<i64>> {
+        tx.prepare_cached(sql)?
             .query_row(params![organisation.as_str(), protocol, phase], |row| {
                 row.get(0)
             })
-            .map_err(engine("read cells"))?;
-        oldest = oldest.into_iter().chain(first).min();
+    };
+    let mut extent: Option<(i64, i64)> = None;
+    for kind in kinds(tx, organisation)? {
+        let first = end_of(
+            "SELECT min(at_unix_ms) FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3",
+            kind,
+        );
+        let last = end_of(
+            "SELECT max(at_unix_ms) FROM agent_cell WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3",
+            kind,
+        );
+        let found = first
+            .map_err(engine("read cells"))?
+            .zip(last.map_err(engine("read cells"))?);
+        extent = wider(extent, found);
     }
-    Ok(oldest)
+    Ok(extent)
+}
+
+/// The span of both.
+pub(super) fn wider(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    one.into_iter()
+        .chain(other)
+        .reduce(|(from, to), (other_from, other_to)| (from.min(other_from), to.max(other_to)))
 }
 
 /// Deletes the cells that begin within a span.

@@ -9,7 +9,7 @@ use rusqlite::{Row, Transaction, params};
 
 use super::plan::{Holdings, Source, plan};
 use super::vantage::{Answered, Place, Vantage, cell_of, json_of, level_number, merged_of};
-use super::{engine, history, registry};
+use super::{cell_table, engine, history, registry};
 use crate::api::types::GeographyLevel;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
 use crate::store::{CellQuery, CellRow, Group, Scope, StoreResult};
@@ -135,9 +135,39 @@ impl Asked<'_> {
         if self.wanted_rollup().is_none() {
             return Ok(vec![(Source::Cells, query)]);
         }
+        // However long the question, only what is stored is planned.
+        let Some((first, last)) = extent(tx, self.organisation)? else {
+            return Ok(Vec::new());
+        };
+        let end = window_start(last, HOUR_MS).saturating_add(HOUR_MS);
+        let query = query.start.max(window_start(first, HOUR_MS))..query.end.min(end);
         let holdings = holdings(tx, self.organisation, &query)?;
         Ok(plan(&query, self.step_ms(), &holdings))
     }
+}
+
+/// When the oldest cell or rollup begins, and when the newest does.
+fn extent(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Option<(i64, i64)>> {
+    let end_of = |sql: &str, step_ms: i64| -> StoreResult<Option<i64>> {
+        tx.prepare_cached(sql)
+            .and_then(|mut find| {
+                find.query_row(params![organisation.as_str(), step_ms], |row| row.get(0))
+            })
+            .map_err(engine("read rollups"))
+    };
+    let mut extent = cell_table::extent(tx, organisation)?;
+    for step_ms in [FIVE_MINUTES_MS, HOUR_MS] {
+        let first = end_of(
+            "SELECT min(at_unix_ms) FROM geography_rollup WHERE organisation = ?1 AND step_ms = ?2",
+            step_ms,
+        )?;
+        let last = end_of(
+            "SELECT max(at_unix_ms) FROM geography_rollup WHERE organisation = ?1 AND step_ms = ?2",
+            step_ms,
+        )?;
+        extent = cell_table::wider(extent, first.zip(last));
+    }
+    Ok(extent)
 }
 
 /// What the store has in a span.

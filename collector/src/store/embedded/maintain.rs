@@ -256,7 +256,10 @@ fn delete_old_cells(
     let goal = window_start(before_unix_ms, FIVE_MINUTES_MS);
     let from = horizon(tx, organisation, MINUTE_MS)?;
     let due = oldest_dirty(tx, organisation, FIVE_MINUTES_MS, goal)?;
-    let Some(oldest) = cell_table::oldest(tx, organisation)?.filter(|at| *at < goal) else {
+    let Some(oldest) = cell_table::extent(tx, organisation)?
+        .map(|(oldest, _)| oldest)
+        .filter(|at| *at < goal)
+    else {
         if from < goal && due.is_none() {
             set_horizon(tx, organisation, MINUTE_MS, goal)?;
         }

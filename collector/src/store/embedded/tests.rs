@@ -172,6 +172,43 @@ async fn a_full_disk_refuses_reports_and_loses_none() {
 }
 
 #[tokio::test]
+async fn a_damaged_cell_is_left_out_and_holds_up_nobody() {
+    let (store, _dir) = fresh().await;
+    let put = |tx: &rusqlite::Transaction<'_>| {
+        tx.execute_batch(
+            "INSERT INTO agent (agent_no, organisation, agent, site, hostname, version, enrolled_unix_ms,
+                 spool_dropped_reports, revoked) VALUES (1, 'default', zeroblob(16), zeroblob(16), 'host', '1', 0, 0, 0);
+             INSERT INTO agent_cell VALUES ('default', 2, 1, 0, 1, 'a', x'ff');
+             INSERT INTO rollup_dirty VALUES ('default', 300000, 0);",
+        )
+        .map_err(engine("prepare"))
+    };
+    store
+        .writer
+        .run(Durability::Full, "prepare", put)
+        .await
+        .unwrap();
+    let query = CellQuery {
+        from_unix_ms: 0,
+        to_unix_ms: 300_000,
+        step_ms: None,
+        protocol: firstmile_wire::v1::Protocol::Tcp,
+        phase: firstmile_wire::v1::Phase::Rtt,
+        target: None,
+        scope: crate::store::Scope::World,
+        group: crate::store::Group::All,
+    };
+    let error = store.cells(&organisation(), &query).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Damaged { what: "a cell", .. }),
+        "{error}"
+    );
+    // In one go: rolled up without it, then past its retention.
+    store.maintain(30 * 86_400_000).await.unwrap();
+    assert_eq!(store.cells(&organisation(), &query).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_store_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let letter = "this is no database, it is a letter to a friend. ".repeat(100);
