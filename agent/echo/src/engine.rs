@@ -128,7 +128,8 @@ impl Engine {
     }
 
     /// Reads what waits, ends what is answered or overdue, and moves it into `finished`. `idle_since` is the moment from
-    /// which the caller would have read at once (see [`Engine::now`]); `None` if it waited all along.
+    /// which the caller would have read at once (see [`Engine::now`]); `None` if it waited all along. Says whether nothing is
+    /// left to read.
     ///
     /// # Errors
     /// When the socket is broken: reading fails though no ICMP error explains it.
@@ -136,7 +137,7 @@ impl Engine {
         &mut self,
         idle_since: Option<Moment>,
         finished: &mut Vec<Completion>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let idle_since = idle_since.map_or(Duration::ZERO, |moment| moment.wall);
         let Self {
             channel,
@@ -178,7 +179,7 @@ impl Engine {
         let first = finished.len();
         self.flights.take_finished(finished);
         self.watch_for_wedges(finished.get(first..).unwrap_or_default(), now);
-        Ok(())
+        Ok(exhausted)
     }
 
     /// When to call [`Self::receive`] though nothing came, by the monotonic clock of [`Self::now`].
