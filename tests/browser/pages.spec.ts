@@ -1,3 +1,6 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
 import { expect, literally, test, type Agent, type Event, type Site } from "./fixtures.ts";
 
 test("world shows every site in the table and on the map", async ({ page, api }) => {
@@ -165,11 +168,10 @@ test("events equal what the collector says", async ({ page, api }) => {
 
 test("no page overflows a phone or a wide screen, in light and dark", async ({ page, api }) => {
   const { agent, target } = await api.traced();
-  const addresses = ["/", `/latency/site:${agent.site.site_id}`, "/events", `/paths?agent=${agent.agent_id}&target=${encodeURIComponent(target)}`, "/agents", `/agents/${agent.agent_id}`, "/admin"];
   for (const [width, colorScheme] of [[390, "light"], [1280, "dark"], [1920, "light"]] as const) {
     await page.setViewportSize({ width, height: 900 });
     await page.emulateMedia({ colorScheme });
-    for (const address of addresses) {
+    for (const address of addressesOf(agent, target)) {
       await page.goto(address);
       await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
       await expect(page.getByRole("status")).toHaveCount(0);
@@ -178,3 +180,28 @@ test("no page overflows a phone or a wide screen, in light and dark", async ({ p
     }
   }
 });
+
+test("no page breaks a rule of WCAG 2.2 A or AA that a machine can see, in light and dark", async ({ page, api }) => {
+  test.setTimeout(120_000);
+  const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  const { agent, target } = await api.traced();
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme });
+    for (const address of addressesOf(agent, target)) {
+      await page.goto(address);
+      await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+      await expect(page.getByRole("status")).toHaveCount(0);
+      await page.evaluate(axe);
+      const broken = await page.evaluate(async () => {
+        const { axe: checker } = globalThis as unknown as { axe: { run: (root: Document, options: object) => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } };
+        const { violations } = await checker.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+        return violations.map((rule) => `${rule.id}: ${rule.nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
+      });
+      expect(broken, `${address} in ${colorScheme}`).toEqual([]);
+    }
+  }
+});
+
+function addressesOf(agent: Agent, target: string): string[] {
+  return ["/", `/latency/site:${agent.site.site_id}`, "/events", `/paths?agent=${agent.agent_id}&target=${encodeURIComponent(target)}`, "/agents", `/agents/${agent.agent_id}`, "/admin"];
+}

@@ -94,7 +94,7 @@ function ProtocolSwitch({ states, protocol, choose }: { states: readonly Protoco
         return {
           value,
           label: (
-            <span title={title} style={quiet ? { opacity: 0.75, fontStyle: "italic", textDecoration: refused ? "line-through" : undefined } : undefined}>
+            <span title={title} style={quiet ? { color: "var(--fm-muted)", fontStyle: "italic", fontWeight: 400, textDecoration: refused ? "line-through" : undefined } : undefined}>
               {protocolName(value)}
             </span>
           ),
