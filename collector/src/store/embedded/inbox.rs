@@ -193,7 +193,7 @@ pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64, limit: u32) -> S
     forget().map_err(engine("delete old reports"))
 }
 
-/// The key as it is stored. Sequences beyond 2^63 would wrap; an agent that sends a report a second never gets there.
+/// The key as it is stored. Sequences are from 1 to 2^63 - 1: others are refused before they get here.
 fn columns(key: &ReportKey) -> (&str, &[u8; 16], &[u8; 16], i64) {
     (
         key.organisation.as_str(),

@@ -66,7 +66,7 @@ pub(super) fn step(
         return Ok(true);
     }
     let past = now_unix_ms.saturating_sub(millis(retention.events));
-    Ok(events::forget(tx, past)? + paths::forget(tx, past)? > 0)
+    Ok(events::forget(tx, past)? + paths::forget(tx, past)? + registry::forget(tx, past)? > 0)
 }
 
 /// Builds the oldest five-minute window that is due.

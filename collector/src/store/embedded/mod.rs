@@ -51,7 +51,7 @@ pub struct Retention {
     pub rollup_5m: Duration,
     /// One-hour geography rollups.
     pub rollup_1h: Duration,
-    /// Closed events and past paths.
+    /// Closed events, past paths, the audit log.
     pub events: Duration,
 }
 

@@ -260,6 +260,16 @@ pub(super) fn audit(
     .map_err(engine("write its audit log"))
 }
 
+/// Deletes audit lines, and join strings that ended, before a time; says how many.
+pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64) -> StoreResult<usize> {
+    let delete = |sql: &str| {
+        tx.execute(sql, [before_unix_ms])
+            .map_err(engine("delete old audit lines"))
+    };
+    Ok(delete("DELETE FROM audit WHERE at_unix_ms < ?1")?
+        + delete("DELETE FROM join_grant WHERE expires_unix_ms < ?1")?)
+}
+
 /// All rows of a query.
 pub(super) fn all<T>(
     tx: &Transaction<'_>,

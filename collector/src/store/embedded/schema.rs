@@ -24,6 +24,9 @@ const MIGRATIONS: [&str; VERSION as usize] = [
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The log grows with one long transaction (a rollup of thousands of agents); what is beyond this is given back after it.
+const LOG_KEPT_BYTES: u32 = 64 << 20;
+
 /// Opens the connection that writes.
 ///
 /// WAL: readers never wait for the writer. `synchronous = FULL`: a commit returns when its data is on disk (the WAL is synced
@@ -34,6 +37,9 @@ pub(super) fn open_writer(path: &Path) -> StoreResult<Connection> {
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(engine("turn on its write-ahead log"))?;
+    connection
+        .pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)
+        .map_err(engine("limit its log"))?;
     connection
         .pragma_update(None, "synchronous", "FULL")
         .map_err(engine("set its durability"))?;

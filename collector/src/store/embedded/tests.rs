@@ -209,6 +209,22 @@ async fn a_damaged_cell_is_left_out_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn the_audit_log_is_kept_as_long_as_events() {
+    let (store, _dir) = fresh().await;
+    let day = 86_400_000;
+    for at in [0, 200 * day] {
+        store
+            .audit(&organisation(), at, "somebody", "did something")
+            .await
+            .unwrap();
+    }
+    store.maintain(399 * day).await.unwrap();
+    assert_eq!(audit_lines(&store).await, 2);
+    store.maintain(401 * day).await.unwrap();
+    assert_eq!(audit_lines(&store).await, 1);
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_store_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let letter = "this is no database, it is a letter to a friend. ".repeat(100);
