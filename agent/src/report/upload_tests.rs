@@ -1,0 +1,385 @@
+//! The upload against a scripted collector on the loopback: TLS with a CA of its own, HTTP/2, client certificates.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use firstmile_wire::enroll::EnrollResponse;
+use firstmile_wire::frame;
+use firstmile_wire::ids::{AgentId, OrganisationId};
+use firstmile_wire::join::{CaHash, JoinSecret, JoinString};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::config::SpoolLimits;
+use crate::enroll::enroll;
+use crate::report::spool::Spool;
+
+fn answer(status: u16, body: &[u8]) -> Result<v1::Ack, UploadError> {
+    let collector = Url::parse("https://collector.example/").expect("a URL");
+    read_answer(status, body, None, collector)
+}
+
+#[test]
+fn answers_say_whether_to_keep_a_report() {
+    let refusal =
+        |retry| format!("{{\"code\":\"c\",\"message\":\"m\",\"retry\":{retry}}}").into_bytes();
+    let ack = v1::Ack {
+        epoch: vec![1; 16],
+        stored: 4,
+        replicated: 3,
+        plan_version: 0,
+    };
+    assert_eq!(answer(200, &ack.encode_to_vec()).expect("an ack"), ack);
+    assert!(
+        matches!(
+            answer(200, b"<html>"),
+            Err(UploadError::NotACollector { .. })
+        ),
+        "a captive portal is no collector"
+    );
+    assert!(
+        matches!(answer(403, &refusal(false)), Err(UploadError::Refused { refusal }) if !refusal.retry)
+    );
+    assert!(
+        matches!(answer(422, &refusal(true)), Err(UploadError::Refused { refusal }) if refusal.retry)
+    );
+    assert!(matches!(
+        answer(503, &refusal(true)),
+        Err(UploadError::Overloaded { .. })
+    ));
+    assert!(
+        matches!(
+            answer(403, b"<html>"),
+            Err(UploadError::NotACollector { .. })
+        ),
+        "a proxy's refusal drops nothing"
+    );
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    assert_eq!(read_retry_after(" 120 "), Some(Duration::from_mins(2)));
+    assert_eq!(
+        read_retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
+        Some(Duration::ZERO)
+    );
+    assert_eq!(read_retry_after("soon"), None);
+    assert_eq!(read_retry_after("-1"), None);
+}
+
+/// One answer of the script: status, headers, body.
+type Scripted = (u16, Vec<(&'static str, &'static str)>, Vec<u8>);
+
+type Script = Arc<Mutex<VecDeque<Scripted>>>;
+
+/// What the collector was asked: path and body.
+type Asked = Arc<Mutex<Vec<(String, Bytes)>>>;
+
+struct Collector {
+    url: Url,
+    script: Script,
+    ca: CertifiedIssuer<'static, KeyPair>,
+    asked: Asked,
+    serving: futures::future::BoxFuture<'static, ()>,
+}
+
+fn new_ca() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA")
+}
+
+/// A certificate of `ca` and its key, PEM.
+fn leaf(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    (params.signed_by(&key, ca).expect("a leaf"), key)
+}
+
+/// A collector that answers by its script, then says 503 for ever.
+async fn collector() -> Collector {
+    let ca = new_ca();
+    let (certificate, key) = leaf(&ca, "localhost");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let mut config = rustls::ServerConfig::builder_with_provider(crate::net::tls::provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone(), ca.der().clone()], key)
+        .expect("a certificate");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a loopback port");
+    let port = listener.local_addr().expect("an address").port();
+    let url = Url::parse(&format!("https://localhost:{port}/")).expect("a URL");
+    let asked = Asked::default();
+    let script = Script::default();
+    let serving = serve(listener, config, Arc::clone(&script), Arc::clone(&asked));
+    Collector {
+        url,
+        script,
+        ca,
+        asked,
+        serving: Box::pin(serving),
+    }
+}
+
+async fn serve(listener: TcpListener, config: rustls::ServerConfig, script: Script, asked: Asked) {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let Ok(stream) = acceptor.accept(stream).await else {
+            continue;
+        };
+        let answer = service_fn(|request: Request<Incoming>| {
+            let (script, asked) = (Arc::clone(&script), Arc::clone(&asked));
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request
+                    .into_body()
+                    .collect()
+                    .await
+                    .expect("a body")
+                    .to_bytes();
+                asked.lock().expect("not poisoned").push((path, body));
+                let next = script.lock().expect("not poisoned").pop_front();
+                let (status, headers, body) = next.unwrap_or((503, Vec::new(), Vec::new()));
+                let mut response = Response::builder().status(status);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                Ok::<_, Infallible>(
+                    response
+                        .body(Full::new(Bytes::from(body)))
+                        .expect("a response"),
+                )
+            }
+        });
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), answer);
+        drop(connection.await);
+    }
+}
+
+fn identity(collector: &Collector) -> Identity {
+    let (certificate, key) = leaf(&collector.ca, "agent.example");
+    let now = clock::unix_ms();
+    let granted = EnrollResponse {
+        agent_id: AgentId::random(),
+        organisation: OrganisationId::default_organisation(),
+        certificate_pem: certificate.pem(),
+        ca_pem: collector.ca.pem(),
+        site: None,
+        not_after_unix_ms: now + 1_000_000_000,
+    };
+    Identity::granted(granted, collector.url.clone(), key.serialize_pem(), now)
+}
+
+/// An uploader with `count` reports in its spool.
+fn uploader(collector: &Collector, directory: &std::path::Path, count: u64) -> Uploader {
+    let identity = identity(collector);
+    let limits = SpoolLimits {
+        max_bytes: 1 << 20,
+        max_age: Duration::from_hours(1),
+    };
+    let mut spool = Spool::open(directory, identity.agent_id, limits).expect("opens");
+    for _ in 0..count {
+        let sequence = spool.take_sequence().expect("a sequence");
+        let report = v1::Report {
+            version: firstmile_wire::VERSION,
+            epoch: spool.epoch().to_bytes(),
+            sequence,
+            ..v1::Report::default()
+        };
+        let bytes = frame::encode(&report).expect("encodes");
+        spool
+            .append(sequence, &bytes, clock::unix_ms())
+            .expect("kept");
+    }
+    let store = Store {
+        directory: directory.to_owned(),
+        agent: identity.agent_id,
+        limits,
+        spool: Some(spool),
+    };
+    let shared = Shared {
+        state_dir: directory.to_owned(),
+        store: Arc::new(Mutex::new(store)),
+        status: Arc::default(),
+        counters: Arc::default(),
+        kept: Arc::new(Notify::new()),
+    };
+    Uploader::new(identity, shared).expect("settings")
+}
+
+fn epoch_of(uploader: &Uploader) -> Vec<u8> {
+    let store = uploader.store.lock().expect("not poisoned");
+    store.spool.as_ref().expect("open").epoch().to_bytes()
+}
+
+fn kept_by(uploader: &Uploader) -> Vec<u64> {
+    let store = uploader.store.lock().expect("not poisoned");
+    let spool = store.spool.as_ref().expect("open");
+    let mut kept = Vec::new();
+    while let Some(sequence) = spool.first_after(kept.last().copied().unwrap_or(0)) {
+        kept.push(sequence);
+    }
+    kept
+}
+
+/// Takes turns until there is nothing to send, at most `most`; says how many waits there were.
+async fn drain(uploader: &mut Uploader, most: usize) -> usize {
+    let (mut sent, mut waits) = (0, 0);
+    for _ in 0..most {
+        match uploader.turn(&mut sent).await {
+            Turn::Sent => {}
+            Turn::NothingToSend => return waits,
+            Turn::Wait(_) => waits += 1,
+        }
+    }
+    panic!("the spool does not drain");
+}
+
+async fn beside<T>(serving: impl Future<Output = ()>, asking: impl Future<Output = T>) -> T {
+    tokio::select! {
+        answer = asking => answer,
+        () = serving => panic!("a collector serves for ever"),
+    }
+}
+
+#[tokio::test]
+async fn reports_go_in_order_are_kept_until_acked_and_dropped_only_when_refused_for_good() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let refusal = |retry: bool| {
+        serde_json::to_vec(&Refusal {
+            code: "code".to_owned(),
+            message: "why".to_owned(),
+            retry,
+        })
+        .expect("JSON")
+    };
+    let collector = collector().await;
+    let mut uploader = uploader(&collector, directory.path(), 3);
+    let ack = |epoch: Vec<u8>, replicated| {
+        v1::Ack {
+            epoch,
+            stored: replicated,
+            replicated,
+            plan_version: 0,
+        }
+        .encode_to_vec()
+    };
+    let epoch = epoch_of(&uploader);
+    let script = vec![
+        (503, vec![("retry-after", "0")], refusal(true)),
+        (200, Vec::new(), b"<html>".to_vec()),
+        (200, Vec::new(), ack(vec![9; 16], 3)),
+        (403, Vec::new(), refusal(false)),
+        (422, Vec::new(), refusal(true)),
+        (200, Vec::new(), ack(epoch, u64::MAX)),
+    ];
+    collector
+        .script
+        .lock()
+        .expect("not poisoned")
+        .extend(script);
+    let waits = beside(collector.serving, drain(&mut uploader, 10)).await;
+    assert_eq!(waits, 3, "busy, no collector, wrong version");
+    let sequences: Vec<u64> = collector
+        .asked
+        .lock()
+        .expect("not poisoned")
+        .iter()
+        .map(|(_, body)| frame::decode(body).expect("decodes").sequence)
+        .collect();
+    assert_eq!(sequences, [1, 1, 1, 2, 3, 3]);
+    // 1 was acked for another epoch and only freed by the last ack; 2 was refused for good.
+    assert!(kept_by(&uploader).is_empty());
+    assert_eq!(uploader.counters.rejected_reports.value(), 1);
+    assert_eq!(uploader.counters.upload_failures.value(), 3);
+    assert!(
+        uploader
+            .status
+            .lock()
+            .expect("not poisoned")
+            .last_upload_unix_ms
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn a_collector_with_another_ca_gets_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (trusted, other) = (collector().await, collector().await);
+    let mut uploader = uploader(&trusted, directory.path(), 1);
+    uploader.identity.collector = other.url.clone();
+    let turn = beside(other.serving, uploader.turn(&mut 0)).await;
+    assert!(matches!(turn, Turn::Wait(_)));
+    assert!(other.asked.lock().expect("not poisoned").is_empty());
+    assert_eq!(kept_by(&uploader), [1]);
+}
+
+#[tokio::test]
+async fn enrolment_trusts_the_collector_of_its_join_string_only() {
+    let granted = |ca: &CertifiedIssuer<'static, KeyPair>| EnrollResponse {
+        agent_id: AgentId::random(),
+        organisation: OrganisationId::default_organisation(),
+        certificate_pem: "certificate".to_owned(),
+        ca_pem: ca.pem(),
+        site: Some("Site".to_owned()),
+        not_after_unix_ms: 1,
+    };
+    let body = serde_json::to_vec(&granted(&new_ca())).expect("JSON");
+    let used = Refusal {
+        code: "join_string_used".to_owned(),
+        message: "it was used".to_owned(),
+        retry: false,
+    };
+    let script = vec![
+        (200, Vec::new(), body),
+        (403, Vec::new(), serde_json::to_vec(&used).expect("JSON")),
+    ];
+    let collector = collector().await;
+    collector
+        .script
+        .lock()
+        .expect("not poisoned")
+        .extend(script);
+    let join = |ca: CaHash| JoinString {
+        collector: collector.url.clone(),
+        ca,
+        secret: JoinSecret::new([7; 24]),
+    };
+    let right = join(CaHash::of_der(collector.ca.der()));
+    let wrong = join(CaHash([1; 32]));
+    let talk = async {
+        let refused = enroll(&wrong, String::new()).await.expect_err("another CA");
+        assert!(
+            refused.to_string().contains("does not show the CA"),
+            "{refused}"
+        );
+        assert!(
+            collector.asked.lock().expect("not poisoned").is_empty(),
+            "the secret is not shown to a stranger"
+        );
+        let identity = enroll(&right, "host".to_owned()).await.expect("enrolled");
+        assert_eq!(identity.site.as_deref(), Some("Site"));
+        let refused = enroll(&right, "host".to_owned()).await.expect_err("used");
+        assert!(
+            refused.to_string().contains("join_string_used"),
+            "{refused}"
+        );
+    };
+    beside(collector.serving, talk).await;
+}
