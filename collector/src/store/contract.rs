@@ -1,6 +1,6 @@
 //! What every store has to do, whatever the engine: one suite, run against each.
 //!
-//! `suite!(fresh)` makes one test of each promise; `fresh` gives an empty store with [`RETENTION`] and whatever must outlive it.
+//! `suite!(fresh)` makes one test of each promise; `fresh` gives an empty store with the default retention, and whatever must outlive it.
 
 pub(crate) mod figures;
 pub(crate) mod history;
