@@ -16,6 +16,7 @@ try {
 
 export default defineConfig({
   testDir: ".",
+  globalSetup: "./ready.ts",
   testMatch: "*.spec.ts",
   outputDir: "output",
   // One collector, one browser: the tests see each other's events otherwise.
