@@ -176,12 +176,13 @@ impl Starting {
     ) -> Result<Running, StartError> {
         let (queue, waiting) = mpsc::channel(commit::QUEUE);
         let appended = Arc::new(Notify::new());
+        let table = Arc::clone(&self.meaning);
         let ingest_router = Arc::new(Ingest::new(
             Arc::clone(&self.store),
             Arc::clone(&self.authority),
             Arc::clone(&self.counters),
             queue,
-            Locator::new(Arc::clone(&self.meaning)),
+            Locator::new(move |address| table.country(address)),
         ))
         .router();
         let ingest_tls = tls::ingest_config(&self.authority, Arc::clone(&certificates.showing))?;

@@ -154,6 +154,36 @@ async fn two_collectors_do_not_share_a_folder() {
 }
 
 #[tokio::test]
+async fn noise_on_the_socket_harms_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bench = Bench::start().await;
+    let agent = bench.enroll().await;
+    let mut silent = Vec::new();
+    for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b""] {
+        let address = bench.running.ingest_address;
+        let mut socket = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("connects");
+        socket.write_all(noise).await.expect("writes");
+        silent.push(socket);
+    }
+    let body = encoded(&report(agent.id, agent.epoch, 1));
+    assert_eq!(ack_of(bench.post(&agent, body).await).await.stored, 1);
+    let mut left = Vec::new();
+    let first = silent.first_mut().expect("a socket");
+    // What is no TLS is told so, or cut off; both end the stream.
+    drop(first.read_to_end(&mut left).await);
+    let counted = bench.running.counters.refused();
+    assert!(
+        counted
+            .iter()
+            .any(|(code, count)| *code == "handshake_failed" && *count >= 1),
+        "{counted:?}"
+    );
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn bad_reports_are_refused_and_the_collector_stays_up() {
     let bench = Bench::start().await;
     let (agent, other) = (bench.enroll().await, bench.enroll().await);
