@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod failover;
+mod lifecycle;
 mod outage;
 
 use firstmile_lab::outer::Options;
