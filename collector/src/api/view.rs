@@ -241,7 +241,7 @@ impl<'a> View<'a> {
         match () {
             () if all.was_answered() => "ok",
             () if unnamed => "dns_failed",
-            () if all.n() > 0 => "unreachable",
+            () if all.n() > 0 || all.unanswered > 0 => "unreachable",
             () if all.not_sent > 0 && self.only_icmp_is_refused(agent, key) => "not_permitted",
             () if all.not_sent > 0 => "no_route",
             () => "waiting",

@@ -92,6 +92,23 @@ impl Baseline {
         self.admit_where(observation, |_, _| true);
     }
 
+    /// Takes in what a round shows of known values, and leaves out what is outside.
+    pub fn admit_known(&mut self, observation: &Observation) {
+        let known = self.clone();
+        self.admit_where(observation, |_, flow| !known.is_outside(flow));
+    }
+
+    /// Whether any flow shows an AS path or a router outside.
+    pub fn has_outside(&self, observation: &Observation) -> bool {
+        let mut flows = observation.projection.flows.iter();
+        flows.any(|flow| self.is_outside(flow))
+    }
+
+    fn is_outside(&self, flow: &FlowProjection) -> bool {
+        matches!(self.as_word(flow), Word::Outside(_))
+            || matches!(self.router_word(flow), Word::Outside(_))
+    }
+
     /// Takes in the values of a round that are outside of `usual`.
     pub fn admit_outside(&mut self, observation: &Observation, usual: &Self) {
         self.admit_where(observation, |layer, flow| match layer {
@@ -360,6 +377,15 @@ impl Baseline {
             Layer::Edge => !self.edges.is_empty(),
             Layer::Router => !self.routers.is_empty(),
         }
+    }
+
+    /// Whether any flow shows an AS path or a metro outside.
+    pub fn has_far_outside(&self, observation: &Observation) -> bool {
+        let mut flows = observation.projection.flows.iter();
+        flows.any(|flow| {
+            matches!(self.as_word(flow), Word::Outside(_))
+                || matches!(self.metro_word(flow), Word::Outside(_))
+        })
     }
 
     /// Whether the target was at this address before.

@@ -90,13 +90,14 @@ fn without_stale_edge(observation: &Observation, floor_unix_ms: Option<i64>) -> 
 
 fn learn(memory: &mut PathMemory, observation: &Observation) {
     memory.rounds_learning = memory.rounds_learning.saturating_add(1);
-    let moved = judge_all(&memory.baseline, observation)
-        .values()
-        .any(|judged| matches!(judged, Judgement::Novel { .. }));
     let last_try = memory.rounds_learning >= LEARNING_ROUNDS_MAX;
-    if moved && !last_try {
+    let edge = memory.baseline.judge(Layer::Edge, observation);
+    let another_edge = matches!(edge, Judgement::Novel { .. });
+    if (memory.baseline.has_outside(observation) || another_edge) && !last_try {
+        // The path may have moved while this round ran: it belongs to neither side.
         memory.baseline = Baseline::default();
         memory.usual_rtts_us.clear();
+        return;
     }
     memory.baseline.admit(observation);
     keep_rtt(&mut memory.usual_rtts_us, observation);
@@ -123,11 +124,12 @@ fn watch(
         memory.suspicion = None;
         if is_usual(&judged, &memory.baseline, observation) {
             memory.last_good_unix_ms = Some(observation.at_unix_ms);
-            memory.baseline.admit(observation);
+            grow(memory, observation);
             keep_rtt(&mut memory.usual_rtts_us, observation);
         }
         return None;
     }
+    memory.newcomer_rounds = 0;
     let confirmed = suspicion.confirmed();
     if confirmed.is_empty() {
         return None;
@@ -141,6 +143,29 @@ fn watch(
         observation,
         &Onlookers { context, meaning },
     ))
+}
+
+/// Takes in a round on the usual path.
+///
+/// A few flows with other values may be new members of a balanced set, or the first flows of a path that moves while the
+/// round runs: they join the baseline only if they keep coming beside the usual ones.
+fn grow(memory: &mut PathMemory, observation: &Observation) {
+    if !memory.baseline.knows_destination(observation.destination) {
+        if !memory.baseline.has_far_outside(observation) {
+            memory.baseline.admit(observation);
+        }
+        return;
+    }
+    memory.newcomer_rounds = if memory.baseline.has_outside(observation) {
+        memory.newcomer_rounds.saturating_add(1)
+    } else {
+        0
+    };
+    if memory.newcomer_rounds >= LEARNING_ROUNDS {
+        memory.baseline.admit(observation);
+    } else {
+        memory.baseline.admit_known(observation);
+    }
 }
 
 /// Whether a round shows the usual path, rather than nothing that contradicts it: a black hole is no sign of the old path.

@@ -79,6 +79,8 @@ pub struct PathMemory {
     pub moved: BTreeSet<Layer>,
     /// First of the rounds in a row that are back on the old path.
     pub back_since_unix_ms: Option<i64>,
+    /// Usual rounds in a row in which some flows show other values.
+    pub newcomer_rounds: u32,
     /// Rounds in a row that are back on the old path while an event is open.
     pub rounds_back: u32,
     /// Headers seen up to then may be of the path that the open or last event went to.

@@ -447,6 +447,41 @@ fn headers_seen_while_away_do_not_hold_up_the_recovery() {
 }
 
 #[test]
+fn a_path_that_moves_while_a_round_runs_is_still_seen() {
+    let mixed: Vec<Flow> = (0..8)
+        .map(|id| flow(id, PROVIDER, if id < 5 { 1 } else { 11 }))
+        .collect();
+    let mut site = Site::learned(&[1]);
+    site.see(20, &flows(PROVIDER, &[1]));
+    site.see(1, &mixed);
+    site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
+    assert_eq!(site.opened.len(), 1);
+    assert_eq!(site.events[0].class, EventClass::GeoFailover);
+    site.see(1, &mixed);
+    site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
+    assert_eq!(site.ending(), Some("recovered"));
+
+    let mut learning = Site::default();
+    learning.see(3, &flows(PROVIDER, &[1]));
+    learning.see(1, &mixed);
+    learning.see(LEARNING_ROUNDS, &flows(PROVIDER, &[11]));
+    assert_eq!(learning.memory.baseline.identity().ingress_metros, ["FRA"]);
+}
+
+#[test]
+fn a_new_member_of_a_balanced_set_joins_after_a_while() {
+    let mut site = Site::learned(&[1]);
+    let widened = flows(PROVIDER, &[1, 1, 2]);
+    site.see(20, &widened);
+    assert_eq!(
+        site.memory.baseline.identity().ingress_routers,
+        ["ier01.ams30", "ier02.ams30"]
+    );
+    site.see(20, &flows(PROVIDER, &[2]));
+    assert_eq!(site.events, []);
+}
+
+#[test]
 fn a_router_without_a_name_is_told_by_its_address_and_by_rtt() {
     for (rtt_us, class) in [
         (4_300, EventClass::LocalFailover),
