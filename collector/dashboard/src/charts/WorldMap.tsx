@@ -2,7 +2,7 @@
 import { useElementSize } from "@mantine/hooks";
 import { geoEqualEarth, geoPath, type GeoProjection } from "d3-geo";
 import type { Feature, FeatureCollection, Geometry } from "geojson";
-import { useMemo, useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
+import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
 import { feature } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
 
@@ -41,6 +41,7 @@ export function WorldMap({
   /** Key of the table row that is pointed at. */
   hovered: string | undefined;
   onOpen: (scope: string) => void;
+  /** Hears how near the map is, so that finer shapes are read only when they show. */
   onZoom: (factor: number) => void;
 }) {
   const { ref, width, height } = useElementSize();
@@ -50,10 +51,11 @@ export function WorldMap({
   const used = useMemo(() => usedPops(pops, sites), [pops, sites]);
   const view = chosen ?? fitted(projection, sites, used, width, height);
   const world = useCountries(view.k > 2.2 && fineShapes ? fineShapes : shapes, projection);
+  useEffect(() => {
+    onZoom(view.k);
+  }, [onZoom, view.k]);
   const change = (next: View) => {
-    const clamped = clampView(next);
-    setChosen(clamped);
-    onZoom(clamped.k);
+    setChosen(clampView(next));
   };
   const drag = useDrag(view, width, height, change);
   const place = (longitude: number, latitude: number) => screenPlace(projection, view, width, height, longitude, latitude);
@@ -116,7 +118,7 @@ export function WorldMap({
       <div className="fm-map-tools">
         <button type="button" aria-label="Zoom in" onClick={() => { change(zoomBy(view, 1.6)); }}>+</button>
         <button type="button" aria-label="Zoom out" onClick={() => { change(zoomBy(view, 1 / 1.6)); }}>−</button>
-        <button type="button" title="Show all sites" onClick={() => { setChosen(undefined); onZoom(fitted(projection, sites, used, width, height).k); }}>Sites</button>
+        <button type="button" title="Show all sites" onClick={() => { setChosen(undefined); }}>Sites</button>
         <button type="button" title="Show the whole world" onClick={() => { change({ k: 1, x: 0.5, y: 0.5 }); }}>World</button>
       </div>
       {pointed && <Tip pointed={pointed} countries={rows} sites={sites} pops={used} width={width} />}

@@ -163,7 +163,7 @@ function MapPanel({ ask, hovered }: { ask: Ask; hovered: string | undefined }) {
   const sites = useQuery(geographiesQuery({ ...ask, level: "site" }));
   const pops = useQuery(popsQuery);
   const coarse = useQuery(shapesQuery(coarseUrl, true));
-  const fine = useQuery(shapesQuery(fineUrl, zoom > 2.2 || sites.isSuccess));
+  const fine = useQuery(shapesQuery(fineUrl, zoom > 2.2));
   const navigate = useNavigate();
   const failed = [countries, sites, coarse].find((query) => query.isError && query.data === undefined);
   return (
