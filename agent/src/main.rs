@@ -24,6 +24,7 @@ use firstmile_wire::join::JoinString;
 
 use crate::config::{AgentConfig, Target};
 use crate::enroll::Identity;
+use crate::net::tls::{TlsError, probe_roots};
 use crate::report::status::Status;
 
 /// Measures how far this machine is from Microsoft's nearest edge, by which path, and when that changes.
@@ -96,6 +97,8 @@ fn main() -> ExitCode {
         Ok(Ending::Failed) => ExitCode::from(1),
         Ok(Ending::WrongUsage) => ExitCode::from(2),
         Ok(Ending::NothingReached) => ExitCode::from(3),
+        // A file that the configuration names and that cannot be used is the configuration's fault.
+        Err(error) if error.is::<TlsError>() => complain(&error, 2),
         Err(error) => complain(&error, 1),
     }
 }
@@ -189,6 +192,7 @@ fn show_status(config: &AgentConfig, json: bool) -> Result<Ending> {
 }
 
 fn check_config(config: &AgentConfig) -> Result<Ending> {
+    probe_roots(&config.extra_roots)?;
     let mut lines = vec![format!(
         "the configuration is valid; state in {}; targets: {}",
         config.state_dir.display(),

@@ -24,9 +24,12 @@ use crate::config::SpoolLimits;
 use crate::enroll::enroll;
 use crate::report::spool::Spool;
 
+fn collector_url() -> Url {
+    Url::parse("https://collector.example/").expect("a URL")
+}
+
 fn answer(status: u16, body: &[u8]) -> Result<v1::Ack, UploadError> {
-    let collector = Url::parse("https://collector.example/").expect("a URL");
-    read_answer(status, body, None, collector)
+    read_answer(status, body, None, collector_url())
 }
 
 #[test]
@@ -137,8 +140,7 @@ async fn collector() -> Collector {
 
 async fn serve(listener: TcpListener, config: rustls::ServerConfig, script: Script, asked: Asked) {
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    loop {
-        let (stream, _) = listener.accept().await.expect("a connection");
+    while let Ok((stream, _)) = listener.accept().await {
         let Ok(stream) = acceptor.accept(stream).await else {
             continue;
         };
