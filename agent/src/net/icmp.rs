@@ -1,26 +1,51 @@
 //! ICMP echo behind a seam: an engine takes one destination and one sequence number and says what became of them.
 //!
-//! [`SurgeEngine`] is the portable one, on surge-ping. Its times are stamped in user space, and by the library after the
-//! send returns, so they are a little short and follow the load of the machine: samples say `CLOCK_USER`. An engine with
-//! kernel stamps replaces it behind the same trait.
+//! On Linux the kernel stamps what is sent and what comes ([`kernel`]). [`SurgeEngine`] is the portable one, on surge-ping,
+//! and the fallback. Its times are stamped in user space, and by the library after the send returns, so they are a little
+//! short and follow the load of the machine: samples say `CLOCK_USER`.
+
+#[cfg(target_os = "linux")]
+mod kernel;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use socket2::Type;
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::route;
-use crate::probe::Outcome;
+use crate::probe::{Measured, Outcome};
 
 /// Something that can ping.
 pub(crate) trait EchoEngine: Send + Sync {
-    /// Sends one echo request and waits for its reply, at most `timeout`.
-    fn echo(&self, destination: IpAddr, timeout: Duration) -> BoxFuture<'_, Outcome>;
+    /// Sends one echo request and waits for its reply, at most for the engine's timeout.
+    fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured>;
+}
+
+/// The best engine that this system has. Its tasks run on `tasks` until `cancel`.
+#[cfg(target_os = "linux")]
+pub(crate) fn engine(
+    timeout: Duration,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Arc<dyn EchoEngine> {
+    Arc::new(kernel::KernelEngine::start(timeout, tasks, cancel))
+}
+
+/// The best engine that this system has.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn engine(
+    timeout: Duration,
+    _tasks: &TaskTracker,
+    _cancel: &CancellationToken,
+) -> Arc<dyn EchoEngine> {
+    Arc::new(SurgeEngine::new(rand::random(), timeout))
 }
 
 /// Bytes after the ICMP header, as ping sends by default.
@@ -32,16 +57,18 @@ pub(crate) struct SurgeEngine {
     v6: Mutex<Option<Client>>,
     next: AtomicU16,
     identifier: PingIdentifier,
+    timeout: Duration,
 }
 
 impl SurgeEngine {
     /// Makes an engine; no socket is opened yet.
-    pub(crate) fn new(identifier: u16) -> Self {
+    pub(crate) fn new(identifier: u16, timeout: Duration) -> Self {
         Self {
             v4: Mutex::new(None),
             v6: Mutex::new(None),
             next: AtomicU16::new(0),
             identifier: PingIdentifier(identifier),
+            timeout,
         }
     }
 
@@ -69,30 +96,34 @@ impl SurgeEngine {
 }
 
 impl EchoEngine for SurgeEngine {
-    fn echo(&self, destination: IpAddr, timeout: Duration) -> BoxFuture<'_, Outcome> {
-        Box::pin(async move {
-            let client = match self.client(destination) {
-                Ok(client) => client,
-                Err(error) => return Outcome::of_io_error(&error),
-            };
-            let sequence = PingSequence(self.next.fetch_add(1, Ordering::Relaxed));
-            let mut pinger = client.pinger(destination, self.identifier).await;
-            pinger.timeout(timeout);
-            match pinger.ping(sequence, &PAYLOAD).await {
-                Ok((packet, rtt)) if is_reply(&packet) => Outcome::Answered(rtt),
-                Ok(_) => Outcome::Unreachable,
-                Err(SurgeError::Timeout { .. }) => Outcome::Timeout,
-                Err(SurgeError::IOError(error)) => route::outcome_of(&error, destination),
-                Err(
-                    SurgeError::IncorrectBufferSize
-                    | SurgeError::MalformedPacket(_)
-                    | SurgeError::EchoRequestPacket
-                    | SurgeError::NetworkError
-                    | SurgeError::IdenticalRequests { .. }
-                    | SurgeError::ClientDestroyed,
-                ) => Outcome::LocalError,
-            }
-        })
+    fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured> {
+        Box::pin(async move { self.ping(destination).await.into() })
+    }
+}
+
+impl SurgeEngine {
+    async fn ping(&self, destination: IpAddr) -> Outcome {
+        let client = match self.client(destination) {
+            Ok(client) => client,
+            Err(error) => return Outcome::of_io_error(&error),
+        };
+        let sequence = PingSequence(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut pinger = client.pinger(destination, self.identifier).await;
+        pinger.timeout(self.timeout);
+        match pinger.ping(sequence, &PAYLOAD).await {
+            Ok((packet, rtt)) if is_reply(&packet) => Outcome::Answered(rtt),
+            Ok(_) => Outcome::Unreachable,
+            Err(SurgeError::Timeout { .. }) => Outcome::Timeout,
+            Err(SurgeError::IOError(error)) => route::outcome_of(&error, destination),
+            Err(
+                SurgeError::IncorrectBufferSize
+                | SurgeError::MalformedPacket(_)
+                | SurgeError::EchoRequestPacket
+                | SurgeError::NetworkError
+                | SurgeError::IdenticalRequests { .. }
+                | SurgeError::ClientDestroyed,
+            ) => Outcome::LocalError,
+        }
     }
 }
 

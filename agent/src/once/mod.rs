@@ -19,7 +19,7 @@ use crate::config::{AgentConfig, Host, Plan, Target};
 use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::dns::{Answer, Dns};
 use crate::net::https::HttpsProber;
-use crate::net::icmp::{EchoEngine, SurgeEngine};
+use crate::net::icmp::{self, EchoEngine};
 use crate::net::trace::{TraceError, Tracer};
 use crate::net::{route, tcp, train};
 use crate::probe::trace::{Known, TracePlan};
@@ -49,7 +49,7 @@ pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Endi
     let engines = Engines {
         plan: config.plan,
         dns: Dns::new(config.resolvers.clone(), config.plan.probe_timeout),
-        echo: SurgeEngine::new(rand::random()),
+        echo: icmp::engine(config.plan.probe_timeout, &tasks, &cancel),
         https: HttpsProber::new(&config.extra_roots)?,
         tracer: Tracer::new(
             config.plan.trace_flows,
@@ -84,7 +84,7 @@ pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Endi
 struct Engines {
     plan: Plan,
     dns: Dns,
-    echo: SurgeEngine,
+    echo: Arc<dyn EchoEngine>,
     https: HttpsProber,
     tracer: Tracer,
 }
@@ -177,9 +177,8 @@ async fn echo_train(
     if !target.protocols.icmp {
         return None;
     }
-    let timeout = engines.plan.probe_timeout;
-    let outcomes = train::run(train_plan(&engines.plan), || {
-        engines.echo.echo(destination, timeout)
+    let outcomes = train::run(train_plan(&engines.plan), || async {
+        engines.echo.echo(destination).await.outcome
     })
     .await;
     Some(PulseFindings::of(&outcomes))
@@ -197,7 +196,10 @@ async fn connect_train(
         SocketAddr::new(destination, target.port),
         engines.plan.probe_timeout,
     );
-    let outcomes = train::run(train_plan(&engines.plan), || tcp::connect(to, timeout)).await;
+    let outcomes = train::run(train_plan(&engines.plan), || async {
+        tcp::connect(to, timeout).await.outcome
+    })
+    .await;
     Some(PulseFindings::of(&outcomes))
 }
 

@@ -89,6 +89,51 @@ impl Outcome {
     }
 }
 
+/// Who stamped a probe when it was sent and when it was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Clock {
+    /// The kernel: load on this machine is not in the figure.
+    Kernel,
+    /// This program: its own delays are in the figure.
+    User,
+}
+
+impl Clock {
+    pub(crate) const fn to_wire(self) -> v1::Clock {
+        match self {
+            Self::Kernel => v1::Clock::Kernel,
+            Self::User => v1::Clock::User,
+        }
+    }
+}
+
+/// What became of one probe, and by whose clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) outcome: Outcome,
+    pub(crate) clock: Clock,
+}
+
+impl Measured {
+    /// By the kernel's clock; a failure goes with the answers of the same engine.
+    pub(crate) const fn kernel(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            clock: Clock::Kernel,
+        }
+    }
+}
+
+impl From<Outcome> for Measured {
+    /// By our own clock, if by any.
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            clock: Clock::User,
+        }
+    }
+}
+
 /// One probe of one target, or one phase of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
@@ -101,6 +146,7 @@ pub(crate) struct Sample {
     pub(crate) protocol: v1::Protocol,
     pub(crate) phase: v1::Phase,
     pub(crate) outcome: Outcome,
+    pub(crate) clock: Clock,
 }
 
 /// The wire form of an address: 4 or 16 bytes.

@@ -15,7 +15,7 @@ use crate::net::dns::Answer;
 use crate::net::trace::RoundResult;
 use crate::probe::edge::Kept;
 use crate::probe::trace::FlowPath;
-use crate::probe::{Outcome, Sample, address_bytes, micros};
+use crate::probe::{Clock, Outcome, Sample, address_bytes, micros};
 
 /// Samples of one batch at most.
 const MAX_SAMPLES: usize = 100_000;
@@ -57,6 +57,7 @@ struct SeriesKey {
     destination: Option<IpAddr>,
     protocol: i32,
     phase: i32,
+    clock: Clock,
 }
 
 /// A batch under construction.
@@ -173,6 +174,7 @@ impl Batch {
             destination: sample.destination,
             protocol: sample.protocol.into(),
             phase: sample.phase.into(),
+            clock: sample.clock,
         };
         self.series
             .entry(key)
@@ -248,7 +250,7 @@ fn columns(anchor: Anchor, key: SeriesKey, mut samples: Vec<(Instant, Outcome)>)
         destination: key.destination.map(address_bytes).unwrap_or_default(),
         protocol: key.protocol,
         phase: key.phase,
-        clock: v1::Clock::User.into(),
+        clock: key.clock.to_wire().into(),
         ..v1::Series::default()
     };
     let mut before = 0;
@@ -303,6 +305,7 @@ mod tests {
             protocol: v1::Protocol::Tcp,
             phase: v1::Phase::Rtt,
             outcome,
+            clock: Clock::User,
         })
     }
 
@@ -349,6 +352,7 @@ mod tests {
             protocol: v1::Protocol::Dns,
             phase: v1::Phase::Dns,
             outcome: Outcome::DnsFailed,
+            clock: Clock::User,
         };
         for sample in [
             one,
@@ -365,6 +369,10 @@ mod tests {
                 phase: v1::Phase::Tls,
                 ..one
             },
+            Sample {
+                clock: Clock::Kernel,
+                ..one
+            },
             one,
         ] {
             batch.add(Observation::Sample(sample));
@@ -376,7 +384,7 @@ mod tests {
             .map(|series| series.outcome.len())
             .collect();
         lengths.sort_unstable();
-        assert_eq!(lengths, [1, 1, 1, 1, 2]);
+        assert_eq!(lengths, [1, 1, 1, 1, 1, 2]);
         assert!(
             report
                 .series

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{AgentConfig, Plan};
 use crate::net::dns::Dns;
 use crate::net::https::HttpsProber;
-use crate::net::icmp::{EchoEngine, SurgeEngine};
+use crate::net::icmp::{self, EchoEngine};
 use crate::net::tls::TlsError;
 use crate::net::trace::Tracer;
 use crate::probe::Sample;
@@ -68,7 +68,7 @@ impl Prober {
         Ok(Self {
             plan: config.plan,
             dns,
-            echo: Arc::new(SurgeEngine::new(rand::random())),
+            echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
             https: HttpsProber::new(&config.extra_roots)?,
             tracer: Tracer::new(
                 config.plan.trace_flows,

@@ -14,7 +14,7 @@ use crate::net::dns::Answer;
 use crate::net::https::Exchange;
 use crate::net::tcp;
 use crate::net::trace::{RoundResult, TraceError};
-use crate::probe::Outcome;
+use crate::probe::Measured;
 use crate::probe::trace::{Known, TracePlan};
 
 /// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
@@ -33,7 +33,7 @@ pub(super) enum Finding {
         protocol: Protocol,
         destination: IpAddr,
         at: Instant,
-        outcome: Outcome,
+        measured: Measured,
     },
     Https {
         destination: IpAddr,
@@ -64,15 +64,12 @@ pub(super) fn echo(prober: &Arc<Prober>, destination: IpAddr) -> Probing {
     let prober = Arc::clone(prober);
     Box::pin(async move {
         let at = clock::now();
-        let outcome = prober
-            .echo
-            .echo(destination, prober.plan.probe_timeout)
-            .await;
+        let measured = prober.echo.echo(destination).await;
         Finding::Pulse {
             protocol: Protocol::Icmp,
             destination,
             at,
-            outcome,
+            measured,
         }
     })
 }
@@ -82,12 +79,12 @@ pub(super) fn connect(prober: &Arc<Prober>, to: SocketAddr) -> Probing {
     let timeout = prober.plan.probe_timeout;
     Box::pin(async move {
         let at = clock::now();
-        let outcome = tcp::connect(to, timeout).await;
+        let measured = tcp::connect(to, timeout).await;
         Finding::Pulse {
             protocol: Protocol::Tcp,
             destination: to.ip(),
             at,
-            outcome,
+            measured,
         }
     })
 }

@@ -27,7 +27,7 @@ use crate::probe::addresses::Pinned;
 use crate::probe::edge;
 use crate::probe::path::PathMemory;
 use crate::probe::trace::MAX_TTL;
-use crate::probe::{Outcome, Sample};
+use crate::probe::{Measured, Outcome, Sample};
 use crate::report::batch::Observation;
 use crate::schedule::trigger::Triggers;
 use crate::schedule::{Action, Periods, Step, TargetSchedule};
@@ -212,10 +212,11 @@ impl Watch {
                 protocol,
                 destination,
                 at,
-                outcome,
+                measured,
             } => {
-                self.record(at, Some(destination), protocol, Phase::Rtt, outcome);
-                self.triggers.on_pulse(protocol, destination, outcome)
+                self.record(at, Some(destination), protocol, Phase::Rtt, measured);
+                self.triggers
+                    .on_pulse(protocol, destination, measured.outcome)
             }
             Finding::Https {
                 destination,
@@ -377,8 +378,9 @@ impl Watch {
         destination: Option<IpAddr>,
         protocol: Protocol,
         phase: Phase,
-        outcome: Outcome,
+        measured: impl Into<Measured>,
     ) {
+        let Measured { outcome, clock } = measured.into();
         self.prober.record(Sample {
             at,
             target: self.index,
@@ -386,6 +388,7 @@ impl Watch {
             protocol,
             phase,
             outcome,
+            clock,
         });
     }
 }

@@ -1,0 +1,333 @@
+//! Echo by the kernel's clock (crate `firstmile-echo`): one task owns the engine of each family and all that waits for it.
+//!
+//! It sends what has gathered at most once a [`TICK`] and reads at most once a [`TICK`]: stamps are the kernel's, so waiting
+//! costs no accuracy, and a burst costs one wake-up. A single probe is sent, and its reply read, at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use firstmile_echo::engine::{Engine, OpenError, Setup};
+use firstmile_echo::moment::Moment;
+use firstmile_echo::packet::Family;
+use firstmile_echo::{self as echo, Completion, Ending, Request};
+use futures::future::BoxFuture;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::{EchoEngine, SurgeEngine};
+use crate::clock;
+use crate::net::route;
+use crate::probe::{Clock, Measured, Outcome};
+
+/// Least time between two sends, and between two reads.
+const TICK: Duration = Duration::from_millis(20);
+/// Probes under way at once, for each family: 20 targets in bursts stay far below.
+const CAPACITY: usize = 1_024;
+/// Looks up from waiting once in so long, though there is no reason to.
+const IDLE: Duration = Duration::from_hours(1);
+/// Requests that may wait for the task; beyond it probes are local errors.
+const QUEUE: usize = 256;
+
+/// The engines of both families.
+pub(crate) struct KernelEngine {
+    v4: mpsc::Sender<Ask>,
+    v6: mpsc::Sender<Ask>,
+    /// For kernels that refuse the options.
+    fallback: SurgeEngine,
+}
+
+struct Ask {
+    destination: IpAddr,
+    /// Nothing is sent when this engine cannot be had at all.
+    reply: oneshot::Sender<Option<Measured>>,
+}
+
+impl KernelEngine {
+    /// Starts the tasks; no socket is opened yet.
+    pub(crate) fn start(
+        timeout: Duration,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let lane = |family| {
+            let (asks, inbox) = mpsc::channel(QUEUE);
+            let setup = Setup {
+                family,
+                capacity: CAPACITY,
+                timeout,
+                source: None,
+            };
+            tasks.spawn(serve(setup, inbox, cancel.clone()));
+            asks
+        };
+        Self {
+            v4: lane(Family::V4),
+            v6: lane(Family::V6),
+            fallback: SurgeEngine::new(rand::random(), timeout),
+        }
+    }
+}
+
+impl EchoEngine for KernelEngine {
+    fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured> {
+        let lane = match destination {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
+        };
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            if lane.try_send(Ask { destination, reply }).is_err() {
+                return Measured::kernel(Outcome::LocalError);
+            }
+            match answer.await {
+                Ok(Some(measured)) => measured,
+                Ok(None) => self.fallback.echo(destination).await,
+                // The socket broke, or the agent stops.
+                Err(_) => Measured::kernel(Outcome::LocalError),
+            }
+        })
+    }
+}
+
+/// Opens the engine when the first request comes, and anew after it broke or could not be opened.
+async fn serve(setup: Setup, mut asks: mpsc::Receiver<Ask>, cancel: CancellationToken) {
+    loop {
+        let first = tokio::select! {
+            () = cancel.cancelled() => return,
+            ask = asks.recv() => match ask {
+                Some(ask) => ask,
+                None => return,
+            },
+        };
+        let lane = match Lane::open(setup) {
+            Ok(lane) => lane,
+            Err(error) => {
+                // Told again with each probe: who asked may have stopped waiting.
+                first.reply.send(without_engine(&error)).ok();
+                continue;
+            }
+        };
+        match lane.run(first, &mut asks, &cancel).await {
+            Ok(()) => return,
+            Err(error) => warn!(%error, "the echo socket broke; it is opened anew"),
+        }
+    }
+}
+
+/// What a probe is that no engine could send. `None`: another engine may.
+fn without_engine(error: &OpenError) -> Option<Measured> {
+    match error {
+        OpenError::NeitherKind { raw, .. } => Some(Measured::kernel(Outcome::of_io_error(raw))),
+        OpenError::Setup { access, source, .. } => {
+            info!(?access, error = %source, "the kernel cannot stamp echoes, they are stamped here");
+            None
+        }
+    }
+}
+
+/// An open engine at work.
+struct Lane {
+    engine: Engine,
+    /// A second descriptor of the engine's socket, for the reactor alone; it changes when the identifier does.
+    readiness: UdpSocket,
+    rotations: u64,
+    gathered: Vec<Request>,
+    waiting: BTreeMap<u64, oneshot::Sender<Option<Measured>>>,
+    next_token: u64,
+    finished: Vec<Completion>,
+    sent_at: Option<Instant>,
+    read_at: Option<Instant>,
+    /// Since when a packet would be read at once.
+    idle_since: Option<Moment>,
+}
+
+impl Lane {
+    fn open(setup: Setup) -> Result<Self, OpenError> {
+        let engine = Engine::open(setup)?;
+        let (family, access) = (setup.family, engine.access());
+        let readiness = watch(&engine).map_err(|source| OpenError::Setup {
+            family,
+            access,
+            source,
+        })?;
+        Ok(Self {
+            engine,
+            readiness,
+            rotations: 0,
+            gathered: Vec::new(),
+            waiting: BTreeMap::new(),
+            next_token: 0,
+            finished: Vec::new(),
+            sent_at: None,
+            read_at: None,
+            idle_since: None,
+        })
+    }
+
+    /// Runs until cancelled, or until nobody asks any more.
+    async fn run(
+        mut self,
+        first: Ask,
+        asks: &mut mpsc::Receiver<Ask>,
+        cancel: &CancellationToken,
+    ) -> io::Result<()> {
+        self.take(first);
+        loop {
+            let now = clock::now();
+            if !self.gathered.is_empty() && is_rested(self.sent_at, now) {
+                self.send(now);
+            }
+            let may_read = is_rested(self.read_at, now);
+            if may_read && self.idle_since.is_none() {
+                self.idle_since = Some(Engine::now());
+            }
+            let wake = self.wake(now);
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                ask = asks.recv(), if self.waiting.len() < CAPACITY => match ask {
+                    Some(ask) => self.take(ask),
+                    None => return Ok(()),
+                },
+                ready = self.readiness.readable(), if may_read => {
+                    // Cleared before reading: what comes meanwhile makes it ready again.
+                    ready?;
+                    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                    self.readiness.try_io(Interest::READABLE, nothing).ok();
+                    while !self.read()? {}
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if may_read {
+                        self.read()?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.gathered.push(Request {
+            destination: ask.destination,
+            token,
+        });
+        self.waiting.insert(token, ask.reply);
+    }
+
+    fn send(&mut self, now: Instant) {
+        let sent = self.engine.send(&self.gathered);
+        // What the system has no room for is not kept for later: it would be another probe then.
+        for request in self.gathered.drain(..).skip(sent) {
+            if let Some(reply) = self.waiting.remove(&request.token) {
+                reply.send(Some(Measured::kernel(Outcome::LocalError))).ok();
+            }
+        }
+        self.sent_at = Some(now);
+    }
+
+    /// Reads what is there and answers who waits for it. Says whether nothing is left.
+    fn read(&mut self) -> io::Result<bool> {
+        let exhausted = self
+            .engine
+            .receive(self.idle_since.take(), &mut self.finished)?;
+        for Completion {
+            token,
+            destination,
+            ending,
+        } in self.finished.drain(..)
+        {
+            // Who asked may have stopped waiting.
+            if let Some(reply) = self.waiting.remove(&token) {
+                reply.send(Some(measured(ending, destination))).ok();
+            }
+        }
+        if self.engine.rotations() != self.rotations {
+            self.rotations = self.engine.rotations();
+            self.readiness = watch(&self.engine)?;
+        }
+        self.read_at = Some(clock::now());
+        Ok(exhausted)
+    }
+
+    /// When to look again though nothing came.
+    fn wake(&mut self, now: Instant) -> Instant {
+        let rested = |since: Option<Instant>| since.map_or(now, |since| since + TICK);
+        let send = (!self.gathered.is_empty()).then(|| rested(self.sent_at));
+        let read = rested(self.read_at);
+        let again = (!self.waiting.is_empty() && read > now).then_some(read);
+        let expiry = self.engine.next_expiry().map(|expiry| {
+            let left = expiry.saturating_sub(Engine::now().monotonic);
+            (now + left).max(read)
+        });
+        send.into_iter()
+            .chain(again)
+            .chain(expiry)
+            .min()
+            .unwrap_or(now + IDLE)
+    }
+}
+
+fn is_rested(since: Option<Instant>, now: Instant) -> bool {
+    since.is_none_or(|since| now >= since + TICK)
+}
+
+/// The reactor knows its own sockets only; that this one is no UDP socket makes no difference to waiting.
+fn watch(engine: &Engine) -> io::Result<UdpSocket> {
+    UdpSocket::from_std(engine.as_fd().try_clone_to_owned()?.into())
+}
+
+fn measured(ending: Ending, destination: IpAddr) -> Measured {
+    match ending {
+        Ending::Answered(answer) => {
+            let clock = match answer.clock {
+                echo::Clock::Kernel => Clock::Kernel,
+                echo::Clock::User => Clock::User,
+            };
+            Measured {
+                outcome: Outcome::Answered(answer.rtt),
+                clock,
+            }
+        }
+        Ending::Timeout => Measured::kernel(Outcome::Timeout),
+        Ending::Unreachable { .. } => Measured::kernel(Outcome::Unreachable),
+        // It was answered, so it is not lost; it has no RTT, so it is no answer.
+        Ending::Spoiled(_) => Measured::kernel(Outcome::LocalError),
+        Ending::NotSent(error) => Measured::kernel(route::outcome_of(&error, destination)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Where neither kind of socket is permitted the engine says so, which is tested as well as an answer.
+    #[tokio::test]
+    async fn loopback_answers_by_the_kernels_clock_or_is_not_permitted() {
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let engine = KernelEngine::start(TIMEOUT, &tasks, &cancel);
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let probes = (0..50).map(|_| engine.echo(loopback));
+        for measured in futures::future::join_all(probes).await {
+            assert_eq!(measured.clock, Clock::Kernel);
+            assert!(
+                matches!(measured.outcome, Outcome::Answered(rtt) if rtt < TIMEOUT)
+                    || measured.outcome == Outcome::NotPermitted,
+                "{measured:?}"
+            );
+        }
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+        let after = engine.echo(loopback).await;
+        assert_eq!(after, Measured::kernel(Outcome::LocalError));
+    }
+}
