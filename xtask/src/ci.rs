@@ -69,11 +69,14 @@ pub(crate) fn ci() -> Result<()> {
     Ok(())
 }
 
-/// The dashboard's own checks.
+/// The dashboard's own checks, and the types of the browser tests.
 pub(crate) fn dashboard_checks() -> Result<()> {
-    let folder = artefacts::dashboard_folder();
-    for script in ["typecheck", "lint", "test"] {
-        shown(&folder, "npm", &["run", "--silent", script])?;
-    }
-    Ok(())
+    shown(
+        &artefacts::dashboard_folder(),
+        "npm",
+        &["run", "--silent", "check"],
+    )?;
+    let browser = tree::root().join("tests/browser");
+    artefacts::npm_ci(&browser)?;
+    shown(&browser, "npm", &["run", "--silent", "check"])
 }
