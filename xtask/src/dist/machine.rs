@@ -55,8 +55,8 @@ pub(super) fn file_system() -> Result<PathBuf> {
 }
 
 impl Machine {
-    /// Boots the machine without any network, and with `share` to read at [`SHARE`].
-    pub(super) fn boot(share: &Path) -> Result<Self> {
+    /// Boots the machine in the network namespace of a process, or without any network, and with `share` to read at [`SHARE`].
+    pub(super) fn boot(share: &Path, network_of: Option<u32>) -> Result<Self> {
         let disk = file_system()?;
         let log = tree::target().join("nspawn/console.log");
         let console =
@@ -74,6 +74,10 @@ impl Machine {
             .args(["--register=no", "--keep-unit", "--console=pipe"])
             .arg(format!("--machine=firstmile-{}", std::process::id()))
             .arg(format!("--bind-ro={}:{SHARE}", share.display()))
+            .arg(network_of.map_or_else(
+                || "--private-network".to_owned(),
+                |id| format!("--network-namespace-path=/proc/{id}/ns/net"),
+            ))
             .arg("--directory")
             .arg(disk)
             .stdin(Stdio::null())

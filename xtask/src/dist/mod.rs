@@ -2,8 +2,11 @@
 
 mod check;
 mod deb;
+mod failover;
+mod inside;
 mod machine;
 mod release;
+mod story;
 
 use std::fmt::Write as _;
 use std::fs;

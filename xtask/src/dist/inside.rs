@@ -1,0 +1,89 @@
+//! What every story does on a machine with our services: install, enrol, wait, ask the API.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::machine::{Machine, SHARE, wait_until};
+
+/// Longest wait for a service to do what it was asked for.
+pub(super) const SOON: Duration = Duration::from_secs(45);
+
+/// A machine on which a collector and an agent live.
+pub(super) struct Host(pub(super) Machine);
+
+impl Deref for Host {
+    type Target = Machine;
+    fn deref(&self) -> &Machine {
+        &self.0
+    }
+}
+
+impl Host {
+    /// Installs as unattended as it gets; gives back what was said.
+    pub(super) fn dpkg(&self, deb: &str) -> Result<String> {
+        self.sh_with_errors(&format!(
+            "dpkg --force-confdef --force-confold --install {SHARE}/{deb}"
+        ))
+    }
+
+    pub(super) fn ensure_active(&self, unit: &str) -> Result<()> {
+        let active = wait_until(&format!("{unit} to be active"), SOON, || {
+            let state = format!(
+                "systemctl is-active --quiet {unit} && test \"$(systemctl show -P MainPID {unit})\" != 0"
+            );
+            Ok(self.holds(&state)?.then_some(()))
+        });
+        if active.is_err() {
+            self.tell()?;
+        }
+        active
+    }
+
+    /// Writes a file as an administrator would.
+    pub(super) fn write(&self, path: &str, text: &str) -> Result<()> {
+        self.sh(&format!(
+            "mkdir -p $(dirname {path}) && cat > {path} <<'END'\n{text}\nEND"
+        ))
+        .map(drop)
+    }
+
+    /// Asks the collector for a join string.
+    pub(super) fn join_string(&self, site: &str) -> Result<String> {
+        let join = self.sh(&format!("firstmile-collector join-string --site {site}"))?;
+        ensure!(
+            join.starts_with("fm1") && !join.contains('\n'),
+            "the join string is not alone on standard output"
+        );
+        Ok(join)
+    }
+
+    /// Answers debconf's question before it is asked. By standard input: what stands on a command line can be read by all.
+    pub(super) fn preseed(&self, join: &str) -> Result<()> {
+        self.sh(&format!(
+            "debconf-set-selections <<'END'\nfirstmile-agent firstmile-agent/join-string password {join}\nEND"
+        ))
+        .map(drop)
+    }
+
+    /// The API's answer; nothing when there is none yet: whoever asks, waits.
+    pub(super) fn api(&self, path: &str) -> Result<Option<Value>> {
+        let url = format!("http://127.0.0.1:8080/api/v1/{path}");
+        let output = self
+            .command("curl", &["--silent", "--fail", "--max-time", "5", &url])
+            .output()
+            .context("cannot enter the machine")?;
+        Ok(serde_json::from_slice(&output.stdout).ok())
+    }
+
+    /// What the services said, for somebody who has to find out.
+    pub(super) fn tell(&self) -> Result<()> {
+        let log = self.sh_with_errors(
+            "systemctl --no-pager status 'firstmile*'; journalctl --no-pager -n 60 -u 'firstmile*' || true",
+        )?;
+        println!("{log}");
+        Ok(())
+    }
+}

@@ -1,0 +1,352 @@
+//! One machine alone, through everything that can happen to a package: not enrolled, refused, enrolled, upgraded, broken and
+//! mended, killed, removed, installed again, purged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use super::check::Measures;
+use super::inside::{Host, SOON};
+use super::machine::{Machine, SHARE, wait_until};
+use crate::step::{now, step};
+
+/// The collector's address inside; the machine has no other network.
+const COLLECTOR: &str = "198.51.100.10";
+/// Longest wait for the agent's first sample in the collector's API after its install.
+const FIRST_SAMPLE: Duration = Duration::from_secs(90);
+/// An administrator's own line, to be found again after an upgrade.
+const OWN_LINE: &str = "# our own line";
+
+/// As many targets as the default set has; all are the collector's own port, as nothing else can be reached.
+const TARGETS: [&str; 5] = ["exchange", "sharepoint", "teams", "relay", "front-door"];
+
+/// Tells the story, chapter by chapter.
+pub(super) fn tell(measures: &mut Measures, share: &Path) -> Result<()> {
+    let host = step("boot a machine with systemd", || {
+        let machine = Machine::boot(share, None)?;
+        machine.sh(&format!(
+            "ip link set lo up && ip address add {COLLECTOR}/32 dev lo"
+        ))?;
+        Ok(Host(machine))
+    })?;
+    let story = Story { host };
+    let installed = measures.chapter("deb_install_ok", "install", || story.install());
+    if let Some(seconds) = installed {
+        measures.set("install_to_dashboard_s", json!(seconds));
+        for (key, unit) in [
+            ("systemd_exposure_agent", "firstmile-agent.service"),
+            ("systemd_exposure_collector", "firstmile-collector.service"),
+        ] {
+            measures.set(key, json!(story.exposure(unit)?));
+        }
+        measures.set("first_sample_s", json!(story.first_sample()?));
+        measures.chapter("deb_upgrade_ok", "upgrade", || story.upgrade());
+        measures.chapter("deb_recovers_ok", "mend what is broken", || story.recover());
+    }
+    measures.chapter("deb_purge_clean", "remove, install again, purge", || {
+        story.purge()
+    });
+    Ok(())
+}
+
+/// A collector and an agent on one machine.
+struct Story {
+    host: Host,
+}
+
+impl Story {
+    /// Installs both; gives back the seconds from the agent's install to its first sample in the API.
+    fn install(&self) -> Result<f64> {
+        let host = &self.host;
+        self.install_collector()?;
+        self.install_agent_unenrolled()?;
+        let join = host.join_string("Testville --country NL")?;
+        host.write("/etc/firstmile/agent.toml", &agent_config())?;
+        host.preseed(&join)?;
+        let started = now();
+        host.dpkg("firstmile-agent.deb")?;
+        wait_until("the agent's first sample in the API", FIRST_SAMPLE, || {
+            Ok(self.answered()?.filter(|n| *n > 0))
+        })?;
+        let seconds = ((now() - started).as_secs_f64() * 100.0).round() / 100.0;
+        self.ensure_secret_is_gone(&join)?;
+        self.ensure_least_rights()?;
+        Ok(seconds)
+    }
+
+    fn install_collector(&self) -> Result<()> {
+        let host = &self.host;
+        let said = host.dpkg("firstmile-collector.deb")?;
+        ensure!(
+            said.contains("public_url"),
+            "the install does not say that public_url wants setting:\n{said}"
+        );
+        host.ensure_active("firstmile-collector")?;
+        host.sh(&format!(
+            "sed -i 's|^#public_url.*|public_url = \"https://{COLLECTOR}:8443\"  {OWN_LINE}|' /etc/firstmile/collector.toml \
+             && firstmile-collector check-config && systemctl restart firstmile-collector"
+        ))?;
+        host.ensure_active("firstmile-collector")
+    }
+
+    /// Without a join string: a hint, nothing failed, and a purge that leaves nothing. Then a join file enrols it.
+    fn install_agent_unenrolled(&self) -> Result<()> {
+        let host = &self.host;
+        let said = host.dpkg("firstmile-agent.deb")?;
+        ensure!(
+            said.contains("not enrolled"),
+            "the install does not say how to enrol:\n{said}"
+        );
+        let state = host.sh("systemctl is-active firstmile-agent || true")?;
+        ensure!(
+            state == "inactive",
+            "an agent without identity is {state}, not inactive"
+        );
+        let failed = host.sh("systemctl list-units --failed --plain --no-legend 'firstmile*'")?;
+        ensure!(failed.is_empty(), "units failed:\n{failed}");
+        // One that the collector never made, then a good one in its place: taken up without anybody's help.
+        let put = "install -m 600 /dev/stdin /etc/firstmile/join";
+        let join = "firstmile-collector join-string --site Elsewhere";
+        host.sh(&format!(
+            "J=$({join}) && firstmile-collector revoke-join-string $J && echo $J | {put}"
+        ))?;
+        wait_until(
+            "the log to say that the join string is refused",
+            SOON,
+            || {
+                Ok(host
+                    .holds("journalctl -u firstmile-agent-enroll | grep -q join_string_revoked")?
+                    .then_some(()))
+            },
+        )?;
+        host.sh(&format!("{join} | {put}"))?;
+        host.ensure_active("firstmile-agent")?;
+        host.ensure(
+            "test ! -e /etc/firstmile/join",
+            "the consumed join string is still on disk",
+        )?;
+        host.sh("dpkg --purge firstmile-agent")?;
+        self.ensure_no_trace("firstmile-agent")
+    }
+
+    /// Seconds from `systemctl start` to the first answered probe, by the kernel's own count of echo replies and of
+    /// connections that the collector's port took.
+    fn first_sample(&self) -> Result<f64> {
+        let nanoseconds = self.host.sh(
+            "answered() { awk '$1 == kind { for (i = 2; i <= NF; i++) if (names[i] == \"InEchoReps\" || names[i] == \"PassiveOpens\") sum += $i }
+                 { kind = $1; split($0, names) } END { print sum }' /proc/net/snmp; }
+             systemctl stop firstmile-agent; before=$(answered); start=$(date +%s%N)
+             systemctl start --no-block firstmile-agent
+             while [ \"$(answered)\" = \"$before\" ] && [ $(($(date +%s%N) - start)) -lt 30000000000 ]; do :; done
+             echo $(($(date +%s%N) - start))",
+        )?;
+        let nanoseconds: f64 = nanoseconds.parse().context("no duration came")?;
+        Ok((nanoseconds / 1e7).round() / 100.0)
+    }
+
+    fn upgrade(&self) -> Result<()> {
+        let host = &self.host;
+        let before = self.only_agent()?;
+        let config = "cat /etc/firstmile/agent.toml /etc/firstmile/collector.toml";
+        let kept = host.sh(config)?;
+        host.dpkg("later/firstmile-collector.deb")?;
+        host.dpkg("later/firstmile-agent.deb")?;
+        for name in ["firstmile-collector", "firstmile-agent"] {
+            host.ensure_active(name)?;
+            host.ensure(
+                &format!("dpkg-query -W -f '${{Version}}' {name} | grep -q +upgrade"),
+                "the later version is not installed",
+            )?;
+            host.ensure(
+                &format!("test \"$(readlink /proc/$(systemctl show -P MainPID {name})/exe)\" = /usr/bin/{name}"),
+                "the service still runs the old program",
+            )?;
+        }
+        ensure!(
+            host.sh(config)? == kept,
+            "the upgrade changed the configuration"
+        );
+        ensure!(
+            kept.matches(OWN_LINE).count() == 2,
+            "the administrator's lines are gone"
+        );
+        self.ensure_reports_arrive()?;
+        ensure!(
+            self.only_agent()? == before,
+            "the upgrade changed the agent's identity"
+        );
+        // The same version again, as `apt-get install --reinstall` does.
+        host.dpkg("later/firstmile-agent.deb")?;
+        host.ensure_active("firstmile-agent")?;
+        self.ensure_reports_arrive()
+    }
+
+    /// A configuration broken by hand, and mended, without anybody touching the service.
+    fn recover(&self) -> Result<()> {
+        let host = &self.host;
+        host.sh("echo 'bogus = 1' >> /etc/firstmile/agent.toml; sed -i '1i bogus = 1' /etc/firstmile/agent.toml; systemctl restart firstmile-agent || true")?;
+        wait_until("the log to name the bad key", SOON, || {
+            Ok(host
+                .holds("journalctl -u firstmile-agent -n 20 | grep -q bogus")?
+                .then_some(()))
+        })?;
+        host.sh("sed -i '/^bogus/d' /etc/firstmile/agent.toml")?;
+        host.ensure_active("firstmile-agent")?;
+        host.sh("kill -KILL $(systemctl show -P MainPID firstmile-agent)")?;
+        self.ensure_reports_arrive()
+    }
+
+    fn purge(&self) -> Result<()> {
+        let host = &self.host;
+        host.sh("dpkg --remove firstmile-agent firstmile-collector")?;
+        let running = host.sh("ls -l /proc/[0-9]*/exe 2>/dev/null | grep firstmile || true")?;
+        ensure!(
+            running.is_empty(),
+            "programs outlive their packages:\n{running}"
+        );
+        for kept in [
+            "/etc/firstmile/agent.toml",
+            "/etc/firstmile/collector.toml",
+            "/var/lib/private/firstmile-agent/identity/identity.json",
+            "/var/lib/private/firstmile-collector",
+        ] {
+            host.ensure(&format!("test -e {kept}"), "remove took what purge takes")?;
+        }
+        host.dpkg("firstmile-collector.deb")?;
+        host.dpkg("firstmile-agent.deb")?;
+        host.ensure_active("firstmile-agent")?;
+        self.ensure_reports_arrive()?;
+        host.sh("dpkg --purge firstmile-agent firstmile-collector")?;
+        self.ensure_no_trace("firstmile")
+    }
+
+    fn ensure_reports_arrive(&self) -> Result<()> {
+        let before = self.samples()?.unwrap_or(0);
+        wait_until("more samples in the API", SOON, || {
+            Ok(self.samples()?.filter(|n| *n > before))
+        })
+        .map(drop)
+    }
+
+    fn samples(&self) -> Result<Option<u64>> {
+        let report = self
+            .host
+            .api("latency?scope=world&window=15m&protocol=tcp")?;
+        Ok(report.and_then(|report| report.pointer("/total/n")?.as_u64()))
+    }
+
+    /// Samples that were answered.
+    fn answered(&self) -> Result<Option<u64>> {
+        let report = self
+            .host
+            .api("latency?scope=world&window=15m&protocol=tcp")?;
+        Ok(report.and_then(|report| {
+            report.pointer("/total/p50_us")?.as_u64()?;
+            report.pointer("/total/n")?.as_u64()
+        }))
+    }
+
+    /// The identity of the agent that reports.
+    fn only_agent(&self) -> Result<String> {
+        self.host.sh("sed -n 's/.*\"agent_id\": *\"\\([^\"]*\\)\".*/\\1/p' /var/lib/private/firstmile-agent/identity/identity.json")
+    }
+
+    fn ensure_secret_is_gone(&self, join: &str) -> Result<()> {
+        for (place, line) in [
+            ("the disk", "test ! -e /etc/firstmile/join".to_owned()),
+            (
+                "a file",
+                format!(
+                    "! grep -rlF -e '{join}' /etc /var/lib /var/cache /var/log /var/tmp /run/log"
+                ),
+            ),
+            (
+                "the journal",
+                format!("! journalctl --all -o export | grep -qF -e '{join}'"),
+            ),
+        ] {
+            // The error must not show the line: it holds the secret.
+            ensure!(
+                self.host.holds(&line)?,
+                "the join string is still in {place}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The agent: no root, raw sockets and nothing else. The collector: nothing at all.
+    fn ensure_least_rights(&self) -> Result<()> {
+        for (unit, rights) in [
+            ("firstmile-agent", "0000000000002000"),
+            ("firstmile-collector", "0000000000000000"),
+        ] {
+            let status = self.host.sh(&format!(
+                "cat /proc/$(systemctl show -P MainPID {unit})/status"
+            ))?;
+            let field = |name: &str| {
+                status
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned()
+            };
+            ensure!(!field("Uid:").starts_with("0\t"), "{unit} runs as root");
+            for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
+                ensure!(
+                    field(set) == rights,
+                    "{unit} has {set} {}, not {rights}",
+                    field(set)
+                );
+            }
+            ensure!(field("NoNewPrivs:") == "1", "{unit} may gain privileges");
+            ensure!(field("Seccomp:") == "2", "{unit} may call anything");
+        }
+        self.host.ensure(
+            "test \"$(stat -Lc %a /var/lib/private/firstmile-agent /var/lib/private/firstmile-agent/identity/identity.json | tr '\\n' ' ')\" = '700 600 '",
+            "the identity can be read by others",
+        )
+    }
+
+    fn exposure(&self, unit: &str) -> Result<f64> {
+        let text = self.host.sh(&format!(
+            "systemd-analyze security --no-pager {unit} | tail -n 1"
+        ))?;
+        text.split_whitespace()
+            .find_map(|word| word.parse().ok())
+            .with_context(|| format!("systemd-analyze says no number: {text}"))
+    }
+
+    /// Nothing of a package is left: no file, no unit, no process, no answer in debconf.
+    fn ensure_no_trace(&self, name: &str) -> Result<()> {
+        let left = self.host.sh(&format!(
+            "find / -xdev \\( -path /proc -o -path /sys -o -path {SHARE} \\) -prune -o -name '*{name}*' -print; \
+             systemctl list-units --all --plain --no-legend '{name}*'; \
+             systemctl list-unit-files --plain --no-legend '{name}*'; \
+             ls -l /proc/[0-9]*/exe 2>/dev/null | grep {name}; \
+             grep -l {name} /var/cache/debconf/*.dat; true"
+        ))?;
+        if !left.is_empty() {
+            bail!("left after the purge of {name}:\n{left}");
+        }
+        if name == "firstmile" {
+            self.host
+                .ensure("test ! -e /etc/firstmile", "/etc/firstmile is left")?;
+        }
+        Ok(())
+    }
+}
+
+fn agent_config() -> String {
+    let targets = TARGETS.map(|name| {
+        format!(
+            "[[target]]\nname = \"{name}\"\nhost = \"{COLLECTOR}\"\nport = 8443\nprotocols = [\"icmp\", \"tcp\"]\n"
+        )
+    });
+    format!(
+        "target_sets = []\n[plan]\nupload_interval = \"2s\"\n{}{OWN_LINE}",
+        targets.concat()
+    )
+}
