@@ -35,7 +35,7 @@ use crate::schedule::{Action, Periods, Step, TargetSchedule};
 /// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// Destinations whose path is remembered; a target that moves on forgets the oldest.
+/// Destinations whose path is remembered; a target that moves on forgets one of the others.
 const MAX_PATHS: usize = 8;
 
 /// A name is asked for again no sooner than this, however short its TTL.
