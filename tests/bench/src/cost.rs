@@ -6,6 +6,7 @@ use anyhow::Context;
 use comfy_table::Table;
 
 use crate::Output;
+use crate::agent::{self, Programs};
 use crate::capacity::{FPING_ROUNDS, read_fping, run_fping, values};
 use crate::figures::Figures;
 use crate::rig::{self, Path};
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     /// Probes over which memory must not grow; the growth is given for 10 million
     #[arg(long, default_value_t = 2_000_000)]
     endurance: u32,
+    #[command(flatten)]
+    programs: Programs,
     #[command(flatten)]
     output: Output,
 }
@@ -42,14 +45,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     let mut figures = Figures::default();
     processor(args, &runs, &mut figures);
     memory(args, &runs, &mut figures)?;
-    // Of the whole agent on the default plan; this bench drives the engine alone.
-    for name in ["rss_mb", "cpu_pct", "open_files"] {
-        figures.note(name, serde_json::Value::Null);
-    }
-    println!(
-        "not measured here: rss_mb, cpu_pct, open_files of the whole agent on the default plan"
-    );
+    whole_agent(args, &mut figures)?;
     figures.publish(args.output.json.as_deref())
+}
+
+fn whole_agent(args: &Args, figures: &mut Figures) -> anyhow::Result<()> {
+    let Some(cost) = agent::watch(&args.programs)? else {
+        println!("{}", agent::NOT_MEASURED);
+        for name in ["rss_mb", "cpu_pct", "open_files"] {
+            figures.note(name, serde_json::Value::Null);
+        }
+        return Ok(());
+    };
+    println!("whole agent: 20 targets, default plan, one hop, names resolved already");
+    figures.at_most("rss_mb", cost.rss_mb, 10.0);
+    figures.at_most("cpu_pct", cost.processor_percent, 0.5);
+    figures.at_most("open_files", count(cost.open_files_at_rest), 24.0);
+    figures.at_most("open_files_most", count(cost.open_files_most), 64.0);
+    Ok(())
+}
+
+fn count(files: usize) -> f64 {
+    u32::try_from(files).map_or(f64::INFINITY, f64::from)
 }
 
 fn measure(args: &Args) -> anyhow::Result<Runs> {

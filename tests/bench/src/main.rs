@@ -9,11 +9,13 @@
 )]
 
 mod accuracy;
+mod agent;
 mod capacity;
 mod capture;
 mod child;
 mod clock;
 mod cost;
+mod door;
 mod figures;
 mod frame;
 mod netns;

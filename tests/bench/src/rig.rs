@@ -10,7 +10,8 @@ use crate::{netns, relay};
 
 /// Where the tools run.
 pub(crate) const NEAR: &str = "bench-near";
-const FAR: &str = "bench-far";
+/// Where the targets are.
+pub(crate) const FAR: &str = "bench-far";
 const INTERFACE: &str = "near0";
 /// The one target.
 pub(crate) const TARGET: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -88,6 +89,11 @@ pub(crate) fn listen() -> anyhow::Result<()> {
         .spawn(move || listener.incoming().for_each(drop))
         .context("cannot start the listener's thread")?;
     Ok(())
+}
+
+/// Runs `work` where the targets are.
+pub(crate) fn far<T: Send>(work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    netns::inside(FAR, work)
 }
 
 /// Many targets.

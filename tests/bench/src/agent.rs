@@ -1,0 +1,244 @@
+//! The whole agent at work: enrolled at a collector, 20 targets, default plan.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+use crate::{clock, door, netns, rig};
+
+const TARGETS: u32 = 20;
+/// Where the collector listens, in the namespace of the targets.
+const COLLECTOR: &str = "198.18.0.2:8443";
+/// Learning, the first path rounds and all that is done once, before what is measured.
+const SETTLE: Duration = Duration::from_secs(25);
+const LOOK_MS: u16 = 250;
+
+/// The programs under test.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Programs {
+    /// The agent; with the collector, the whole agent is measured
+    #[arg(long, requires = "collector_bin")]
+    agent_bin: Option<PathBuf>,
+    /// The collector that the agent reports to
+    #[arg(long, requires = "agent_bin")]
+    collector_bin: Option<PathBuf>,
+    /// Seconds over which the whole agent is watched
+    #[arg(long, default_value_t = 60)]
+    watch_seconds: u32,
+}
+
+/// What the agent took.
+pub(crate) struct Cost {
+    pub(crate) rss_mb: f64,
+    pub(crate) processor_percent: f64,
+    pub(crate) open_files_at_rest: usize,
+    pub(crate) open_files_most: usize,
+}
+
+/// Runs the agent and watches it. `None` without programs.
+pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<Cost>> {
+    let (Some(agent), Some(collector)) = (&programs.agent_bin, &programs.collector_bin) else {
+        return Ok(None);
+    };
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let targets: Vec<Ipv4Addr> = rig::targets(TARGETS).collect();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, door::open(&targets)?).context("cannot write the roots")?;
+    let _collector = start_collector(collector, folder.path())?;
+    let config = folder.path().join("agent.toml");
+    std::fs::write(
+        &config,
+        agent_configuration(folder.path(), &roots, &targets)?,
+    )
+    .context("cannot write a configuration")?;
+    enroll(agent, collector, folder.path(), &config)?;
+    let mut command = Command::new(agent);
+    command.arg("run").arg("--config").arg(&config);
+    let agent = Program::start(rig::NEAR, command, &folder.path().join("agent.log"))?;
+    clock::pass(u16::try_from(SETTLE.as_millis()).unwrap_or(u16::MAX));
+    agent
+        .watch(Duration::from_secs(programs.watch_seconds.into()))
+        .map(Some)
+}
+
+fn start_collector(program: &Path, folder: &Path) -> anyhow::Result<Program> {
+    let text = format!(
+        "data_dir = {}\n[ingest]\nlisten = \"{COLLECTOR}\"\npublic_url = \"https://{COLLECTOR}\"\n[dashboard]\nlisten = \"127.0.0.1:8080\"\n",
+        quoted(&folder.join("collector"))
+    );
+    std::fs::write(collector_file(folder), text)
+        .context("cannot write the collector's configuration")?;
+    let mut command = Command::new(program);
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(collector_file(folder));
+    Program::start(rig::FAR, command, &folder.join("collector.log"))
+}
+
+fn enroll(agent: &Path, collector: &Path, folder: &Path, config: &Path) -> anyhow::Result<()> {
+    let mut last = String::new();
+    // The collector is ready when it hands out join strings and takes one.
+    for _ in 0..40 {
+        clock::pass(LOOK_MS);
+        let mut ask = Command::new(collector);
+        ask.args(["join-string", "--site", "bench", "--config"])
+            .arg(collector_file(folder));
+        let output = ask.output().context("cannot start the collector")?;
+        let join = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let mut enroll = Command::new(agent);
+        enroll
+            .arg("enroll")
+            .arg(&join)
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null());
+        let output = netns::inside(rig::NEAR, move || {
+            enroll.output().context("cannot start the agent")
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        last = String::from_utf8_lossy(&output.stderr).into_owned();
+    }
+    anyhow::bail!("the agent could not enrol: {}", last.trim())
+}
+
+fn agent_configuration(
+    folder: &Path,
+    roots: &Path,
+    targets: &[Ipv4Addr],
+) -> anyhow::Result<String> {
+    let state = folder.join("agent");
+    std::fs::create_dir_all(&state).context("cannot make the agent's folder")?;
+    let mut text = format!(
+        "state_dir = {}\ntarget_sets = []\nextra_roots = [{}]\n",
+        quoted(&state),
+        quoted(roots)
+    );
+    for (index, target) in targets.iter().enumerate() {
+        write!(
+            text,
+            "[[target]]\nname = \"target-{index}\"\nhost = \"{target}\"\nport = 443\nservice = \"m365\"\n\
+             protocols = [\"icmp\", \"tcp\", \"https\"]\ntrace = true\n"
+        )
+        .context("cannot write text")?;
+    }
+    Ok(text)
+}
+
+/// A path as a TOML string, whose escapes are those of JSON.
+fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.display().to_string()).to_string()
+}
+
+fn collector_file(folder: &Path) -> PathBuf {
+    folder.join("collector.toml")
+}
+
+/// A running program; it ends when this is dropped.
+struct Program {
+    child: Child,
+}
+
+impl Program {
+    fn start(namespace: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
+        let file = std::fs::File::create(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file);
+        let child = netns::inside(namespace, move || {
+            command
+                .spawn()
+                .with_context(|| format!("cannot start {}", command.get_program().display()))
+        })?;
+        Ok(Self { child })
+    }
+
+    fn watch(&self, span: Duration) -> anyhow::Result<Cost> {
+        let (started, before) = (clock::monotonic(), self.processor_seconds()?);
+        let (mut rss_kib, mut files) = (0.0f64, Vec::new());
+        while clock::monotonic().saturating_sub(started) < span {
+            clock::pass(LOOK_MS);
+            rss_kib = rss_kib.max(self.resident_kib()?);
+            files.push(self.open_files()?);
+        }
+        let seconds = clock::monotonic().saturating_sub(started).as_secs_f64();
+        files.sort_unstable();
+        Ok(Cost {
+            rss_mb: rss_kib / 1_024.0,
+            processor_percent: (self.processor_seconds()? - before) * 100.0 / seconds,
+            open_files_at_rest: files.first().copied().unwrap_or(0),
+            open_files_most: files.last().copied().unwrap_or(0),
+        })
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join(name)
+    }
+
+    fn read(&self, name: &str) -> anyhow::Result<String> {
+        std::fs::read_to_string(self.proc(name)).context("the program has ended")
+    }
+
+    /// User and system time: fields 14 and 15 of stat (proc(5)), after the name in parentheses.
+    fn processor_seconds(&self) -> anyhow::Result<f64> {
+        let stat = self.read("stat")?;
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |at: usize| {
+            fields
+                .get(at)
+                .and_then(|field| field.parse::<f64>().ok())
+                .context("/proc/PID/stat is short")
+        };
+        let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        let per_second = f64::from(i32::try_from(per_second).unwrap_or(100));
+        Ok((ticks(11)? + ticks(12)?) / per_second)
+    }
+
+    fn resident_kib(&self) -> anyhow::Result<f64> {
+        let status = self.read("status")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("the program has ended")?;
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .context("VmRSS is no number")
+    }
+
+    fn open_files(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(self.proc("fd"))
+            .context("the program has ended")?
+            .count())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let id = i32::try_from(self.child.id()).map(Pid::from_raw);
+        if let Ok(id) = id {
+            kill(id, Signal::SIGTERM).ok();
+        }
+        self.child.wait().ok();
+    }
+}
+
+/// Notes why there are no figures, for people.
+pub(crate) const NOT_MEASURED: &str = "not measured without --agent-bin and --collector-bin: rss_mb, cpu_pct, open_files of the whole agent";
