@@ -14,3 +14,4 @@ pub mod registry;
 pub mod rollup;
 pub mod serve;
 pub mod store;
+mod systemd;

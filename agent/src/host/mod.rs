@@ -1,5 +1,7 @@
 //! Facts of the machine, each asked for once and narrowly: a full refresh opens hundreds of files.
 
+pub(crate) mod systemd;
+
 use firstmile_wire::ids::BootId;
 use firstmile_wire::v1::HostFacts;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};

@@ -109,6 +109,7 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
     let batched = tasks.spawn(pipeline.run(inbox, batching.clone()));
     tasks.spawn(uploader.run(uploading.clone()));
     watch::spawn_all(&Arc::new(prober), &config, &tasks, &probing);
+    tasks.spawn(host::systemd::keep_informed(probing.clone()));
 
     signals.wait().await;
     info!("stopping");

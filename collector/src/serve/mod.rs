@@ -40,6 +40,7 @@ use crate::ingest::routes::Ingest;
 use crate::registry::invite::Inviter;
 use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
+use crate::systemd;
 
 /// How often rollups are built, old data is deleted, and the server's certificate is looked at.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
@@ -150,7 +151,11 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         authority,
         logins,
     };
-    starting.start_inner_tasks(config, certificates, ingest_socket, dashboard_socket)
+    let running =
+        starting.start_inner_tasks(config, certificates, ingest_socket, dashboard_socket)?;
+    let (stop, tasks) = &running.outer;
+    tasks.spawn(systemd::keep_informed(stop.clone()));
+    Ok(running)
 }
 
 /// What the tasks share while they are started.
