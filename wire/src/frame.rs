@@ -1,6 +1,6 @@
 //! A report as bytes: one zstd frame (RFC 8878) around one protobuf message.
 
-use prost::Message;
+use prost::{Message, encoding};
 
 use crate::VERSION;
 use crate::v1::Report;
@@ -8,8 +8,12 @@ use crate::v1::Report;
 /// Largest report as sent: 4 MiB. An hour of the default plan is about 60 KiB.
 pub const MAX_ENCODED_BYTES: usize = 4 << 20;
 
-/// Largest report once inflated: 32 MiB, so that a small frame cannot fill the collector's memory.
-pub const MAX_DECODED_BYTES: usize = 32 << 20;
+/// Largest report once inflated: 8 MiB, so that a small frame cannot fill the collector's memory.
+pub const MAX_DECODED_BYTES: usize = 8 << 20;
+
+/// Most messages inside a report, of all kinds and depths together. An empty one takes two bytes on the wire and up to 150 in
+/// memory, so bytes alone bound nothing; 20 targets that burst for half a minute make about 30,000.
+pub const MAX_MESSAGES: usize = 250_000;
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -48,6 +52,8 @@ pub fn decode(bytes: &[u8]) -> Result<Report, FrameError> {
         });
     }
     let plain = inflate(bytes)?;
+    let mut left = MAX_MESSAGES;
+    count_messages(&plain, REPORT, &mut left)?;
     let report =
         Report::decode(plain.as_slice()).map_err(|source| FrameError::Malformed { source })?;
     if report.version != VERSION {
@@ -77,6 +83,57 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, FrameError> {
     Ok(plain)
 }
 
+/// Where messages (and other things that are allocated one by one) stand inside a message: field number, then what is inside.
+struct Inside(&'static [(u32, Inside)]);
+
+const NOTHING: Inside = Inside(&[]);
+
+/// The nesting of `proto/report.proto`.
+const REPORT: &Inside = &Inside(&[
+    (10, NOTHING),
+    (11, NOTHING),
+    (12, NOTHING),
+    (13, Inside(&[(5, Inside(&[(2, NOTHING)]))])),
+    (14, NOTHING),
+    (15, Inside(&[(5, NOTHING)])),
+    (16, Inside(&[(6, NOTHING), (7, NOTHING)])),
+    (17, NOTHING),
+]);
+
+/// Counts before anything is allocated. Unknown fields are passed over, as the decoder does.
+fn count_messages(mut bytes: &[u8], inside: &Inside, left: &mut usize) -> Result<(), FrameError> {
+    let malformed = |source| FrameError::Malformed { source };
+    while !bytes.is_empty() {
+        let (tag, wire_type) = encoding::decode_key(&mut bytes).map_err(malformed)?;
+        let nested = inside.0.iter().find(|(field, _)| *field == tag);
+        let (Some((_, nested)), encoding::WireType::LengthDelimited) = (nested, wire_type) else {
+            encoding::skip_field(
+                wire_type,
+                tag,
+                &mut bytes,
+                encoding::DecodeContext::default(),
+            )
+            .map_err(malformed)?;
+            continue;
+        };
+        *left = left
+            .checked_sub(1)
+            .ok_or(FrameError::TooMany { max: MAX_MESSAGES })?;
+        let length = encoding::decode_varint(&mut bytes).map_err(malformed)?;
+        let body = usize::try_from(length)
+            .ok()
+            .and_then(|length| bytes.split_at_checked(length));
+        let Some((body, rest)) = body else {
+            return Err(FrameError::CutOff);
+        };
+        if !nested.0.is_empty() {
+            count_messages(body, nested, left)?;
+        }
+        bytes = rest;
+    }
+    Ok(())
+}
+
 /// Why bytes are no report, or a report makes no bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -88,6 +145,15 @@ pub enum FrameError {
         /// The bound.
         max: usize,
     },
+    /// More messages inside than any honest report has.
+    #[error("a report holds more than {max} messages")]
+    TooMany {
+        /// The bound.
+        max: usize,
+    },
+    /// A message says that it is longer than the report.
+    #[error("a message inside the report is cut off")]
+    CutOff,
     /// zstd could not compress.
     #[error("cannot compress the report")]
     Compress {
@@ -142,6 +208,24 @@ mod tests {
         let bomb = zstd::bulk::compress(&vec![0; MAX_DECODED_BYTES + 1], 3).expect("compresses");
         assert!(bomb.len() < MAX_ENCODED_BYTES);
         assert!(matches!(decode(&bomb), Err(FrameError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_report_of_countless_empty_messages_is_refused_before_it_is_built() {
+        for (name, field) in [("targets", 0x5a_u8), ("series", 0x62)] {
+            let many = [field, 0].repeat(MAX_MESSAGES + 1);
+            let bomb = zstd::bulk::compress(&many, 3).expect("compresses");
+            assert!(
+                matches!(decode(&bomb), Err(FrameError::TooMany { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_longer_than_the_report_is_named() {
+        let cut = zstd::bulk::compress(&[0x62, 100, 0], 3).expect("compresses");
+        assert!(matches!(decode(&cut), Err(FrameError::CutOff)));
     }
 
     #[test]

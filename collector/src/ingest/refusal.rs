@@ -152,14 +152,13 @@ impl Refusal {
 impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         let code = match &error {
-            DecodeError::Frame(FrameError::TooLarge { .. }) | DecodeError::TooMany { .. } => {
-                Code::TooLarge
-            }
+            DecodeError::Frame(FrameError::TooLarge { .. } | FrameError::TooMany { .. })
+            | DecodeError::TooMany { .. } => Code::TooLarge,
             DecodeError::Frame(FrameError::Inflate { .. } | FrameError::Compress { .. }) => {
                 Code::Truncated
             }
             DecodeError::Frame(FrameError::Version { .. }) => Code::WrongVersion,
-            DecodeError::Frame(FrameError::Malformed { .. })
+            DecodeError::Frame(FrameError::Malformed { .. } | FrameError::CutOff)
             | DecodeError::Inconsistent { .. }
             | DecodeError::Time { .. } => Code::Malformed,
             DecodeError::WrongAgent { .. } => Code::WrongAgent,

@@ -40,7 +40,7 @@ pub(super) const MAX_REQUEST_BYTES: usize = 32 << 10;
 const MAX_DISCARDED_BYTES: usize = 256 << 10;
 /// Time for them.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Reports decoded at once: one may inflate to 32 MiB, and to some 800 MiB of messages if its sender means harm.
+/// Reports decoded at once: one may inflate to 8 MiB, and to some 100 MiB in memory if its sender means harm.
 const DECODES_AT_ONCE: usize = 2;
 
 /// What the routes share.
