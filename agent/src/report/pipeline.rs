@@ -33,6 +33,9 @@ const EVENT_SPACING: Duration = Duration::from_secs(1);
 /// What an event waits for others that belong to it.
 const EVENT_DELAY: Duration = Duration::from_millis(200);
 
+/// The first report of a run: whoever has just installed an agent is watching.
+const FIRST_REPORT: Duration = Duration::from_secs(5);
+
 enum Message {
     Seen(Box<Observation>),
     FlushSoon,
@@ -118,7 +121,7 @@ impl Pipeline {
         let mut pending = VecDeque::new();
         let mut host = Some(self.host.clone());
         let mut last_flush = clock::now();
-        let mut due = last_flush + self.interval;
+        let mut due = last_flush + self.interval.min(FIRST_REPORT);
         loop {
             let stop = tokio::select! {
                 () = cancel.cancelled() => true,
