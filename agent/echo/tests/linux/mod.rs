@@ -27,13 +27,14 @@ type Case = (&'static str, fn(Family));
 pub(crate) fn run() {
     enter();
     for (family, access) in KINDS {
-        let cases: [Case; 7] = [
+        let cases: [Case; 8] = [
             ("answers", answers),
             ("many_targets", many_targets),
             ("silence_and_forgery", silence_and_forgery),
             ("another_programs_reply", another_programs_reply),
             ("icmp_error", icmp_error),
             ("no_route", no_route),
+            ("a_target_that_floods_back", a_target_that_floods_back),
             ("rotation", rotation),
         ];
         // A new namespace allows them to nobody; once allowed, they cannot be forbidden again without a group to name.
@@ -207,6 +208,39 @@ fn no_route(family: Family) {
         ..Counters::default()
     };
     assert_eq!((refused.count(), *engine.counters()), (2, want), "{all:?}");
+}
+
+/// Forged replies by the thousand, before and after the true one: counted or dropped, and the sample is right.
+fn a_target_that_floods_back(family: Family) {
+    let mut engine = open(family);
+    let flood = |engine: &Engine| {
+        for round in 0..1_500 {
+            let payload = [9; 56];
+            inject(
+                family,
+                &reply(family, engine.identifier(), round % 3, &payload),
+            );
+        }
+    };
+    flood(&engine);
+    let all = probe(&mut engine, &[loopback(family)]);
+    let [Completion { ending, .. }] = all.as_slice() else {
+        panic!("{all:?}")
+    };
+    // What the flood left no room for is lost, as on a full link; what is answered is right.
+    match ending {
+        Ending::Answered(answer) => assert_eq!(answer.clock, Clock::Kernel),
+        Ending::Timeout => assert!(engine.counters().overflowed > 0),
+        Ending::Unreachable { .. } | Ending::Spoiled(_) | Ending::NotSent(_) => {
+            panic!("{ending:?}")
+        }
+    }
+    flood(&engine);
+    let all = probe(&mut engine, &[loopback(family)]);
+    let counters = engine.counters();
+    assert_eq!((all.len(), engine.under_way()), (1, 0));
+    let dropped = counters.forged + counters.unknown + counters.overflowed;
+    assert!(dropped > 0 && counters.answered <= 2, "{counters:?}");
 }
 
 fn rotation(family: Family) {
