@@ -281,6 +281,7 @@ pub(crate) fn write_durably_as(file: &Path, bytes: &[u8], mode: u32) -> io::Resu
     unfinished.push(UNFINISHED);
     let unfinished = PathBuf::from(unfinished);
     let written = create(&unfinished, mode).and_then(|mut handle| {
+        give_to_owner_of_folder(&handle, file)?;
         handle.write_all(bytes)?;
         handle.sync_all()?;
         fs::rename(&unfinished, file)
@@ -307,6 +308,33 @@ fn create(file: &Path, mode: u32) -> io::Result<File> {
 #[cfg(not(unix))]
 fn create(file: &Path, _mode: u32) -> io::Result<File> {
     File::create(file)
+}
+
+/// The administrator's commands run as root, the service as a user of its own: what root writes into the service's folder
+/// is the service's to read.
+#[cfg(unix)]
+fn give_to_owner_of_folder(handle: &File, file: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    const ROOT: u32 = 0;
+    let folder = fs::metadata(directory_of(file))?;
+    if folder.uid() == ROOT || handle.metadata()?.uid() != ROOT {
+        return Ok(());
+    }
+    fchown(handle, Some(folder.uid()), Some(folder.gid()))
+}
+
+/// Elsewhere the folder's access list is inherited.
+#[cfg(not(unix))]
+fn give_to_owner_of_folder(_handle: &File, _file: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(unix)]

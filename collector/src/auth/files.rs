@@ -46,6 +46,7 @@ fn write_draft(path: &Path, content: &[u8], readers: Readers) -> io::Result<Path
     options.write(true).create_new(true);
     restrict(&mut options, readers);
     let mut file = options.open(&draft)?;
+    give_to_owner_of_folder(&file, path)?;
     file.write_all(content)?;
     file.sync_all()?;
     Ok(draft)
@@ -63,6 +64,25 @@ fn restrict(options: &mut OpenOptions, readers: Readers) {
 /// Elsewhere the folder's access list is inherited.
 #[cfg(not(unix))]
 fn restrict(_options: &mut OpenOptions, _readers: Readers) {}
+
+/// The administrator's commands run as root, the service as a user of its own: what root writes into the service's folder
+/// is the service's to read.
+#[cfg(unix)]
+fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    const ROOT: u32 = 0;
+    let folder = fs::metadata(path.parent().unwrap_or(path))?;
+    if folder.uid() == ROOT || file.metadata()?.uid() != ROOT {
+        return Ok(());
+    }
+    fchown(file, Some(folder.uid()), Some(folder.gid()))
+}
+
+/// Elsewhere the folder's access list is inherited.
+#[cfg(not(unix))]
+fn give_to_owner_of_folder(_file: &File, _path: &Path) -> io::Result<()> {
+    Ok(())
+}
 
 /// A new name is durable once its folder is synced; where folders cannot be opened, the system does it by itself.
 fn sync_folder(path: &Path) -> io::Result<()> {
