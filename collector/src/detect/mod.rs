@@ -7,6 +7,7 @@ mod event;
 pub mod failover;
 pub mod identity;
 mod sentence;
+pub mod span;
 pub mod suspicion;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::registry::{agent_no, all};
 use super::{engine, millis};
 use crate::api::types::PathIdentity;
 use crate::detect::PathMemory;
+use crate::detect::span::joined;
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::Target;
 use crate::store::{Applied, Span, StoreResult};
@@ -118,7 +119,7 @@ fn put_newest(tx: &Transaction<'_>, subject: Subject<'_>, applied: &Applied) -> 
     Ok(())
 }
 
-/// Extends the span that the round follows if it took the same path, else begins another.
+/// Extends the span that the round follows if it may have taken the same path, else begins another.
 fn put_identity(
     tx: &Transaction<'_>,
     subject: Subject<'_>,
@@ -126,37 +127,63 @@ fn put_identity(
     at_unix_ms: i64,
     identity: &PathIdentity,
 ) -> StoreResult<()> {
-    let form = forms::write("a path identity", identity)?;
     let organisation = subject.organisation.as_str();
-    let write = || -> rusqlite::Result<()> {
-        let before: Option<(i64, String)> = tx
-            .prepare_cached(
-                "SELECT from_unix_ms, identity FROM path_span
-                 WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms <= ?4
-                 ORDER BY from_unix_ms DESC LIMIT 1",
-            )?
-            .query_row(
-                params![organisation, subject.agent_no, target, at_unix_ms],
+    let newest = newest_span(tx, subject, target, at_unix_ms)?;
+    let span = newest.and_then(|(from, before)| {
+        let again = from == at_unix_ms;
+        let whole = joined(&before, identity).or(again.then_some(before));
+        whole.map(|whole| (from, whole))
+    });
+    let (from, form, sql) = match &span {
+        Some((from, whole)) => (*from, whole, "UPDATE path_span SET to_unix_ms = max(to_unix_ms, ?5), rounds = rounds + 1, identity = ?6
+             WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms = ?4"),
+        None => (at_unix_ms, identity, "INSERT INTO path_span (organisation, agent_no, target, from_unix_ms, to_unix_ms, rounds, identity)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)"),
+    };
+    let form = forms::write("a path identity", form)?;
+    tx.prepare_cached(sql)
+        .and_then(|mut put| {
+            put.execute(params![
+                organisation,
+                subject.agent_no,
+                target,
+                from,
+                at_unix_ms,
+                form
+            ])
+        })
+        .map(drop)
+        .map_err(engine("write a path identity"))
+}
+
+/// The span that began last, at or before a time.
+fn newest_span(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    target: &str,
+    at_unix_ms: i64,
+) -> StoreResult<Option<(i64, PathIdentity)>> {
+    let row: Option<(i64, String)> = tx
+        .prepare_cached(
+            "SELECT from_unix_ms, identity FROM path_span
+             WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms <= ?4
+             ORDER BY from_unix_ms DESC LIMIT 1",
+        )
+        .and_then(|mut find| {
+            find.query_row(
+                params![
+                    subject.organisation.as_str(),
+                    subject.agent_no,
+                    target,
+                    at_unix_ms
+                ],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
-            .optional()?;
-        match before {
-            Some((from, identity)) if identity == form || from == at_unix_ms => tx
-                .prepare_cached(
-                    "UPDATE path_span SET to_unix_ms = max(to_unix_ms, ?5), rounds = rounds + 1
-                     WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms = ?4",
-                )?
-                .execute(params![organisation, subject.agent_no, target, from, at_unix_ms])?,
-            Some(_) | None => tx
-                .prepare_cached(
-                    "INSERT INTO path_span (organisation, agent_no, target, from_unix_ms, to_unix_ms, rounds, identity)
-                     VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5)",
-                )?
-                .execute(params![organisation, subject.agent_no, target, at_unix_ms, form])?,
-        };
-        Ok(())
-    };
-    write().map_err(engine("write a path identity"))
+            .optional()
+        })
+        .map_err(engine("read a path identity"))?;
+    row.map(|(from, form)| Ok((from, forms::read("a path identity", &form)?)))
+        .transpose()
 }
 
 fn put_target(
