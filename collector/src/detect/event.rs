@@ -68,6 +68,16 @@ pub(super) fn fresh_event(
     event
 }
 
+/// Whether two moves went to the same place; another one is an event of its own, however soon it follows.
+pub(super) fn is_same_move(last: &Event, fresh: &Event) -> bool {
+    let (left, right) = (&last.after, &fresh.after);
+    let overlap =
+        |left: &[String], right: &[String]| left.iter().any(|value| right.contains(value));
+    let same_ingress = overlap(&left.ingress_routers, &right.ingress_routers)
+        || (left.ingress_routers.is_empty() && right.ingress_routers.is_empty());
+    last.class == fresh.class && left.as_path == right.as_path && same_ingress
+}
+
 /// A flapping path is one event that counts its moves.
 pub(super) fn reopened(
     last: Event,

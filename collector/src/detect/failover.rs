@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::baseline::{Baseline, Judgement, LAYERS, Layer};
-use super::event::{Onlookers, add_evidence, class_of, fresh_event, higher, reopened};
+use super::event::{
+    Onlookers, add_evidence, class_of, fresh_event, higher, is_same_move, reopened,
+};
 use super::suspicion::{Judgements, Suspicion, judge_all, keep_rtt, median};
 use super::{Context, Observation, PathMemory, sentence};
 use crate::api::types::Event;
@@ -190,6 +192,7 @@ fn open(
         event
             .ended_unix_ms
             .is_some_and(|ended| suspicion.first_novel_unix_ms - ended <= FLAP_WINDOW_MS)
+            && is_same_move(event, &fresh)
     };
     let event = if let Some(last) = memory.recovered.take().filter(soon) {
         memory.openings = memory.openings.saturating_add(1);

@@ -28,20 +28,21 @@ pub(super) fn text(event: &Event, confirmed: &BTreeSet<Layer>, meaning: &Meaning
 fn moves(event: &Event, confirmed: &BTreeSet<Layer>, meaning: &Meaning) -> Vec<String> {
     let Event { before, after, .. } = event;
     let mut moves = Vec::new();
-    if confirmed.contains(&Layer::AsPath) {
+    if confirmed.contains(&Layer::AsPath) && before.as_path != after.as_path {
         moves.push(format!(
             "AS path moved from {} to {}",
             as_text(&before.as_path),
             as_text(&after.as_path)
         ));
     }
-    if confirmed.contains(&Layer::Metro) {
+    if confirmed.contains(&Layer::Metro) && before.ingress_metros != after.ingress_metros {
         let (from, to) = (
             metros(&before.ingress_metros, meaning),
             metros(&after.ingress_metros, meaning),
         );
         moves.push(format!("ingress moved from {from} to {to}"));
-    } else if confirmed.contains(&Layer::Router) {
+    } else if confirmed.contains(&Layer::Router) && before.ingress_routers != after.ingress_routers
+    {
         let (from, to) = (
             routers(&before.ingress_routers),
             routers(&after.ingress_routers),
@@ -53,12 +54,15 @@ fn moves(event: &Event, confirmed: &BTreeSet<Layer>, meaning: &Meaning) -> Vec<S
             place.unwrap_or_default()
         ));
     }
-    if confirmed.contains(&Layer::Edge) {
+    if confirmed.contains(&Layer::Edge) && before.edge_metros != after.edge_metros {
         let (from, to) = (
             metros(&before.edge_metros, meaning),
             metros(&after.edge_metros, meaning),
         );
         moves.push(format!("serving POP moved from {from} to {to}"));
+    }
+    if moves.is_empty() {
+        moves.push("path moved".to_owned()); // a part of a balanced set: the evidence names its flows
     }
     moves
 }

@@ -561,6 +561,25 @@ fn a_flapping_path_is_one_event_with_a_counter() {
 }
 
 #[test]
+fn another_move_soon_after_is_another_event() {
+    let mut site = Site::learned(&[1]);
+    site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
+    site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
+    site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[2]));
+    let classes: Vec<EventClass> = site.opened.iter().map(|event| event.class).collect();
+    assert_eq!(
+        classes,
+        [EventClass::GeoFailover, EventClass::LocalFailover]
+    );
+    assert_ne!(site.opened[0].event_id, site.opened[1].event_id);
+    assert!(
+        !site.opened[1].text.contains("flapping"),
+        "{}",
+        site.opened[1].text
+    );
+}
+
+#[test]
 fn a_new_path_that_lasts_a_day_is_adopted() {
     let mut site = Site::learned(&[1]);
     let rounds = u32::try_from(ADOPTED_AFTER_MS / STEP_MS).expect("small") + SHIFT_ROUNDS;
