@@ -1,6 +1,6 @@
 //! What people and scripts are told: JSON under `/api/v1`, live messages, and the built dashboard.
 //!
-//! Every handler gets an authenticated [`principal::Access`] and hands its organisation to the store; there is no other way
+//! Every handler gets an authenticated `principal::Access` and hands its organisation to the store; there is no other way
 //! to the data. Errors are [`types::ApiError`], with a constant word for programs and a sentence for people.
 
 mod agents;
