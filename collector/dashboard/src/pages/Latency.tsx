@@ -19,7 +19,8 @@ import { windowWords } from "../lib/time";
 const page = getRouteApi("/latency/$");
 
 export function Latency() {
-  const { _splat: scope = "world" } = page.useParams();
+  const { _splat } = page.useParams();
+  const scope = _splat || "world";
   const { phase } = page.useSearch();
   const { search, window, protocol } = usePageSearch();
   const https = protocol === "https";
