@@ -19,8 +19,8 @@ import { windowWords } from "../lib/time";
 const page = getRouteApi("/latency/$");
 
 export function Latency() {
-  const { _splat } = page.useParams();
-  const scope = _splat || "world";
+  const { _splat = "" } = page.useParams();
+  const scope = _splat === "" ? "world" : _splat;
   const { phase } = page.useSearch();
   const { search, window, protocol } = usePageSearch();
   const https = protocol === "https";
