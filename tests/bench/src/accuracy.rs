@@ -1,6 +1,7 @@
 //! `firstmile-bench accuracy`: RTT error against a capture of the same packets, on a 20 ms path.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,7 +9,7 @@ use comfy_table::Table;
 
 use crate::figures::{Figures, load};
 use crate::peers::{self, Tool, micros};
-use crate::rig::{self, Path, TARGET};
+use crate::rig::{self, Path, TARGET, TARGET_V6};
 use crate::run::{self, Priority};
 use crate::spinner::Spinners;
 use crate::statistics::Errors;
@@ -29,11 +30,24 @@ pub(crate) struct Args {
     /// Rounds: the tools take turns, so that all have the same minutes
     #[arg(long, default_value_t = 3)]
     rounds: u16,
+    /// Over IPv6
+    #[arg(long)]
+    ipv6: bool,
     /// Leave out the part with every core saturated
     #[arg(long)]
     only_at_ease: bool,
     #[command(flatten)]
     output: Output,
+}
+
+impl Args {
+    fn target(&self) -> IpAddr {
+        if self.ipv6 {
+            TARGET_V6.into()
+        } else {
+            TARGET.into()
+        }
+    }
 }
 
 /// Errors by tool.
@@ -49,7 +63,7 @@ struct Handshakes {
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     rig::build(Path::Delayed(DELAY))?;
     rig::listen()?;
-    warm_up()?;
+    warm_up(args)?;
     let mut table = Table::new();
     table.set_header([
         "setting",
@@ -116,9 +130,9 @@ fn judge_busy(figures: &mut Figures, busy: &ByTool, handshakes: &Handshakes) -> 
 }
 
 /// The first packets resolve the neighbours; no tool shall pay for it.
-fn warm_up() -> anyhow::Result<()> {
+fn warm_up(args: &Args) -> anyhow::Result<()> {
     let finished = run::tool(
-        &run::line(&["ping", "-c", "3", "-i", "0.05", &TARGET.to_string()]),
+        &run::line(&["ping", "-c", "3", "-i", "0.05", &args.target().to_string()]),
         Priority::Normal,
     )?;
     anyhow::ensure!(
@@ -134,7 +148,7 @@ fn echoes(args: &Args, priority: Priority) -> anyhow::Result<ByTool> {
     for _ in 0..args.rounds {
         for tool in Tool::ALL {
             let capture = rig::capture()?;
-            let finished = tool.run(args.probes, INTERVAL, priority)?;
+            let finished = tool.run(args.target(), args.probes, INTERVAL, priority)?;
             let truth = capture.finish()?;
             let said = tool.read(&finished.text);
             all.entry(tool)
@@ -147,7 +161,7 @@ fn echoes(args: &Args, priority: Priority) -> anyhow::Result<ByTool> {
 
 fn handshakes(args: &Args, priority: Priority) -> anyhow::Result<Handshakes> {
     let capture = rig::capture()?;
-    let (target, count) = (TARGET.to_string(), args.probes.min(500).to_string());
+    let (target, count) = (args.target().to_string(), args.probes.min(500).to_string());
     let interval = HANDSHAKE_INTERVAL.as_micros().to_string();
     let line = run::line(&[
         "tcp",

@@ -81,9 +81,9 @@ impl Pace {
     }
 }
 
-fn open(capacity: usize) -> anyhow::Result<Engine> {
+fn open(family: Family, capacity: usize) -> anyhow::Result<Engine> {
     let setup = Setup {
-        family: Family::V4,
+        family,
         capacity,
         timeout: TIMEOUT,
         source: None,
@@ -92,7 +92,11 @@ fn open(capacity: usize) -> anyhow::Result<Engine> {
 }
 
 fn echo(pace: &Pace) -> anyhow::Result<()> {
-    let mut engine = open(1_024)?;
+    let family = match pace.target {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    };
+    let mut engine = open(family, 1_024)?;
     let started = Engine::now().monotonic;
     let (mut sent, mut done) = (0, 0);
     let mut finished = Vec::new();
@@ -147,7 +151,10 @@ fn wait(engine: &Engine, at_most: Duration) {
 async fn surge(pace: &Pace) -> anyhow::Result<()> {
     let client = Client::new(
         &Config::builder()
-            .kind(ICMP::V4)
+            .kind(match pace.target {
+                IpAddr::V4(_) => ICMP::V4,
+                IpAddr::V6(_) => ICMP::V6,
+            })
             .sock_type_hint(socket2::Type::DGRAM)
             .build(),
     )
@@ -193,7 +200,7 @@ fn tcp(pace: &Pace) -> anyhow::Result<()> {
 }
 
 fn flood(flood: &Flood) -> anyhow::Result<()> {
-    let mut engine = open(flood.capacity)?;
+    let mut engine = open(Family::V4, flood.capacity)?;
     let targets: Vec<IpAddr> = rig::targets(flood.targets).map(IpAddr::V4).collect();
     let mut addresses = targets.iter().copied().cycle();
     let started = clock::monotonic();

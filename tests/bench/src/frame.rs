@@ -13,27 +13,30 @@ pub(crate) enum Packet {
     SynAck { port: u16 },
 }
 
-const IPV4_TYPE: usize = 12;
+const ETHERTYPE: usize = 12;
 const IP: usize = 14;
+const IPV6_HEADER: usize = 40;
 
 /// Reads an Ethernet frame; `None` for all that does not matter.
 pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
-    if word(frame, IPV4_TYPE)? != 0x0800 {
-        return None;
-    }
-    let header = usize::from(frame.get(IP)? & 0xf) * 4;
+    let (protocol, header) = match word(frame, ETHERTYPE)? {
+        0x0800 => (*frame.get(IP + 9)?, usize::from(frame.get(IP)? & 0xf) * 4),
+        // Packets with extension headers do not matter here.
+        0x86dd => (*frame.get(IP + 6)?, IPV6_HEADER),
+        _ => return None,
+    };
     let body = frame.get(IP + header..)?;
-    match frame.get(IP + 9)? {
-        1 => {
-            let (identifier, seq) = (word(body, 4)?, word(body, 6)?);
-            match body.first()? {
-                8 => Some(Packet::Request { identifier, seq }),
-                0 => Some(Packet::Reply { identifier, seq }),
-                _ => None,
-            }
-        }
+    match (protocol, body.first()?) {
+        (1, 8) | (58, 128) => Some(Packet::Request {
+            identifier: word(body, 4)?,
+            seq: word(body, 6)?,
+        }),
+        (1, 0) | (58, 129) => Some(Packet::Reply {
+            identifier: word(body, 4)?,
+            seq: word(body, 6)?,
+        }),
         // RFC 9293 §3.1: ACK is bit 4 of the flags, SYN bit 1.
-        6 => match body.get(13)? & 0x12 {
+        (6, _) => match body.get(13)? & 0x12 {
             0x02 => Some(Packet::Syn {
                 port: word(body, 0)?,
             }),
@@ -60,11 +63,26 @@ mod tests {
 
     fn frame(protocol: u8, body: &[u8]) -> Vec<u8> {
         let mut frame = vec![0; IP + 24];
-        frame[IPV4_TYPE] = 8;
+        frame[ETHERTYPE] = 8;
         frame[IP] = 0x46;
         frame[IP + 9] = protocol;
         frame.extend(body);
         frame
+    }
+
+    #[test]
+    fn echoes_of_ipv6_matter_too() {
+        let mut frame = vec![0; IP + IPV6_HEADER];
+        frame[ETHERTYPE..ETHERTYPE + 2].copy_from_slice(&[0x86, 0xdd]);
+        frame[IP + 6] = 58;
+        frame.extend([129, 0, 0, 0, 0, 1, 0, 2]);
+        assert_eq!(
+            read(&frame),
+            Some(Packet::Reply {
+                identifier: 1,
+                seq: 2
+            })
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The tools that are compared: how each is called, and how its figures are read.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::capture::Truth;
-use crate::rig::TARGET;
 use crate::run::{self, Finished, Priority};
 use crate::statistics::Errors;
 
@@ -38,11 +38,12 @@ impl Tool {
     /// Runs the tool: so many probes, so far apart.
     pub(crate) fn run(
         self,
+        target: IpAddr,
         count: u16,
         interval: Duration,
         priority: Priority,
     ) -> anyhow::Result<Finished> {
-        let (target, count) = (TARGET.to_string(), count.to_string());
+        let (target, count) = (target.to_string(), count.to_string());
         let (millis, micros) = (
             interval.as_millis().to_string(),
             interval.as_micros().to_string(),

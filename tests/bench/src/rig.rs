@@ -1,6 +1,6 @@
 //! Two namespaces: the prober in one, all targets in the other, and the path between them.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,6 +15,8 @@ pub(crate) const FAR: &str = "bench-far";
 const INTERFACE: &str = "near0";
 /// The one target.
 pub(crate) const TARGET: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// The same by IPv6.
+pub(crate) const TARGET_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 /// Where handshakes are answered.
 pub(crate) const PORT: u16 = 443;
 /// The first of many targets.
@@ -38,8 +40,7 @@ pub(crate) fn build(path: Path) -> anyhow::Result<()> {
     )?;
     for namespace in [NEAR, FAR] {
         netns::inside(namespace, || {
-            netns::set("ipv6/conf/all/disable_ipv6", "1")?;
-            netns::set("ipv6/conf/default/disable_ipv6", "1")?;
+            netns::set("ipv6/conf/default/router_solicitations", "0")?;
             netns::set("ipv4/ping_group_range", "0 2147483647")
         })?;
     }
@@ -58,14 +59,16 @@ pub(crate) fn build(path: Path) -> anyhow::Result<()> {
     netns::ip_batch(
         Some(NEAR),
         &format!(
-            "link set lo up\naddress add 198.18.0.1/24 dev {INTERFACE}\nlink set {INTERFACE} up\n\
+            "link set lo up\naddress add 198.18.0.1/24 dev {INTERFACE}\n\
+             address add 2001:db8::1/64 dev {INTERFACE} nodad\nlink set {INTERFACE} up\n\
              route add 198.18.64.0/18 via {TARGET}\n"
         ),
     )?;
     netns::ip_batch(
         Some(FAR),
         &format!(
-            "link set lo up\naddress add {TARGET}/24 dev far0\nlink set far0 up\nroute add local 198.18.64.0/18 dev lo\n"
+            "link set lo up\naddress add {TARGET}/24 dev far0\n\
+             address add {TARGET_V6}/64 dev far0 nodad\nlink set far0 up\nroute add local 198.18.64.0/18 dev lo\n"
         ),
     )?;
     if let Path::Delayed(delay) = path {
@@ -82,7 +85,7 @@ pub(crate) fn capture() -> anyhow::Result<Capture> {
 /// Answers handshakes at the target until the process ends.
 pub(crate) fn listen() -> anyhow::Result<()> {
     let listener = netns::inside(FAR, || {
-        TcpListener::bind((TARGET, PORT)).context("cannot listen at the target")
+        TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).context("cannot listen at the target")
     })?;
     std::thread::Builder::new()
         .name("listener".to_owned())
