@@ -66,6 +66,8 @@ pub(super) trait Means: Send + Sync {
 /// Runs rounds.
 pub(crate) struct Tracer {
     flows: u16,
+    /// The only kind of packet to use; `None`: the best that is permitted.
+    kind: Option<TraceKind>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     board: Arc<Switchboard>,
@@ -85,12 +87,21 @@ impl Tracer {
         let board = Arc::new(Switchboard::default());
         Self {
             flows,
+            kind: None,
             tasks,
             cancel,
             board,
             counters,
             v4: Mutex::new(None),
             v6: Mutex::new(None),
+        }
+    }
+
+    /// The same tracer, with packets of one kind only.
+    pub(crate) fn only(self, kind: TraceKind) -> Self {
+        Self {
+            kind: Some(kind),
+            ..self
         }
     }
 
@@ -108,6 +119,19 @@ impl Tracer {
         destination: SocketAddr,
         plan: TracePlan,
     ) -> Result<RoundResult, TraceError> {
+        self.watched_round(destination, plan, |_| {}).await
+    }
+
+    /// Runs one round to `destination` and shows it to `watch` each time that something may have happened in it.
+    ///
+    /// # Errors
+    /// As [`Tracer::round`].
+    pub(crate) async fn watched_round(
+        &self,
+        destination: SocketAddr,
+        plan: TracePlan,
+        mut watch: impl FnMut(&TraceRound),
+    ) -> Result<RoundResult, TraceError> {
         let no_route = |source| TraceError::NoRoute {
             destination: destination.ip(),
             source,
@@ -121,7 +145,9 @@ impl Tracer {
             while let Ok((id, reply, at)) = line.replies.try_recv() {
                 self.book(&mut round, id, reply, at);
             }
-            match round.poll(clock::now()) {
+            let step = round.poll(clock::now());
+            watch(&round);
+            match step {
                 Step::Finished => break,
                 Step::Transmit(probe) => {
                     let token = line.expect(probe.id);
@@ -163,7 +189,7 @@ impl Tracer {
         }
     }
 
-    /// The sockets of a family, opened if need be: TCP first, ICMP where that is not allowed.
+    /// The sockets of a family, opened if need be: those of the one kind, else TCP first, ICMP where that is not allowed.
     fn means(&self, ipv6: bool) -> Result<Arc<dyn Means>, TraceError> {
         let slot = if ipv6 { &self.v6 } else { &self.v4 };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,12 +202,20 @@ impl Tracer {
             tasks: self.tasks.clone(),
             cancel: self.cancel.clone(),
         };
-        let opened: Result<Arc<dyn Means>, io::Error> = match TcpMeans::open(ipv6, self.flows, &hub)
-        {
-            Ok(means) => Ok(Arc::new(means)),
-            Err(error) if is_refusal(&error) => EchoMeans::open(ipv6, self.flows, &hub)
-                .map(|means| Arc::new(means) as Arc<dyn Means>),
-            Err(error) => Err(error),
+        let tcp = || {
+            TcpMeans::open(ipv6, self.flows, &hub).map(|means| Arc::new(means) as Arc<dyn Means>)
+        };
+        let echo = || {
+            EchoMeans::open(ipv6, self.flows, &hub).map(|means| Arc::new(means) as Arc<dyn Means>)
+        };
+        let opened = match self.kind {
+            Some(TraceKind::Tcp) => tcp(),
+            Some(TraceKind::Icmp) => echo(),
+            Some(TraceKind::Udp | TraceKind::Unspecified) => Err(io::ErrorKind::Unsupported.into()),
+            None => match tcp() {
+                Err(error) if is_refusal(&error) => echo(),
+                opened => opened,
+            },
         };
         match opened {
             Ok(means) => {

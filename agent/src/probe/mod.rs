@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod edge;
+pub(crate) mod hops;
 pub(crate) mod packet;
 pub(crate) mod path;
 pub(crate) mod quote;

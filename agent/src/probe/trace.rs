@@ -111,6 +111,18 @@ pub(crate) struct FlowPath {
     pub(crate) destination_ttl: Option<u8>,
 }
 
+/// One TTL of one flow as far as the round has come: what was sent and is settled, answered or given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Index of the flow, from 0.
+    pub(crate) flow: u16,
+    pub(crate) ttl: u8,
+    pub(crate) sent: u8,
+    pub(crate) hop: Option<Hop>,
+    /// Whether the hop is the destination.
+    pub(crate) is_destination: bool,
+}
+
 #[derive(Debug, Default)]
 struct Flow {
     started: bool,
@@ -219,7 +231,36 @@ impl TraceRound {
 
     /// The shell could not send `id`: it waits for no reply, and this is not the network's silence.
     pub(crate) fn on_unsent(&mut self, id: ProbeId) {
-        self.awaiting.remove(&id);
+        let unsent = self.awaiting.remove(&id);
+        if let Some(probe) = unsent
+            && let Some(flow) = self.flows.get_mut(usize::from(probe.flow))
+            && let Some(attempts) = flow.attempts.get_mut(&probe.ttl)
+        {
+            *attempts = attempts.saturating_sub(1);
+        }
+    }
+
+    /// What is settled by now, flow by flow and up to where each flow ends; what still waits for its reply is left out.
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
+        let mut tallies = Vec::new();
+        for (number, flow) in (0_u16..).zip(&self.flows) {
+            let end = flow.end.map_or(MAX_TTL, |(end, _)| end);
+            for (&ttl, &attempts) in flow.attempts.range(..=end) {
+                let waits = |probe: &&InFlight| probe.flow == number && probe.ttl == ttl;
+                let waiting = self.awaiting.values().filter(waits).count();
+                let sent = attempts.saturating_sub(u8::try_from(waiting).unwrap_or(u8::MAX));
+                if sent > 0 {
+                    tallies.push(Tally {
+                        flow: number,
+                        ttl,
+                        sent,
+                        hop: flow.hops.get(&ttl).copied(),
+                        is_destination: flow.destination_ttl == Some(ttl),
+                    });
+                }
+            }
+        }
+        tallies
     }
 
     /// What the flows met.

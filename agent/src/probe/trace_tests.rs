@@ -88,6 +88,7 @@ fn plan(flows: u16, known: Known) -> TracePlan {
 
 struct Outcome {
     flows: Vec<FlowPath>,
+    tallies: Vec<Tally>,
     packets: Vec<(Duration, Probe)>,
     took: Duration,
 }
@@ -102,6 +103,7 @@ fn drive(network: &Network, plan: TracePlan) -> Outcome {
         match round.poll(now) {
             Step::Finished => {
                 return Outcome {
+                    tallies: round.tallies(),
                     flows: round.into_flows(),
                     packets,
                     took: now - start,
@@ -444,6 +446,14 @@ proptest! {
             if let Some(ttl) = flow.destination_ttl {
                 prop_assert_eq!(usize::from(ttl), routers.len() + 1);
             }
+        }
+        for tally in &outcome.tallies {
+            let sent = outcome.packets.iter().filter(|(_, p)| (p.flow, p.ttl) == (tally.flow, tally.ttl)).count();
+            prop_assert_eq!(usize::from(tally.sent), sent);
+            let path = &outcome.flows[usize::from(tally.flow)];
+            let hop = path.hops.get(usize::from(tally.ttl) - 1).copied().flatten();
+            prop_assert_eq!(tally.hop, hop);
+            prop_assert_eq!(tally.is_destination, path.destination_ttl == Some(tally.ttl));
         }
     }
 

@@ -172,15 +172,20 @@ pub(crate) fn kind_word(protocol: v1::Protocol) -> &'static str {
     }
 }
 
+/// What asks this program to end.
 #[cfg(unix)]
-struct Signals {
+pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(crate) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -188,7 +193,8 @@ impl Signals {
         })
     }
 
-    async fn wait(&mut self) {
+    /// Waits until one of them comes.
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -196,16 +202,22 @@ impl Signals {
     }
 }
 
+/// What asks this program to end.
 #[cfg(not(unix))]
-struct Signals;
+pub(crate) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    async fn wait(&mut self) {
+    /// Waits until one of them comes.
+    pub(crate) async fn wait(&mut self) {
         drop(tokio::signal::ctrl_c().await);
     }
 }
