@@ -51,16 +51,26 @@ impl Advice {
         );
         Self { program }
     }
+
+    /// The command that permits raw sockets.
+    pub(crate) fn raw_sockets(&self) -> String {
+        format!("sudo setcap cap_net_raw+ep {}", self.program)
+    }
+
+    /// The command that permits ping sockets.
+    pub(crate) const fn ping_sockets() -> &'static str {
+        "sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+    }
 }
 
 impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "either let the agent use raw sockets: `sudo setcap cap_net_raw+ep {}` (TCP paths and ping), \
-             or open ping sockets to all groups: `sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"` (ping and ICMP paths; \
-             this one key is for IPv4 and IPv6)",
-            self.program
+            "either let the agent use raw sockets: `{}` (TCP paths and ping), \
+             or open ping sockets to all groups: `{}` (ping and ICMP paths; this one key is for IPv4 and IPv6)",
+            self.raw_sockets(),
+            Self::ping_sockets()
         )
     }
 }

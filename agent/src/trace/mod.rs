@@ -97,7 +97,7 @@ pub(crate) async fn trace(config: AgentConfig, request: Request) -> anyhow::Resu
         () = signals.wait() => Ok(()),
     };
     drop(view.borrow_mut().screen.take());
-    ended.map_err(advise)?;
+    ended.map_err(|error| advise(error, request.kind))?;
     drop(tokio::time::timeout(LAST_NAMES, name_rest(&view, &dns)).await);
     cancel.cancel();
     let outcome = view.into_inner().outcome();
@@ -153,14 +153,19 @@ async fn address_of(dns: &Dns, host: &Host) -> anyhow::Result<IpAddr> {
 }
 
 /// An error with what to do about it.
-fn advise(error: TraceError) -> anyhow::Error {
-    let is_refused = matches!(error, TraceError::NotPermitted);
-    let error = anyhow::Error::from(error);
-    if is_refused {
-        let advice = Advice::new();
-        anyhow::anyhow!("{error:#}; {advice}")
-    } else {
-        error
+fn advise(error: TraceError, kind: Option<TraceKind>) -> anyhow::Error {
+    let advice = Advice::new();
+    match (&error, kind) {
+        (TraceError::NotPermitted, Some(TraceKind::Tcp)) => anyhow::anyhow!(
+            "TCP paths want raw sockets, which are not permitted here: `{}`",
+            advice.raw_sockets()
+        ),
+        (TraceError::NotPermitted, Some(TraceKind::Icmp)) => anyhow::anyhow!(
+            "ICMP paths want ping sockets, which are not permitted here: `{}`",
+            Advice::ping_sockets()
+        ),
+        (TraceError::NotPermitted, _) => anyhow::anyhow!("{error}; {advice}"),
+        (TraceError::NoRoute { .. } | TraceError::Socket { .. }, _) => error.into(),
     }
 }
 

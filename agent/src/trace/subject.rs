@@ -52,7 +52,9 @@ fn split_port(text: &str) -> Result<(&str, u16), String> {
     let split = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => return Ok((host, DEFAULT_PORT)),
         Some((host, rest)) => rest.strip_prefix(':').map(|port| (host, port)),
-        None => text.split_once(':').filter(|(_, port)| !port.contains(':')),
+        None => text
+            .split_once(':')
+            .filter(|(_, port)| !port.contains([':', '/'])),
     };
     let Some((host, port)) = split else {
         return Ok((text, DEFAULT_PORT));
