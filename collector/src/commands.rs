@@ -14,7 +14,7 @@ use firstmile_collector::registry::invite::{Invitation, InviteError, Inviter};
 use firstmile_collector::registry::{Agent, Site};
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::Store;
-use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::join::{JoinString, JoinStringError};
 use tracing::info;
 
@@ -174,15 +174,79 @@ pub(super) async fn revoke_join_string(config: &Config, text: String) -> Result<
     }
 }
 
-/// Lists the agents of the default organisation.
-pub(super) async fn agents(config: &Config, json: bool) -> Result<()> {
+/// Refuses an agent from now on.
+pub(super) async fn revoke_agent(config: &Config, wanted: &str, json: bool) -> Result<()> {
+    let store = open_existing_store(config).await?;
+    let organisation = OrganisationId::default_organisation();
+    let now_unix_ms = clock::unix_ms();
+    let mut agent = agent_named(store.agents(&organisation).await?, wanted)?;
+    let fresh = store
+        .revoke_agent(&organisation, agent.id, now_unix_ms, "command line")
+        .await?;
+    agent.revoked = true;
+    let sites = store.sites(&organisation).await?;
+    let row = AgentRow::of(&agent, &sites, now_unix_ms);
+    if json {
+        return print(&serde_json::to_string_pretty(&row)?);
+    }
+    let (host, site, id) = (row.hostname, row.site, &row.agent_id);
+    print(&if fresh {
+        format!("{host} of {site} ({id}) is revoked: its reports are refused from now on")
+    } else {
+        format!("{host} of {site} ({id}) was revoked before")
+    })
+}
+
+/// The agent with this id, or with this host name: of several, the only one that is not revoked.
+fn agent_named(agents: Vec<Agent>, wanted: &str) -> Result<Agent> {
+    let wanted = wanted.trim();
+    if let Ok(id) = wanted.parse::<AgentId>() {
+        return agents
+            .into_iter()
+            .find(|agent| agent.id == id)
+            .ok_or_else(|| anyhow!("there is no agent {id}; `agents` lists them"));
+    }
+    let of_host = |agent: &Agent| agent.hostname.eq_ignore_ascii_case(wanted);
+    let (in_service, revoked): (Vec<Agent>, Vec<Agent>) = agents
+        .into_iter()
+        .filter(of_host)
+        .partition(|agent| !agent.revoked);
+    let candidates = if in_service.is_empty() {
+        revoked
+    } else {
+        in_service
+    };
+    if candidates.len() > 1 {
+        let ids: Vec<String> = candidates
+            .iter()
+            .map(|agent| agent.id.to_string())
+            .collect();
+        bail!(
+            "{} agents have the host name {wanted}; name one by its id: {}",
+            ids.len(),
+            ids.join(", ")
+        );
+    }
+    candidates
+        .into_iter()
+        .next()
+        .ok_or_else(|| anyhow!("no agent has the host name {wanted}; `agents` lists them"))
+}
+
+/// The store of a collector that was started once; a question makes none.
+async fn open_existing_store(config: &Config) -> Result<impl Store> {
     if !config.data_dir.is_dir() {
         bail!(
             "there is no collector in {}; start one, or name its configuration",
             config.data_dir.display()
         );
     }
-    let store = serve::open_store(config).await?;
+    Ok(serve::open_store(config).await?)
+}
+
+/// Lists the agents of the default organisation.
+pub(super) async fn agents(config: &Config, json: bool) -> Result<()> {
+    let store = open_existing_store(config).await?;
     let organisation = OrganisationId::default_organisation();
     let agents = store.agents(&organisation).await?;
     let sites = store.sites(&organisation).await?;
@@ -334,4 +398,60 @@ fn print(text: &str) -> Result<()> {
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
         .context("standard output cannot be written to")
+}
+
+#[cfg(test)]
+mod tests {
+    use firstmile_collector::registry::SiteId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn agent(number: u128, hostname: &str, revoked: bool) -> Agent {
+        Agent {
+            id: AgentId(Uuid::from_u128(number)),
+            organisation: OrganisationId::default_organisation(),
+            site: SiteId(Uuid::from_u128(9)),
+            hostname: hostname.to_owned(),
+            version: "0.1.0".to_owned(),
+            os: None,
+            icmp_capability: None,
+            enrolled_unix_ms: 0,
+            last_seen_unix_ms: None,
+            spool_dropped_reports: 0,
+            revoked,
+        }
+    }
+
+    #[test]
+    fn an_agent_is_named_by_its_id_or_by_a_host_name_that_is_its_own() {
+        let agents = [
+            agent(1, "one.example", false),
+            agent(2, "two.example", false),
+            agent(3, "two.example", false),
+            agent(4, "new.example", true),
+            agent(5, "new.example", false),
+            agent(6, "gone.example", true),
+        ];
+        let second = agents[1].id.to_string();
+        for (wanted, want) in [
+            (second.as_str(), Ok(2)),
+            ("one.example", Ok(1)),
+            (" ONE.example\n", Ok(1)),
+            ("two.example", Err("2 agents have the host name")),
+            ("new.example", Ok(5)),
+            ("gone.example", Ok(6)),
+            ("no.example", Err("no agent has the host name")),
+            (
+                "00000000-0000-0000-0000-0000000000ff",
+                Err("there is no agent"),
+            ),
+        ] {
+            match (agent_named(agents.to_vec(), wanted), want) {
+                (Ok(found), Ok(number)) => assert_eq!(found.id.0.as_u128(), number, "{wanted}"),
+                (Err(error), Err(text)) => assert!(error.to_string().starts_with(text), "{error}"),
+                (found, _) => panic!("{wanted}: {found:?}"),
+            }
+        }
+    }
 }

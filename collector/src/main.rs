@@ -40,6 +40,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Refuse an agent from now on: its reports and the renewal of its certificate. What it measured stays.
+    RevokeAgent {
+        /// The agent's id, or its host name if no other agent has it.
+        agent: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Set the login of the dashboard; the password comes from the terminal, or from standard input.
     Passwd {
         /// Name to log in with.
@@ -104,6 +112,9 @@ fn main() -> ExitCode {
                 commands::done(commands::revoke_join_string(&config, join_string).await)
             }
             Command::Agents { json } => commands::done(commands::agents(&config, json).await),
+            Command::RevokeAgent { agent, json } => {
+                commands::done(commands::revoke_agent(&config, &agent, json).await)
+            }
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user)),
             Command::CheckConfig => commands::done(commands::check_config(&config)),
             Command::Openapi => commands::done(commands::openapi()),

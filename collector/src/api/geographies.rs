@@ -120,7 +120,7 @@ async fn places(
     let agents = state.store.agents(organisation).await?;
     let open_events = open_events(state, organisation, now_unix_ms).await?;
     let mut gatherings: BTreeMap<String, Gathering> = BTreeMap::new();
-    for agent in &agents {
+    for agent in agents.iter().filter(|agent| !agent.revoked) {
         let Some(site) = sites
             .get(&agent.site)
             .filter(|site| in_country(site, country))

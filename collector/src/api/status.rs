@@ -17,7 +17,8 @@ pub(super) async fn status(
     State(state): State<ApiState>,
     access: Access,
 ) -> Result<Json<Status>, Failure> {
-    let agents = agents::all(&state, &access).await?;
+    let mut agents = agents::all(&state, &access).await?;
+    agents.retain(|agent| agent.state != "revoked");
     let reporting = agents
         .iter()
         .filter(|agent| agent.state == "reporting")

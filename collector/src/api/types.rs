@@ -28,11 +28,11 @@ pub struct Status {
     pub principal: Principal,
     /// The collector's clock.
     pub now_unix_ms: i64,
-    /// Agents that are enrolled.
+    /// Agents that are enrolled and not revoked.
     pub agents_total: u32,
     /// Agents heard in the last three minutes.
     pub agents_reporting: u32,
-    /// Sites that have at least one agent.
+    /// Sites that have at least one of them.
     pub sites_total: u32,
     /// Reports accepted since the collector started.
     pub reports_accepted: u64,
@@ -119,7 +119,7 @@ pub struct GeographyRow {
     pub figures: Figures,
     /// The same figures of the span of equal length before the window, for "against its usual".
     pub before: Figures,
-    /// Agents of this geography.
+    /// Agents of this geography; revoked ones do not count.
     pub agents: u32,
     /// Of them, those not heard for three minutes.
     pub agents_silent: u32,
@@ -269,7 +269,7 @@ pub struct Agent {
     pub enrolled_unix_ms: i64,
     /// When the collector last stored a report of it; absent before the first.
     pub last_seen_unix_ms: Option<i64>,
-    /// `reporting`, `silent` (nothing for three minutes), `waiting` (nothing yet).
+    /// `reporting`, `silent` (nothing for three minutes), `waiting` (nothing yet), `revoked` (its reports are refused).
     pub state: String,
     /// Reports it had to drop because its spool was full.
     pub spool_dropped_reports: u64,
@@ -290,7 +290,8 @@ pub struct AgentTarget {
     pub service: String,
     /// The address that is probed now.
     pub address: Option<String>,
-    /// What answered: `ok`, `dns_failed`, `unreachable`, `no_route`, `not_permitted`, `silent`, `waiting`.
+    /// What answered: `ok`, `dns_failed`, `unreachable`, `no_route`, `not_permitted`, `silent`, `waiting`,
+    /// `revoked`.
     pub state: String,
     /// Metro of the POP that serves the target, from headers.
     pub edge_pop: Option<Pop>,

@@ -282,9 +282,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// `reporting`, `silent` or `waiting`.
+/// `reporting`, `silent`, `waiting` or `revoked`.
 pub(super) fn state_of(agent: &registry::Agent, now_unix_ms: i64) -> &'static str {
     match agent.last_seen_unix_ms {
+        _ if agent.revoked => "revoked",
         None => "waiting",
         Some(seen) if now_unix_ms - seen > SILENT_AFTER_MS => "silent",
         Some(_) => "reporting",
@@ -303,7 +304,7 @@ pub(super) fn path_state(
     let old = memory
         .newest_unix_ms
         .is_some_and(|newest| now_unix_ms - newest > PATH_BLIND_AFTER_MS);
-    if old || agent_state == "silent" {
+    if old || matches!(agent_state, "silent" | "revoked") {
         PathState::Blind
     } else {
         memory.state()

@@ -12,6 +12,7 @@ use firstmile_wire::ids::{AgentId, Epoch, ReportKey};
 use firstmile_wire::v1::{self, Outcome, Phase, Protocol, Report, TraceKind};
 
 use super::batch::{Batch, Flow, Hop, Resolution, Round, Sample, Sighting};
+use super::families;
 use crate::auth::identity::Identity;
 use crate::registry::Target;
 
@@ -121,7 +122,7 @@ pub fn decode(
             *fact = short("a fact of the host", fact)?;
         }
     }
-    Ok(Batch {
+    Ok(families::split(Batch {
         key,
         received_unix_ms,
         agent_version,
@@ -133,7 +134,7 @@ pub fn decode(
         hop_names,
         sightings,
         resolutions,
-    })
+    }))
 }
 
 fn key_of(report: &Report, sender: &Identity) -> Result<ReportKey, DecodeError> {

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod decode;
 mod derive;
 mod enrolment;
+pub mod families;
 pub mod gate;
 pub mod listen;
 pub mod locate;

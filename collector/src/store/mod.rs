@@ -355,6 +355,15 @@ pub trait Store: Send + Sync + 'static {
         now_unix_ms: i64,
         agent: &Agent,
     ) -> StoreResult<bool>;
+    /// Refuses an agent for good: marks it, ends its open events and writes the audit line of `who`, in one transaction.
+    /// False: it was revoked before, and nothing is written.
+    async fn revoke_agent(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        now_unix_ms: i64,
+        who: &str,
+    ) -> StoreResult<bool>;
     /// Writes one line of the audit log: who did what to what.
     async fn audit(
         &self,

@@ -387,6 +387,45 @@ async fn a_join_string_works_once_in_its_time_with_a_good_request() {
 }
 
 #[tokio::test]
+async fn a_revoked_agent_is_refused_at_once_and_for_good() {
+    let bench = Bench::start().await;
+    let (agent, other) = (bench.enroll().await, bench.enroll().await);
+    let sent = bench.post(&agent, encoded(&report(agent.id, agent.epoch, 1)));
+    assert_eq!(ack_of(sent.await).await.stored, 1);
+    let organisation = OrganisationId::default_organisation();
+    // The administrator's command opens the store beside the running collector.
+    let beside = serve::open_store(&config(bench.folder.path()))
+        .await
+        .expect("opens");
+    assert!(
+        beside
+            .revoke_agent(&organisation, agent.id, now(), "test")
+            .await
+            .expect("revokes")
+    );
+    let refused = bench.post(&agent, encoded(&report(agent.id, agent.epoch, 2)));
+    let refusal = refusal_of(refused.await, 403).await;
+    assert_eq!(
+        (refusal.code.as_str(), refusal.retry),
+        ("agent_revoked", false)
+    );
+    let csr_pem = csr(&KeyPair::generate().expect("a key"));
+    let renewal = agent
+        .client
+        .post(bench.url(RENEW_PATH))
+        .json(&RenewRequest { csr_pem });
+    let refusal = refusal_of(renewal.send().await.expect("answers"), 403).await;
+    assert_eq!(refusal.code, "agent_revoked");
+    let served = bench.post(&other, encoded(&report(other.id, other.epoch, 1)));
+    assert_eq!(ack_of(served.await).await.stored, 1, "the other goes on");
+    let folder = bench.stop().await;
+    let bench = Bench::start_in(folder).await;
+    let refused = bench.post(&agent, encoded(&report(agent.id, agent.epoch, 2)));
+    assert_eq!(refusal_of(refused.await, 403).await.code, "agent_revoked");
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn an_enrolment_that_is_no_request_is_refused() {
     let bench = Bench::start().await;
     let no_json = bench

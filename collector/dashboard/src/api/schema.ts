@@ -290,7 +290,7 @@ export interface components {
              * @description Reports it had to drop because its spool was full.
              */
             readonly spool_dropped_reports: number;
-            /** @description `reporting`, `silent` (nothing for three minutes), `waiting` (nothing yet). */
+            /** @description `reporting`, `silent` (nothing for three minutes), `waiting` (nothing yet), `revoked` (its reports are refused). */
             readonly state: string;
             /** @description The state of each of its targets, by name. */
             readonly targets: readonly components["schemas"]["AgentTarget"][];
@@ -320,7 +320,10 @@ export interface components {
             readonly protocols: readonly components["schemas"]["ProtocolState"][];
             /** @description Service it stands for. */
             readonly service: string;
-            /** @description What answered: `ok`, `dns_failed`, `unreachable`, `no_route`, `not_permitted`, `silent`, `waiting`. */
+            /**
+             * @description What answered: `ok`, `dns_failed`, `unreachable`, `no_route`, `not_permitted`, `silent`, `waiting`,
+             *     `revoked`.
+             */
             readonly state: string;
         };
         /** @description The body of every error. */
@@ -359,10 +362,10 @@ export interface components {
             readonly detected_unix_ms: number;
             /**
              * Format: int64
-             * @description When the old path was back for six rounds or the new one was adopted; absent while open.
+             * @description When the old path was back for six rounds, the new one was adopted, or the agent was revoked; absent while open.
              */
             readonly ended_unix_ms?: number | null;
-            /** @description How it ended: `recovered` or `adopted`. */
+            /** @description How it ended: `recovered`, `adopted` or `agent_revoked`. */
             readonly ending?: string | null;
             /** @description Identity of the event. */
             readonly event_id: string;
@@ -467,7 +470,7 @@ export interface components {
         readonly GeographyRow: {
             /**
              * Format: int32
-             * @description Agents of this geography.
+             * @description Agents of this geography; revoked ones do not count.
              */
             readonly agents: number;
             /**
@@ -828,7 +831,7 @@ export interface components {
             readonly agents_reporting: number;
             /**
              * Format: int32
-             * @description Agents that are enrolled.
+             * @description Agents that are enrolled and not revoked.
              */
             readonly agents_total: number;
             /** @description Things that somebody should know, worst first; for example that no agent reaches any edge. */
@@ -849,7 +852,7 @@ export interface components {
             readonly reports_refused: readonly components["schemas"]["RefusedCount"][];
             /**
              * Format: int32
-             * @description Sites that have at least one agent.
+             * @description Sites that have at least one of them.
              */
             readonly sites_total: number;
             /** @description Version of the collector's program. */

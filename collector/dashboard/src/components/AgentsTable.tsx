@@ -18,7 +18,7 @@ export function AgentsCsv({ agents }: { agents: readonly Agent[] }) {
 
 /** An agent's state in words; silence is said, not coloured green or red. */
 export function AgentState({ state }: { state: string }) {
-  const tone = { silent: "bad", waiting: "quiet" }[state];
+  const tone = { silent: "bad", waiting: "quiet", revoked: "quiet" }[state];
   return (
     <span className="fm-badge" data-tone={tone}>
       {state}
@@ -36,6 +36,7 @@ export function targetState(target: AgentTarget): string {
     not_permitted: "not permitted",
     silent: "silent",
     waiting: "waiting",
+    revoked: "agent revoked",
   };
   return words[target.state] ?? target.state;
 }
@@ -82,6 +83,7 @@ function columns(now: number): Column<Agent>[] {
 
 function TargetsSummary({ agent }: { agent: Agent }) {
   const bad = agent.targets.filter((target) => target.state !== "ok");
+  if (agent.state === "revoked") return <span className="fm-muted">its reports are refused</span>;
   if (agent.targets.length === 0) return <span className="fm-muted">none yet</span>;
   if (bad.length === 0) return <>{plural(agent.targets.length, "target")} ok</>;
   return (

@@ -59,7 +59,7 @@ export function Lasting({ event }: { event: PathEvent }) {
   const now = useNow();
   const from = event.first_novel_unix_ms;
   if (event.ended_unix_ms === null || event.ended_unix_ms === undefined) return <>for {duration(Math.floor((now - from) / 5000) * 5000)} so far</>;
-  const ending = { recovered: "then back on the old path", adopted: "then the new path became the usual one" }[event.ending ?? ""];
+  const ending = { recovered: "then back on the old path", adopted: "then the new path became the usual one", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
   return (
     <>
       for {duration(event.ended_unix_ms - from)}

@@ -67,7 +67,7 @@ function Whole({ agent }: { agent: Agent }) {
     <>
       <div className="fm-headline">
         <h1>
-          {agent.hostname} at {site.name}: {agent.targets.length > 0 ? `${ok} of ${plural(agent.targets.length, "target")} ok` : "no target yet"}
+          {agent.hostname} at {site.name}: {agent.state === "revoked" ? "revoked" : agent.targets.length > 0 ? `${ok} of ${plural(agent.targets.length, "target")} ok` : "no target yet"}
           {agent.last_seen_unix_ms ? `, last seen ${ago(agent.last_seen_unix_ms, now)}` : ", never seen"}
         </h1>
       </div>
@@ -129,7 +129,7 @@ function targetColumns(agentId: string): Column<AgentTarget>[] {
         </Link>
       ),
     },
-    { key: "state", title: "State", value: targetState, cell: (target) => <span className="fm-badge" data-tone={target.state === "ok" ? undefined : target.state === "waiting" ? "quiet" : "bad"}>{targetState(target)}</span> },
+    { key: "state", title: "State", value: targetState, cell: (target) => <span className="fm-badge" data-tone={target.state === "ok" ? undefined : target.state === "waiting" || target.state === "revoked" ? "quiet" : "bad"}>{targetState(target)}</span> },
     {
       key: "host",
       title: "Host and address",

@@ -19,7 +19,7 @@ export function Agents() {
     <div className="fm-page">
       <div className="fm-headline">
         <h1>{agents.data ? sentence(agents.data) : "Agents"}</h1>
-        <p className="fm-muted">An agent is silent when nothing was heard of it for three minutes.</p>
+        <p className="fm-muted">An agent is silent when nothing was heard of it for three minutes. A revoked one is refused and no longer counts.</p>
       </div>
       {adding && <AddAgent close={() => { setAdding(false); }} />}
       <section className="fm-panel" aria-label="Agents">
@@ -46,8 +46,9 @@ export function Agents() {
   );
 }
 
-function sentence(agents: readonly Agent[]): string {
-  if (agents.length === 0) return "No agent yet";
+function sentence(all: readonly Agent[]): string {
+  const agents = all.filter((agent) => agent.state !== "revoked");
+  if (agents.length === 0) return all.length > 0 ? "No agent in service" : "No agent yet";
   const reporting = agents.filter((agent) => agent.state === "reporting").length;
   const sites = new Set(agents.map((agent) => agent.site.site_id)).size;
   return `${reporting} of ${plural(agents.length, "agent")} at ${plural(sites, "site")} ${reporting === 1 && agents.length === 1 ? "reports" : "report"}`;

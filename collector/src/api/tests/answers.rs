@@ -54,6 +54,29 @@ async fn the_status_counts_and_warns() {
 }
 
 #[tokio::test]
+async fn a_revoked_agent_is_listed_and_does_not_count() {
+    let (desk, seeded) = filled().await;
+    let organisation = OrganisationId::default_organisation();
+    desk.store
+        .revoke_agent(&organisation, seeded.agent, NOW, "test")
+        .await
+        .expect("revokes");
+    let agents = good(&desk, "/api/v1/agents").await;
+    assert_eq!(agents[0]["state"], "revoked");
+    assert_eq!(agents[0]["targets"][0]["state"], "revoked");
+    assert_eq!(agents[0]["targets"][0]["path_state"], "blind");
+    let status = good(&desk, "/api/v1/status").await;
+    for count in ["agents_total", "agents_reporting", "sites_total"] {
+        assert_eq!(status[count], 0, "{count}");
+    }
+    assert_eq!(status["notices"][0]["code"], "no_agents");
+    assert_eq!(good(&desk, "/api/v1/geographies").await["rows"], json!([]));
+    assert_eq!(good(&desk, "/api/v1/events?state=open").await, json!([]));
+    let event = good(&desk, &format!("/api/v1/events/{}", seeded.event_id)).await;
+    assert_eq!(event["ending"], "agent_revoked");
+}
+
+#[tokio::test]
 async fn geographies_carry_figures_places_and_ingresses() {
     let (desk, seeded) = filled().await;
     for (level, key, name) in [

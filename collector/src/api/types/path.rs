@@ -129,9 +129,9 @@ pub struct Event {
     pub first_novel_unix_ms: i64,
     /// When the collector was sure.
     pub detected_unix_ms: i64,
-    /// When the old path was back for six rounds or the new one was adopted; absent while open.
+    /// When the old path was back for six rounds, the new one was adopted, or the agent was revoked; absent while open.
     pub ended_unix_ms: Option<i64>,
-    /// How it ended: `recovered` or `adopted`.
+    /// How it ended: `recovered`, `adopted` or `agent_revoked`.
     pub ending: Option<String>,
     /// The path before.
     pub before: PathIdentity,

@@ -151,6 +151,52 @@ pub(crate) async fn a_report_updates_its_agent_but_not_its_rights(store: &impl S
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
 }
 
+pub(crate) async fn a_revoked_agent_stays_revoked(store: &impl Store) {
+    let organisation = default_organisation();
+    let [closed, open, theirs] = three_events(store).await;
+    let mine = agent_id(1);
+    for (name, want) in [("first", true), ("again", false)] {
+        let revoked = store.revoke_agent(&organisation, mine, T0 + DAY, "admin");
+        assert_eq!(revoked.await.unwrap(), want, "{name}");
+    }
+    for (name, organisation, agent) in [
+        ("unknown", organisation.clone(), agent_id(99)),
+        ("of another organisation", other_organisation(), agent_id(2)),
+    ] {
+        let error = store
+            .revoke_agent(&organisation, agent, T0 + DAY, "admin")
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, StoreError::NotFound { .. }),
+            "{name}: {error}"
+        );
+    }
+    let revoked = store.agent(&organisation, mine).await.unwrap();
+    let other = store.agent(&organisation, agent_id(2)).await.unwrap();
+    assert_eq!((revoked.revoked, other.revoked), (true, false));
+    let ended = Event {
+        state: "closed".to_owned(),
+        ended_unix_ms: Some(T0 + DAY),
+        ending: Some("agent_revoked".to_owned()),
+        ..open
+    };
+    let events = store.events(&organisation, &all_events()).await.unwrap();
+    assert_eq!(events, [theirs, ended, closed]);
+    // A report that was stored before is still applied: it does not let the agent in again.
+    let applied = Applied {
+        agent: Some(Agent {
+            revoked: false,
+            ..revoked
+        }),
+        ..Applied::default()
+    };
+    let key = key(mine, 99);
+    store.append(vec![report(key.clone())]).await.unwrap();
+    store.apply(&key, applied).await.unwrap();
+    assert!(store.agent(&organisation, mine).await.unwrap().revoked);
+}
+
 fn event(id: &str, agent: AgentId, begun: i64, ended: Option<i64>) -> Event {
     Event {
         event_id: id.to_owned(),

@@ -1,6 +1,6 @@
 //! Events, kept as they were last told.
 
-use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::ids::{AgentId, OrganisationId};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{engine, forms};
@@ -65,6 +65,32 @@ pub(super) fn events(
         .iter()
         .map(|form| forms::read("an event", form))
         .collect()
+}
+
+/// Ends the open events of an agent that is revoked: nothing will tell any more how they went on.
+pub(super) fn end_all_of(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+    now_unix_ms: i64,
+) -> StoreResult<()> {
+    let open = EventQuery {
+        from_unix_ms: 0,
+        to_unix_ms: i64::MAX,
+        open: Some(true),
+        agent: Some(agent),
+        limit: u32::MAX,
+    };
+    for event in events(tx, organisation, &open)? {
+        let ended = Event {
+            state: "closed".to_owned(),
+            ended_unix_ms: Some(now_unix_ms),
+            ending: Some("agent_revoked".to_owned()),
+            ..event
+        };
+        put(tx, organisation, &ended)?;
+    }
+    Ok(())
 }
 
 /// One event.

@@ -408,6 +408,21 @@ impl Store for Embedded {
             .await
     }
 
+    async fn revoke_agent(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        now_unix_ms: i64,
+        who: &str,
+    ) -> StoreResult<bool> {
+        let (organisation, who) = (organisation.clone(), who.to_owned());
+        self.writer
+            .run(Durability::Full, "revoke an agent", move |tx| {
+                registry::revoke_agent(tx, &organisation, agent, now_unix_ms, &who)
+            })
+            .await
+    }
+
     async fn audit(
         &self,
         organisation: &OrganisationId,

@@ -4,7 +4,7 @@ use firstmile_wire::ids::{AgentId, OrganisationId};
 use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::{dirty, engine, forms};
+use super::{dirty, engine, events, forms};
 use crate::registry::{Agent, JoinGrant, Site, SiteId};
 use crate::store::{StoreError, StoreResult};
 
@@ -189,6 +189,29 @@ pub(super) fn put_agent(tx: &Transaction<'_>, agent: &Agent) -> StoreResult<()> 
     })
     .map(drop)
     .map_err(engine("write an agent"))
+}
+
+/// Marks an agent as refused, ends its open events, and notes who did it. False: it was marked before.
+pub(super) fn revoke_agent(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    id: AgentId,
+    now_unix_ms: i64,
+    who: &str,
+) -> StoreResult<bool> {
+    let before = agent(tx, organisation, id)?;
+    if before.revoked {
+        return Ok(false);
+    }
+    tx.execute(
+        "UPDATE agent SET revoked = 1 WHERE organisation = ?1 AND agent = ?2",
+        params![organisation.as_str(), id.0.as_bytes()],
+    )
+    .map_err(engine("revoke an agent"))?;
+    events::end_all_of(tx, organisation, id, now_unix_ms)?;
+    let line = format!("revoked agent {id} ({})", before.hostname);
+    audit(tx, organisation, now_unix_ms, who, &line)?;
+    Ok(true)
 }
 
 /// Makes a join string known.
