@@ -122,14 +122,12 @@ pub(crate) fn install(packages: &[&Package]) -> Result<()> {
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    run(&mut apt(&["update"]))
-        .with_context(|| format!("cannot refresh the package lists to install {missing:?}"))?;
-    run(apt(&["install", "-y", "--no-install-recommends"]).args(&missing)).with_context(|| {
-        format!(
-            "cannot install {missing:?}; install them by hand: apt-get install {}",
-            missing.join(" ")
-        )
-    })?;
+    let by_hand = format!(
+        "cannot install missing packages; by hand: sudo apt-get install {}",
+        missing.join(" ")
+    );
+    run(&mut apt(&["update"])).context(by_hand.clone())?;
+    run(apt(&["install", "-y", "--no-install-recommends"]).args(&missing)).context(by_hand)?;
     require(packages)
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::artefacts::{self, Profile};
 use crate::needs;
@@ -22,7 +23,7 @@ use crate::{lab, tree};
 const GRACE: Duration = Duration::from_secs(15);
 
 /// How long the agent gets for its first round before the terminal says what it found.
-const FIRST_LOOK: Duration = Duration::from_secs(15);
+const FIRST_LOOK: Duration = Duration::from_secs(12);
 
 /// Ctrl-C reaches this program alone, which then ends the agent first: its last report still finds the collector.
 pub(crate) const OWN_GROUP: i32 = 0;
@@ -74,6 +75,7 @@ struct Local {
     collector_config: PathBuf,
     state: PathBuf,
     dashboard: String,
+    ingest: String,
 }
 
 impl Local {
@@ -87,6 +89,7 @@ impl Local {
             collector_config: state.join("collector.toml"),
             state,
             dashboard: args.dashboard.clone(),
+            ingest: args.ingest.clone(),
         };
         // TOML's basic strings are JSON's: quoting with serde_json keeps any path intact.
         let quoted = |path: PathBuf| {
@@ -161,8 +164,26 @@ impl Local {
         outcome
     }
 
+    /// Whether the agent has an identity, and one that this collector gave it for the address it listens on.
+    fn is_enrolled(&self) -> bool {
+        let read = |path: &str| fs::read_to_string(self.state.join(path)).ok();
+        let identity = read("agent/identity/identity.json")
+            .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let (Some(identity), Some(ca)) = (identity, read("collector/ca/ca.crt")) else {
+            return false;
+        };
+        let says = |key| {
+            identity
+                .get(key)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .trim()
+        };
+        says("collector") == format!("https://{}/", self.ingest) && says("ca_pem") == ca.trim()
+    }
+
     fn enroll(&self) -> Result<()> {
-        if self.state.join("agent/identity").is_dir() {
+        if self.is_enrolled() {
             return Ok(());
         }
         println!("==> enrol the agent of this machine");
@@ -175,7 +196,7 @@ impl Local {
         )?;
         // On standard input, so that the secret shows in no process list.
         let mut child = Command::new(&self.agent)
-            .args(["enroll", "-", "--config"])
+            .args(["enroll", "-", "--replace", "--config"])
             .arg(&self.agent_config)
             .stdin(Stdio::piped())
             .spawn()
@@ -202,8 +223,7 @@ impl Local {
         agent: &mut Child,
         interrupted: &mpsc::Receiver<i32>,
     ) -> Result<()> {
-        let started = now();
-        let mut told = false;
+        let mut look_at = Some(now() + FIRST_LOOK);
         loop {
             match interrupted.recv_timeout(Duration::from_millis(250)) {
                 Ok(_) => {
@@ -222,50 +242,48 @@ impl Local {
             if let Some(status) = agent.try_wait().context("cannot look after the agent")? {
                 bail!("the agent ended by itself with {status}; its last lines above say why");
             }
-            if !told && now() - started > FIRST_LOOK {
-                told = true;
-                self.tell_what_is_reached();
+            if look_at.is_some_and(|at| now() >= at) {
+                // Once it has spoken there is nothing more to say here: the dashboard goes on from there.
+                look_at = (!self.tell_what_is_reached()).then(|| now() + FIRST_LOOK);
             }
         }
     }
 
-    fn tell_what_is_reached(&self) {
+    /// Says whether anything answers; false as long as the agent has not found out.
+    fn tell_what_is_reached(&self) -> bool {
+        let mut status = Command::new(&self.agent);
         let status = captured(
-            Command::new(&self.agent)
+            status
                 .args(["status", "--json", "--config"])
                 .arg(&self.agent_config),
         );
-        let reached = status
+        let Some(status) = status
             .ok()
             .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
-            .map(|status| {
-                let answered = |kind| {
-                    status
-                        .pointer(&format!("/last_success_unix_ms/{kind}"))
-                        .is_some()
-                };
-                answered("icmp") || answered("tcp") || answered("https")
-            });
-        match reached {
-            Some(false) => println!(
+        else {
+            return false;
+        };
+        let answered = |kind| {
+            status
+                .pointer(&format!("/last_success_unix_ms/{kind}"))
+                .is_some()
+        };
+        if answered("icmp") || answered("tcp") || answered("https") {
+            println!("\n    Targets answer: the first chart is on the dashboard.\n");
+        } else {
+            println!(
                 "\n    No Microsoft edge can be reached from this machine: the dashboard says why, target by target.\n    \
                  To see the product on a simulated internet instead: cargo xtask run --lab\n"
-            ),
-            Some(true) => println!("\n    Targets answer: the first chart is on the dashboard.\n"),
-            None => println!(
-                "\n    The agent has not said yet what it reaches; ask it: firstmile-agent status\n"
-            ),
+            );
         }
+        true
     }
 }
 
-/// Delivers SIGINT and SIGTERM as messages.
+/// Delivers SIGINT, SIGTERM and SIGHUP (a closed terminal) as messages.
 pub(crate) fn interrupts() -> Result<mpsc::Receiver<i32>> {
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-    ])
-    .context("cannot watch for Ctrl-C")?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .context("cannot watch for Ctrl-C")?;
     let (sender, receiver) = mpsc::sync_channel(8);
     std::thread::spawn(move || {
         for signal in &mut signals {

@@ -216,8 +216,7 @@ fn browser(bin: &Path) -> Result<Count> {
     let folder = tree::root().join("tests/browser");
     artefacts::npm_ci(&folder)?;
     let state = tree::target().join("lab-browser");
-    let dashboard = "127.0.0.1:18080";
-    let mut lab = start_lab(bin, &state, dashboard)?;
+    let (mut lab, url) = start_lab(bin, &state)?;
     let event = format!(
         "{} event pop-down --state {}",
         bin.join("firstmile-lab").display(),
@@ -226,7 +225,7 @@ fn browser(bin: &Path) -> Result<Count> {
     let outcome = counted(
         Command::new("npm")
             .args(["test", "--silent"])
-            .env("FIRSTMILE_URL", format!("http://{dashboard}"))
+            .env("FIRSTMILE_URL", url)
             .env("FIRSTMILE_LAB_EVENT", event)
             .env("FORCE_COLOR", "0")
             .current_dir(&folder),
@@ -235,9 +234,9 @@ fn browser(bin: &Path) -> Result<Count> {
     outcome
 }
 
-/// Starts a lab and returns once it says that its dashboard is there.
-fn start_lab(bin: &Path, state: &Path, dashboard: &str) -> Result<Child> {
-    let mut child = lab::up_command(bin, state, dashboard)
+/// Starts a lab on a port of its own choice; returns once it says where its dashboard is.
+fn start_lab(bin: &Path, state: &Path) -> Result<(Child, String)> {
+    let mut child = lab::up_command(bin, state, "127.0.0.1:0")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start the lab")?;
@@ -249,10 +248,11 @@ fn start_lab(bin: &Path, state: &Path, dashboard: &str) -> Result<Child> {
     for text in lines.by_ref() {
         let text = text.context("cannot read what the lab prints")?;
         println!("    lab: {text}");
-        if text.contains("dashboard http") {
+        if let Some(url) = text.strip_prefix("dashboard ") {
+            let url = url.trim().to_owned();
             // Its later lines are read on, so that the lab never waits for a reader.
             std::thread::spawn(move || lines.for_each(drop));
-            return Ok(child);
+            return Ok((child, url));
         }
     }
     let status = child.wait().context("cannot wait for the lab")?;

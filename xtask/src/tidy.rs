@@ -70,10 +70,7 @@ pub(crate) fn tidy() -> Result<()> {
 
 fn breaches_of(file: &Path, text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
-    let tests_from = lines
-        .iter()
-        .position(|line| line.trim() == "#[cfg(test)]")
-        .unwrap_or(lines.len());
+    let tests_from = tests_from(&lines);
     let whole_file_is_test = is_test(file);
     let mut found = Vec::new();
     let mut breach =
@@ -116,6 +113,16 @@ fn breaches_of(file: &Path, text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The line from which a file holds tests: `#[cfg(test)]` before a module with a body. A module declared for tests alone
+/// (`#[cfg(test)] mod tests;`) is one line, with code after it.
+fn tests_from(lines: &[&str]) -> usize {
+    let begins = |pair: &[&str]| {
+        matches!(pair, [first, second] if first.trim() == "#[cfg(test)]"
+            && second.trim_start().starts_with("mod ") && second.trim_end().ends_with('{'))
+    };
+    lines.windows(2).position(begins).unwrap_or(lines.len())
 }
 
 /// Tests stand in a folder `tests`, or in `tests.rs` and `…_tests.rs` beside what they test.
@@ -229,7 +236,7 @@ mod tests {
 
     #[test]
     fn good_files_pass() {
-        let text = "//! x\nfn a() { self.awaiting.len() }\n#[cfg(test)]\nmod tests { const A: &str = \"192.0.2.1\"; async fn b() {} }\n";
+        let text = "//! x\nfn a() { self.awaiting.len() }\n#[cfg(test)]\nmod tests {\n const A: &str = \"192.0.2.1\"; async fn b() {} }\n";
         assert_eq!(
             rules("collector/src/detect/x.rs", text),
             Vec::<String>::new()
