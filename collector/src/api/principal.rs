@@ -23,17 +23,22 @@ use crate::auth::login::Login;
 /// Name of the session's cookie.
 pub(super) const COOKIE: &str = "firstmile_session";
 
-/// Headers that proxies add. One of them is enough: the peer's address is then the proxy's.
-const FORWARDING: [&str; 8] = [
+/// Headers that proxies and content networks add. One of them is enough: the peer's address is then the proxy's.
+const FORWARDING: [&str; 9] = [
+    "cdn-loop",
+    "fastly-client-ip",
     "forwarded",
+    "true-client-ip",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-proxyuser-ip",
     "x-real-ip",
 ];
+
+/// And families of them: `X-Forwarded-For`, `X-Original-Host`, `CF-Connecting-IP`, `X-Envoy-External-Address`, ...
+const FORWARDING_FAMILIES: [&str; 5] =
+    ["cf-", "x-azure-", "x-envoy-", "x-forwarded", "x-original-"];
 
 /// Somebody who may see an organisation's data, and change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,10 +152,13 @@ fn why_not_loopback(
 }
 
 fn forwarding(headers: &HeaderMap) -> Option<&str> {
-    let known = |name: &&HeaderName| {
-        FORWARDING.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    let known = |name: &&str| {
+        let of_family = FORWARDING_FAMILIES
+            .iter()
+            .any(|family| name.starts_with(family));
+        of_family || FORWARDING.contains(name)
     };
-    headers.keys().find(known).map(HeaderName::as_str)
+    headers.keys().map(HeaderName::as_str).find(known)
 }
 
 /// Refuses requests under a foreign name while the page is for its own machine only (DNS rebinding). A page that listens

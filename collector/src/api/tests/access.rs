@@ -67,8 +67,21 @@ async fn a_sign_of_a_proxy_is_never_the_loopback_admin() {
         "x-forwarded-host",
         "x-forwarded-proto",
         "x-forwarded-anything",
+        "x-forwarded",
         "x-real-ip",
         "via",
+        "cdn-loop",
+        "cf-connecting-ip",
+        "cf-ray",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "fastly-client-ip",
+        "x-proxyuser-ip",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-envoy-external-address",
+        "x-azure-clientip",
     ] {
         let answer = desk.send(with(name, "192.0.2.1")).await;
         assert_eq!(
