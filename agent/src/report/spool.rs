@@ -313,7 +313,7 @@ fn create(file: &Path, _mode: u32) -> io::Result<File> {
 /// The administrator's commands run as root, the service as a user of its own: what root writes into the service's folder
 /// is the service's to read.
 #[cfg(unix)]
-fn give_to_owner_of_folder(handle: &File, file: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner_of_folder(handle: &File, file: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
     const ROOT: u32 = 0;
     let folder = fs::metadata(directory_of(file))?;
@@ -325,7 +325,7 @@ fn give_to_owner_of_folder(handle: &File, file: &Path) -> io::Result<()> {
 
 /// Elsewhere the folder's access list is inherited.
 #[cfg(not(unix))]
-fn give_to_owner_of_folder(_handle: &File, _file: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner_of_folder(_handle: &File, _file: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod prober;
 mod probes;
 mod watch;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::config::AgentConfig;
 use crate::enroll::Identity;
 use crate::enroll::identity::IdentityError;
 use crate::host;
+use crate::host::lock::{self, LockError, StateLock};
 use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::tls::TlsError;
 use crate::report::counters::Counters;
@@ -42,6 +44,8 @@ const LAST_UPLOAD: Duration = Duration::from_secs(2);
 pub(crate) enum RunError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Taken(LockError),
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
     #[error("cannot listen for signals")]
@@ -52,7 +56,7 @@ impl RunError {
     /// Whether the administrator has to change something before it can work.
     pub(crate) const fn is_usage(&self) -> bool {
         match self {
-            Self::Identity(_) | Self::Tls(_) => true,
+            Self::Identity(_) | Self::Taken(_) | Self::Tls(_) => true,
             Self::Signals { .. } => false,
         }
     }
@@ -64,6 +68,7 @@ impl RunError {
 /// See [`RunError`].
 pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
     let identity = Identity::load(&config.state_dir)?;
+    let _alone = alone_in(&config.state_dir)?;
     let capability = capability::probe();
     let counters = Arc::new(Counters::default());
     let (tasks, probing, batching, uploading) = (
@@ -130,6 +135,21 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
         warn!(grace = ?GRACE, unfinished = tasks.len(), "tasks outlived the grace period");
     }
     Ok(())
+}
+
+/// The lock on the state directory; `None` where a disk that takes no file keeps no report of another agent either.
+fn alone_in(state_dir: &Path) -> Result<Option<StateLock>, RunError> {
+    match lock::take(state_dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ LockError::Taken { .. }) => Err(RunError::Taken(error)),
+        Err(error @ LockError::Unusable { .. }) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "nothing keeps a second agent off this state directory"
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn first_status(identity: &Identity, capability: IcmpCapability) -> Status {
@@ -219,5 +239,25 @@ impl Signals {
     /// Waits until one of them comes.
     pub(crate) async fn wait(&mut self) {
         drop(tokio::signal::ctrl_c().await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_agent_on_one_state_directory_is_wrong_usage() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = alone_in(directory.path()).expect("free");
+        assert!(first.is_some());
+        let refused = alone_in(directory.path()).expect_err("taken");
+        assert!(refused.is_usage());
+        assert!(refused.to_string().contains("another firstmile-agent"));
+        assert!(
+            alone_in(&directory.path().join("gone"))
+                .expect("runs on")
+                .is_none()
+        );
     }
 }
