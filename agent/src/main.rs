@@ -26,7 +26,7 @@ use firstmile_wire::join::JoinString;
 use firstmile_wire::v1::TraceKind;
 
 use crate::config::{AgentConfig, Target};
-use crate::enroll::Identity;
+use crate::enroll::{Identity, ObtainError};
 use crate::net::tls::{TlsError, probe_roots};
 use crate::report::status::Status;
 
@@ -208,10 +208,15 @@ fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Endin
             identity.collector
         );
     }
-    let identity = block_on(enroll::enroll(&join, host::hostname()))??;
-    identity
-        .save(&config.state_dir)
-        .context("enrolled, but the identity could not be kept; get another join string")?;
+    let obtained = block_on(enroll::obtain(&join, &config.state_dir, host::hostname()))?;
+    let identity = match obtained {
+        Ok(identity) => identity,
+        Err(error @ ObtainError::Running(_)) => {
+            complain(&error.into(), 2);
+            return Ok(Ending::WrongUsage);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let site = identity.site.as_deref().unwrap_or("no site");
     say(&format!(
         "enrolled as {} ({site}) at {}\n",

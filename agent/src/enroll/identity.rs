@@ -13,6 +13,9 @@ use url::Url;
 
 use crate::report::spool::write_durably_as;
 
+/// More than any identity: two certificates, a key, a few names.
+const PROBE_BYTES: usize = 16 << 10;
+
 /// What an enrolled agent is. Its `Debug` form hides the key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Identity {
@@ -104,6 +107,22 @@ impl Identity {
         write_durably_as(&file, &bytes, 0o600).map_err(fault)
     }
 
+    /// Sees whether [`Identity::save`] can succeed in `state_dir`: a join string works once, so this is asked before it is used.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unwritable`].
+    pub(crate) fn prepare(state_dir: &Path) -> Result<(), IdentityError> {
+        let file = file_in(state_dir).with_extension("probe");
+        let fault = |source| IdentityError::Unwritable {
+            file: file.clone(),
+            source,
+        };
+        make_private(file.parent().unwrap_or(state_dir)).map_err(fault)?;
+        // As large as an identity: a full disk may take an empty file.
+        write_durably_as(&file, &[0; PROBE_BYTES], 0o600).map_err(fault)?;
+        fs::remove_file(&file).map_err(fault)
+    }
+
     /// When to ask for a fresh certificate: after two thirds of its life.
     pub(crate) const fn renew_at_unix_ms(&self) -> i64 {
         let life = self.not_after_unix_ms.saturating_sub(self.issued_unix_ms);
@@ -167,6 +186,19 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn whether_an_identity_can_be_kept_is_known_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state_dir = directory.path().join("state");
+        Identity::prepare(&state_dir).expect("writable");
+        let identities = fs::read_dir(state_dir.join("identity")).expect("made");
+        assert_eq!(identities.count(), 0, "nothing is left behind");
+        fs::remove_dir(state_dir.join("identity")).expect("empty");
+        fs::write(state_dir.join("identity"), b"in the way").expect("a file");
+        let error = Identity::prepare(&state_dir).expect_err("in the way");
+        assert!(matches!(error, IdentityError::Unwritable { .. }), "{error}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::config::SpoolLimits;
-use crate::enroll::enroll;
+use crate::enroll::request::enroll;
 use crate::report::spool::Spool;
 
 fn collector_url() -> Url {
