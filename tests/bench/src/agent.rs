@@ -36,6 +36,8 @@ pub(crate) struct Programs {
 /// What the agent took.
 pub(crate) struct Cost {
     pub(crate) rss_mb: f64,
+    /// Of it, what is not read from files: heap and stacks.
+    pub(crate) anonymous_mb: f64,
     pub(crate) processor_percent: f64,
     pub(crate) open_files_at_rest: usize,
     pub(crate) open_files_most: usize,
@@ -165,16 +167,18 @@ impl Program {
 
     fn watch(&self, span: Duration) -> anyhow::Result<Cost> {
         let (started, before) = (clock::monotonic(), self.processor_seconds()?);
-        let (mut rss_kib, mut files) = (0.0f64, Vec::new());
+        let (mut rss_kib, mut anonymous_kib, mut files) = (0.0f64, 0.0f64, Vec::new());
         while clock::monotonic().saturating_sub(started) < span {
             clock::pass(LOOK_MS);
-            rss_kib = rss_kib.max(self.resident_kib()?);
+            rss_kib = rss_kib.max(self.kib("VmRSS:")?);
+            anonymous_kib = anonymous_kib.max(self.kib("RssAnon:")?);
             files.push(self.open_files()?);
         }
         let seconds = clock::monotonic().saturating_sub(started).as_secs_f64();
         files.sort_unstable();
         Ok(Cost {
             rss_mb: rss_kib / 1_024.0,
+            anonymous_mb: anonymous_kib / 1_024.0,
             processor_percent: (self.processor_seconds()? - before) * 100.0 / seconds,
             open_files_at_rest: files.first().copied().unwrap_or(0),
             open_files_most: files.last().copied().unwrap_or(0),
@@ -211,16 +215,16 @@ impl Program {
         Ok((ticks(11)? + ticks(12)?) / per_second)
     }
 
-    fn resident_kib(&self) -> anyhow::Result<f64> {
+    fn kib(&self, name: &str) -> anyhow::Result<f64> {
         let status = self.read("status")?;
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .context("the program has ended")?;
         line.trim()
             .trim_end_matches(" kB")
             .parse()
-            .context("VmRSS is no number")
+            .with_context(|| format!("{name} is no number"))
     }
 
     fn open_files(&self) -> anyhow::Result<usize> {

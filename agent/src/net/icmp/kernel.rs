@@ -29,7 +29,7 @@ use crate::probe::{Clock, Measured, Outcome};
 /// Least time between two sends, and between two reads.
 const TICK: Duration = Duration::from_millis(20);
 /// Probes under way at once, for each family: 20 targets in bursts stay far below.
-const CAPACITY: usize = 1_024;
+const CAPACITY: usize = 256;
 /// Looks up from waiting once in so long, though there is no reason to.
 const IDLE: Duration = Duration::from_hours(1);
 /// Requests that may wait for the task; beyond it probes are local errors.
