@@ -10,6 +10,11 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock now, milliseconds since the Unix epoch, UTC.
+pub fn unix_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// Asks `probe` every `pause` until it answers, at most for `limit`.
 ///
 /// # Errors

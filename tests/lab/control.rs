@@ -31,8 +31,11 @@ pub enum Request {
     Status,
     /// The true path and RTT of every site to every front door: a list of [`Truth`].
     Truth,
-    /// How many TCP connections the front doors saw from each site: a map from its name.
-    Knocks,
+    /// How many TCP connections the front doors saw from each site before a time: a map from its name.
+    Knocks {
+        /// The time.
+        before_unix_ms: i64,
+    },
     /// The emulator's own error: a [`Calibration`].
     Calibrate,
     /// Enrols and starts the agents.

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::netns;
 use crate::scenario::{Edge, Scenario};
+use crate::{clock, netns};
 
 /// Listening sockets of one front door machine.
 pub(crate) struct Door {
@@ -63,7 +63,7 @@ impl Door {
             tasks.spawn(async move {
                 while let Some((stream, peer)) = next_connection(&listener, &tracker).await {
                     if acceptor.is_some() {
-                        knocks.book(peer.ip());
+                        knocks.book(peer.ip(), clock::unix_ms());
                     }
                     tracker.spawn(answer(stream, acceptor.clone(), Arc::clone(&head)));
                 }
@@ -73,28 +73,31 @@ impl Door {
     }
 }
 
-/// Connections for TLS that the front doors saw, by who came: an independent count of what agents say they sent.
+/// Most connections remembered of one address: a day of the lab's plan.
+const MAX_KNOCKS: usize = 100_000;
+
+/// When connections for TLS came, by who came: an independent count of what agents say they sent.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Knocks(Arc<Mutex<BTreeMap<IpAddr, u64>>>);
+pub(crate) struct Knocks(Arc<Mutex<BTreeMap<IpAddr, Vec<i64>>>>);
 
 impl Knocks {
-    fn book(&self, from: IpAddr) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(from)
-            .or_default() += 1;
+    fn book(&self, from: IpAddr, at_unix_ms: i64) {
+        let mut knocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = knocks.entry(from).or_default();
+        if of_address.len() < MAX_KNOCKS {
+            of_address.push(at_unix_ms);
+        }
     }
 
-    /// How many came from an address.
-    pub(crate) fn from(&self, address: IpAddr) -> u64 {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// How many came from an address before a time.
+    pub(crate) fn from(&self, address: IpAddr, before_unix_ms: i64) -> u64 {
+        let knocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = knocks
             .get(&address)
-            .copied()
-            .unwrap_or_default()
+            .into_iter()
+            .flatten()
+            .filter(|at| **at < before_unix_ms);
+        before.map(|_| 1).sum()
     }
 }
 

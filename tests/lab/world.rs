@@ -191,7 +191,7 @@ impl World {
             }
             Request::Status => self.status().map(|said| json!(said)),
             Request::Truth => Ok(json!(self.truth()?)),
-            Request::Knocks => Ok(json!(self.knocks())),
+            Request::Knocks { before_unix_ms } => Ok(json!(self.knocks(before_unix_ms))),
             Request::Calibrate => Ok(json!(calibrate::measure(&self.emulator)?)),
             Request::StartAgents { joins } => {
                 for (site, join) in &joins {
@@ -366,9 +366,11 @@ impl World {
         Ok(text)
     }
 
-    fn knocks(&self) -> BTreeMap<String, u64> {
+    fn knocks(&self, before_unix_ms: i64) -> BTreeMap<String, u64> {
         let address = |site: &str| self.network.host_address(site);
-        let count = |site: &str| address(site).map(|address| self.knocks.from(address.into()));
+        let count = |site: &str| {
+            address(site).map(|address| self.knocks.from(address.into(), before_unix_ms))
+        };
         (self.scenario.sites.iter())
             .filter_map(|site| Some((site.name.clone(), count(&site.name)?)))
             .collect()

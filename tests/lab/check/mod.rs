@@ -17,6 +17,8 @@ pub use report::{Flagged, Report, Row, Rtt};
 const LEARNING: Duration = Duration::from_mins(5);
 /// A failover that is not flagged by then is missed.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Nothing else must be flagged within this time after a failover.
+const AFTERMATH: Duration = Duration::from_mins(1);
 /// How often the API is asked while waiting: the resolution of the delays.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Routes settle within the hold time; then every site has its final path.
@@ -114,7 +116,7 @@ async fn measure(lab: &Lab, quiet: Duration, progress: &dyn Fn(&str)) -> anyhow:
         .collect();
     let all = !failover.is_empty() && delays.len() == failover.len();
     Ok(Report {
-        rtt_err_ms_max: rtts().filter_map(|rtt| rtt.error_ms).fold(0.0, f64::max),
+        rtt_err_ms_max: rtts().filter_map(|rtt| rtt.error_ms).reduce(f64::max),
         rtt_within_target: rtts().all(Rtt::within_target),
         paths_right_ratio: ratio(right, rows.len()),
         failover_flagged: all,
@@ -205,9 +207,11 @@ async fn fail_over(
         })
         .collect();
     let mut stray: Vec<Event> = Vec::new();
-    while since(injected) < PATIENCE.as_secs_f64()
-        && failover.iter().any(|flagged| flagged.delay_s.is_none())
-    {
+    let waiting = |failover: &[Flagged]| {
+        let all = failover.iter().all(|flagged| flagged.delay_s.is_some());
+        since(injected) < if all { AFTERMATH } else { PATIENCE }.as_secs_f64()
+    };
+    while waiting(&failover) {
         for event in new_events(api, known).await? {
             let same = |flagged: &&mut Flagged| {
                 flagged.site == event.site_name && flagged.target == event.target

@@ -62,7 +62,7 @@ pub struct Flagged {
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Largest distance between a measured median and the truth.
-    pub rtt_err_ms_max: f64,
+    pub rtt_err_ms_max: Option<f64>,
     /// Whether each median is within 1 ms or 5 % of the truth.
     pub rtt_within_target: bool,
     /// Share of paths that are measured exactly as they are.
@@ -249,7 +249,7 @@ impl Report {
             ),
             format!(
                 "rtt_err_ms_max    {:<10.3} {}",
-                self.rtt_err_ms_max,
+                self.rtt_err_ms_max.unwrap_or(f64::NAN),
                 verdict(self.rtt_within_target)
             ),
             format!(
