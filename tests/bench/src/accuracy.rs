@@ -17,7 +17,9 @@ use crate::{Output, clock};
 
 /// One way; both make the 20 ms of the targets.
 const DELAY: Duration = Duration::from_millis(10);
-const INTERVAL: Duration = Duration::from_millis(5);
+/// No part of the path's 20 ms: at 5 ms each probe would leave at the very moment at which the reply to an earlier one comes
+/// in, and one in 40 would be interrupted between the capture and the driver, by 20 µs, whichever tool sends it.
+const INTERVAL: Duration = Duration::from_millis(7);
 /// Between two handshakes; one takes the whole path.
 const HANDSHAKE_INTERVAL: Duration = Duration::from_millis(21);
 
@@ -25,7 +27,7 @@ const HANDSHAKE_INTERVAL: Duration = Duration::from_millis(21);
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Probes of each tool in a round
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 400)]
     probes: u16,
     /// Rounds: the tools take turns, so that all have the same minutes
     #[arg(long, default_value_t = 3)]
