@@ -1,8 +1,10 @@
-//! A listener that one peer cannot exhaust: bounded connections, handshakes, headers, streams; ends gracefully.
+//! A listener that one peer cannot exhaust: bounded connections over all and of each address ([`super::places`]), handshakes,
+//! headers and streams; a connection that asks for nothing is closed. Ends gracefully.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,7 +17,6 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,13 +24,12 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::Counters;
+use super::places::{Places, Seat};
 use super::refusal::with_sources;
 
-/// Connections at once: the 5,000 agents of the largest installation, and half as many that reconnect.
-const MAX_CONNECTIONS: usize = 8192;
 /// Time for a TLS handshake: a far agent on a bad line needs some seconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for the headers of a request over HTTP/1.1.
+/// Time for the first request of a connection, and for the headers of any over HTTP/1.1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of headers.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
@@ -63,15 +63,14 @@ pub struct Listener {
 impl Listener {
     /// Serves until cancelled, then lets open requests end, then returns.
     pub async fn serve(self, cancel: CancellationToken) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::default();
         let connections = TaskTracker::new();
-        let acceptor = self.tls.map(TlsAcceptor::from);
+        let acceptor = self.tls.clone().map(TlsAcceptor::from);
         loop {
             let place = tokio::select! {
                 () = cancel.cancelled() => break,
-                place = Arc::clone(&places).acquire_owned() => place,
+                place = places.free() => place,
             };
-            let Ok(place) = place else { break }; // only a closed semaphore gives none, and nobody closes it
             let accepted = tokio::select! {
                 () = cancel.cancelled() => break,
                 accepted = self.socket.accept() => accepted,
@@ -84,19 +83,30 @@ impl Listener {
                     continue;
                 }
             };
+            let Some(seat) = place.take(peer.ip()) else {
+                self.note_crowd(peer);
+                continue;
+            };
             let connection = Connection {
                 peer,
                 router: self.router.clone(),
                 counters: Arc::clone(&self.counters),
                 anonymous_stay: self.anonymous_stay,
                 cancel: cancel.clone(),
-                _place: place,
+                _seat: seat,
             };
             connections.spawn(connection.run(stream, acceptor.clone()));
         }
         drop(self.socket);
         connections.close();
         connections.wait().await; // each ends within DRAIN
+    }
+
+    fn note_crowd(&self, peer: SocketAddr) {
+        let count = self.counters.count_refused("too_many_connections");
+        if count.is_power_of_two() || count.is_multiple_of(1000) {
+            warn!(%peer, count, "connection closed, its address has too many");
+        }
     }
 }
 
@@ -106,7 +116,7 @@ struct Connection {
     counters: Arc<Counters>,
     anonymous_stay: Option<Duration>,
     cancel: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Connection {
@@ -154,7 +164,10 @@ impl Connection {
     ) {
         let (router, peer) = (self.router, self.peer);
         let stay = self.anonymous_stay.filter(|_| chain.is_none());
+        let asked = Arc::new(AtomicBool::new(false));
+        let first_request = Arc::clone(&asked);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            first_request.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             if let Some(chain) = &chain {
@@ -166,6 +179,14 @@ impl Connection {
         let builder = protocols();
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        // The protocol's detection has no timeout of its own: it waits for a first byte as long as it takes.
+        let silent = async {
+            tokio::time::sleep(HEADER_TIMEOUT).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            debug!(%peer, "connection asked for nothing");
+        };
         let over = async {
             match stay {
                 Some(stay) => tokio::time::sleep(stay).await,
@@ -174,7 +195,7 @@ impl Connection {
         };
         let ended = tokio::select! {
             ended = &mut connection => Ok(ended),
-            () = until_first(self.cancel.cancelled(), over) => {
+            () = until_first(self.cancel.cancelled(), until_first(silent, over)) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(DRAIN, connection).await
             }
@@ -206,4 +227,52 @@ fn protocols() -> Builder<TokioExecutor> {
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(HANDSHAKE_TIMEOUT);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Virtual time: whatever waits for nothing but a timeout is over at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_for_nothing_is_closed() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = socket.local_addr().expect("an address");
+        let cancel = CancellationToken::new();
+        let listener = Listener {
+            socket,
+            tls: None,
+            router: Router::new().route("/", get(|| async { "here" })),
+            counters: Arc::default(),
+            anonymous_stay: None,
+        };
+        let tasks = TaskTracker::new();
+        tasks.spawn(listener.serve(cancel.clone()));
+        for (name, said, answered) in [
+            ("nothing", "", false),
+            ("one letter", "P", false),
+            ("half of a preface", "PRI * HTTP/2.0\r\n", false),
+            (
+                "half of the headers",
+                "GET / HTTP/1.1\r\nhost: a\r\n",
+                false,
+            ),
+            ("a request", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+        ] {
+            let mut client = TcpStream::connect(address).await.expect("connects");
+            client.write_all(said.as_bytes()).await.expect("writes");
+            let mut heard = Vec::new();
+            let closed = client.read_to_end(&mut heard);
+            let closed = tokio::time::timeout(3 * HEADER_TIMEOUT, closed).await;
+            assert!(closed.is_ok(), "{name}: closed in time");
+            let heard = String::from_utf8_lossy(&heard);
+            assert_eq!(heard.ends_with("here"), answered, "{name}: {heard}");
+        }
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
 }

@@ -11,6 +11,7 @@ pub mod families;
 pub mod gate;
 pub mod listen;
 pub mod locate;
+mod places;
 pub mod refusal;
 pub mod routes;
 
