@@ -24,8 +24,10 @@ pub enum Code {
     AgentUnknown,
     /// Beyond a bound.
     TooLarge,
-    /// The zstd frame is damaged or cut off, or the body ended early.
+    /// The zstd frame is damaged or cut off.
     Truncated,
+    /// The body ended early: the line broke, the report did not.
+    BodyCutOff,
     /// The message does not add up.
     Malformed,
     /// Another content type or encoding.
@@ -62,6 +64,7 @@ impl Code {
             Self::AgentUnknown => "agent_unknown",
             Self::TooLarge => "too_large",
             Self::Truncated => "truncated",
+            Self::BodyCutOff => "body_cut_off",
             Self::Malformed => "malformed",
             Self::WrongContentType => "wrong_content_type",
             Self::WrongVersion => "wrong_version",
@@ -89,9 +92,11 @@ impl Code {
             | Self::JoinStringExpired
             | Self::JoinStringRevoked => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Truncated | Self::Malformed | Self::MalformedRequest | Self::BadCsr => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Truncated
+            | Self::BodyCutOff
+            | Self::Malformed
+            | Self::MalformedRequest
+            | Self::BadCsr => StatusCode::BAD_REQUEST,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongVersion => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -103,7 +108,11 @@ impl Code {
     /// Whether the same request may succeed later: an agent keeps such a report.
     pub const fn is_transient(self) -> bool {
         match self {
-            Self::WrongVersion | Self::Busy | Self::TooSlow | Self::AgentUnknown => true,
+            Self::BodyCutOff
+            | Self::WrongVersion
+            | Self::Busy
+            | Self::TooSlow
+            | Self::AgentUnknown => true,
             Self::NoCertificate
             | Self::WrongAgent
             | Self::AgentRevoked

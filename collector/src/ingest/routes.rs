@@ -337,7 +337,7 @@ async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max)),
         Ok(Err(error)) => Err(Refusal::new(
-            Code::Truncated,
+            Code::BodyCutOff,
             format!("the body broke off: {error}"),
         )),
         Err(_) => Err(Refusal::new(Code::TooSlow, "the body took too long")),
@@ -349,4 +349,26 @@ fn too_large(max: usize) -> Refusal {
         Code::TooLarge,
         format!("the body is over the bound of {max} bytes"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_may_be_sent_again() {
+        let parts = [Ok(Bytes::from_static(b"half")), Err("connection reset")];
+        let broken = read_body(Body::from_stream(stream::iter(parts)), 9).await;
+        let code = broken.expect_err("the body is not whole").code;
+        assert_eq!((code.word(), code.is_transient()), ("body_cut_off", true));
+        let long = read_body(Body::from("0123456789"), 9).await;
+        let code = long.expect_err("the body is too long").code;
+        assert_eq!((code.word(), code.is_transient()), ("too_large", false));
+        assert_eq!(
+            read_body(Body::from("012345678"), 9).await.ok(),
+            Some(Bytes::from("012345678"))
+        );
+    }
 }
