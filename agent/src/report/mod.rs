@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod counters;
 pub(crate) mod pipeline;
+mod restamp;
 pub(crate) mod spool;
 pub(crate) mod status;
 pub(crate) mod upload;

@@ -198,6 +198,7 @@ fn keep_all(
 ) -> Result<(), SpoolError> {
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     let spool = store.spool()?;
+    counters.spool_dropped_reports.add(spool.take_unusable());
     let now = clock::unix_ms();
     while let Some(report) = pending.front_mut() {
         let epoch: Epoch = spool.epoch();

@@ -3,7 +3,8 @@
 //! Crash-safe at any point: a report is written under another name, fsynced, renamed, and the directory fsynced before
 //! it counts as kept. Sequences are reserved in blocks in a file of their own before any of the block is used, so none
 //! is ever used twice, whatever is killed when; a block lost to a crash is a gap, which is legal. The epoch names one
-//! life of the spool: a directory that was lost, or whose reservation cannot be read, starts another.
+//! life of the spool: a directory that was lost, or whose reservation is damaged, starts another; what is
+//! kept moves along.
 //!
 //! Bounded by bytes and by age: the oldest go first, and are counted.
 
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use firstmile_wire::ids::{AgentId, Epoch};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
+use super::restamp::restamp;
 use crate::config::SpoolLimits;
 
 /// Sequences reserved at once: at one report in 30 s, one write of the reservation in half an hour.
@@ -32,6 +35,8 @@ pub(crate) enum SpoolError {
         directory: PathBuf,
         source: io::Error,
     },
+    #[error("cannot read {}", file.display())]
+    Read { file: PathBuf, source: io::Error },
     #[error("cannot write {}", file.display())]
     Write { file: PathBuf, source: io::Error },
 }
@@ -43,6 +48,9 @@ struct State {
     agent: AgentId,
     /// No sequence from here on was ever used.
     reserved_to: u64,
+    /// Reports from here on have yet to be moved to this epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restamp_from: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,13 +68,16 @@ pub(crate) struct Spool {
     next: u64,
     kept: BTreeMap<u64, Kept>,
     bytes: u64,
+    /// Reports found on disk that can never be sent, and were not yet counted.
+    unusable: u64,
 }
 
 impl Spool {
     /// Opens the spool of `agent`, or makes it. Another agent's spool is emptied: its reports could not be sent as ours.
+    /// Reports without a readable state move to a new epoch.
     ///
     /// # Errors
-    /// [`SpoolError`] when the directory cannot be made, read or written.
+    /// [`SpoolError`] when the directory or its state cannot be made, read or written; nothing is removed then.
     pub(crate) fn open(
         directory: &Path,
         agent: AgentId,
@@ -77,16 +88,9 @@ impl Spool {
             source,
         };
         fs::create_dir_all(directory).map_err(fault)?;
-        let found = fs::read(directory.join(STATE_FILE))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
-        let usable = found.filter(|state| state.agent == agent);
-        let state = usable.unwrap_or_else(|| State {
-            epoch: Epoch::random(),
-            agent,
-            reserved_to: 1,
-        });
-        let kept = scan(directory, usable.is_some()).map_err(fault)?;
+        let found = read_state(&directory.join(STATE_FILE))?;
+        let (kept, emptied) = scan(directory, found.is_usable_by(agent)).map_err(fault)?;
+        let state = found.state_for(agent, &kept, emptied);
         let bytes = kept.values().map(|kept| kept.bytes).sum();
         let after_kept = kept.keys().next_back().map_or(1, |last| last + 1);
         let next = state.reserved_to.max(after_kept);
@@ -97,9 +101,16 @@ impl Spool {
             next,
             kept,
             bytes,
+            unusable: emptied,
         };
         spool.reserve()?;
+        spool.finish_restamping()?;
         Ok(spool)
+    }
+
+    /// How many reports on disk turned out to be of no use since this was last asked.
+    pub(crate) const fn take_unusable(&mut self) -> u64 {
+        std::mem::replace(&mut self.unusable, 0)
     }
 
     /// The life of this spool.
@@ -140,8 +151,22 @@ impl Spool {
         report: &[u8],
         now_unix_ms: i64,
     ) -> Result<(), SpoolError> {
+        self.append_with(sequence, report, now_unix_ms, write_durably)
+    }
+
+    fn append_with(
+        &mut self,
+        sequence: u64,
+        report: &[u8],
+        now_unix_ms: i64,
+        write: impl FnOnce(&Path, &[u8]) -> io::Result<()>,
+    ) -> Result<(), SpoolError> {
         let file = self.file(sequence);
-        write_durably(&file, report).map_err(|source| SpoolError::Write { file, source })?;
+        if let Err(source) = write(&file, report) {
+            // It may be whole and only not be sure to stay: the report comes again under another sequence.
+            drop(fs::remove_file(&file));
+            return Err(SpoolError::Write { file, source });
+        }
         let bytes = u64::try_from(report.len()).unwrap_or(u64::MAX);
         self.kept.insert(
             sequence,
@@ -228,14 +253,112 @@ impl Spool {
         Ok(())
     }
 
+    /// Moves to this epoch what has yet to be moved.
+    fn finish_restamping(&mut self) -> Result<(), SpoolError> {
+        let Some(from) = self.state.restamp_from else {
+            return Ok(());
+        };
+        let waiting: Vec<u64> = self.kept.range(from..).map(|(at, _)| *at).collect();
+        for sequence in waiting {
+            self.restamp_one(sequence)?;
+        }
+        self.state.restamp_from = None;
+        self.reserve()
+    }
+
+    fn restamp_one(&mut self, sequence: u64) -> Result<(), SpoolError> {
+        let State { agent, epoch, .. } = self.state;
+        let moved = self
+            .read(sequence)
+            .and_then(|bytes| restamp(&bytes, agent, epoch, sequence));
+        let Some(bytes) = moved else {
+            self.remove(sequence);
+            self.unusable += 1;
+            return Ok(());
+        };
+        let file = self.file(sequence);
+        let written_at = fs::metadata(&file).and_then(|metadata| metadata.modified());
+        write_durably(&file, &bytes).map_err(|source| SpoolError::Write {
+            file: file.clone(),
+            source,
+        })?;
+        // Its age goes on; should that fail it is only kept longer.
+        let aged =
+            written_at.and_then(|at| File::options().write(true).open(&file)?.set_modified(at));
+        drop(aged);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if let Some(kept) = self.kept.get_mut(&sequence) {
+            self.bytes = self.bytes.saturating_sub(kept.bytes) + length;
+            kept.bytes = length;
+        }
+        Ok(())
+    }
+
     fn file(&self, sequence: u64) -> PathBuf {
         self.directory.join(format!("{sequence:020}{SUFFIX}"))
     }
 }
 
-/// Lists the reports that are there. What was never finished is removed; all of it when the epoch is not known.
-fn scan(directory: &Path, keep: bool) -> io::Result<BTreeMap<u64, Kept>> {
-    let mut kept = BTreeMap::new();
+/// What became of the state file.
+enum Found {
+    Missing,
+    Damaged,
+    State(State),
+}
+
+fn read_state(file: &Path) -> Result<Found, SpoolError> {
+    match fs::read(file) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_or(Found::Damaged, Found::State)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
+        Err(source) => Err(SpoolError::Read {
+            file: file.to_owned(),
+            source,
+        }),
+    }
+}
+
+impl Found {
+    /// Whether reports beside this state may be `agent`'s.
+    fn is_usable_by(&self, agent: AgentId) -> bool {
+        match self {
+            Self::Missing | Self::Damaged => true,
+            Self::State(state) => state.agent == agent,
+        }
+    }
+
+    /// The state to go on with: a new epoch unless the old one is known and `agent`'s.
+    fn state_for(self, agent: AgentId, kept: &BTreeMap<u64, Kept>, emptied: u64) -> State {
+        let reports = kept.len();
+        match self {
+            Self::State(state) if state.agent == agent => return state,
+            Self::State(state) => {
+                warn!(other = %state.agent, dropped = emptied, "spool of another agent emptied");
+            }
+            Self::Damaged => warn!(
+                reports,
+                "spool state is damaged, reports move to a new epoch"
+            ),
+            Self::Missing if reports > 0 => {
+                warn!(
+                    reports,
+                    "spool state is missing, reports move to a new epoch"
+                );
+            }
+            Self::Missing => {}
+        }
+        State {
+            epoch: Epoch::random(),
+            agent,
+            reserved_to: 1,
+            restamp_from: (reports > 0).then_some(0),
+        }
+    }
+}
+
+/// Lists the reports that are there, and counts those removed because they are not ours to `keep`. What was never
+/// finished is removed in any case.
+fn scan(directory: &Path, keep: bool) -> io::Result<(BTreeMap<u64, Kept>, u64)> {
+    let (mut kept, mut emptied) = (BTreeMap::new(), 0);
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -253,12 +376,15 @@ fn scan(directory: &Path, keep: bool) -> io::Result<BTreeMap<u64, Kept>> {
                     },
                 );
             }
-            Some(_) => fs::remove_file(entry.path())?,
+            Some(_) => {
+                fs::remove_file(entry.path())?;
+                emptied += u64::from(metadata.len() > 0);
+            }
             None if name.ends_with(UNFINISHED) => fs::remove_file(entry.path())?,
             None => {}
         }
     }
-    Ok(kept)
+    Ok((kept, emptied))
 }
 
 fn modified_unix_ms(metadata: &fs::Metadata) -> i64 {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use firstmile_wire::frame;
+use firstmile_wire::v1::Report;
 use proptest::prelude::*;
 
 use super::*;
@@ -60,23 +62,146 @@ fn a_freed_sequence_is_never_used_again() {
 }
 
 #[test]
-fn another_agent_or_a_lost_state_is_another_epoch_without_old_reports() {
+fn another_agent_is_another_epoch_without_old_reports_and_they_are_counted() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spool = open(directory.path());
     let epoch = spool.epoch();
     keep(&mut spool, b"one");
-    let other = Spool::open(directory.path(), AgentId::random(), limits()).expect("opens");
+    let mut other = Spool::open(directory.path(), AgentId::random(), limits()).expect("opens");
     assert_ne!(other.epoch(), epoch);
-    assert_eq!(other.len(), 0);
-    for damage in [&b""[..], b"{\"epoch\":"] {
+    assert_eq!((other.len(), other.take_unusable()), (0, 1));
+    assert_eq!(other.take_unusable(), 0, "counted once");
+}
+
+/// Keeps a report as the pipeline does, told apart by its `version_text`.
+fn keep_report(spool: &mut Spool, version_text: &str) -> u64 {
+    let sequence = spool.take_sequence().expect("a sequence");
+    let report = Report {
+        version: firstmile_wire::VERSION,
+        agent_id: agent().to_bytes(),
+        epoch: spool.epoch().to_bytes(),
+        sequence,
+        agent_version: version_text.to_owned(),
+        ..Report::default()
+    };
+    let bytes = frame::encode(&report).expect("encodes");
+    spool.append(sequence, &bytes, 1_000).expect("kept");
+    sequence
+}
+
+/// Sequence and text of what is kept, each checked to be stamped as the spool says.
+fn stamped(spool: &mut Spool) -> Vec<(u64, String)> {
+    let mut found = Vec::new();
+    while let Some(at) = spool.first_after(found.last().map_or(0, |(at, _)| *at)) {
+        let report = frame::decode(&spool.read(at).expect("whole")).expect("decodes");
+        assert_eq!(
+            (report.epoch, report.sequence),
+            (spool.epoch().to_bytes(), at)
+        );
+        found.push((at, report.agent_version));
+    }
+    found
+}
+
+#[test]
+fn a_lost_or_damaged_state_is_another_epoch_with_the_old_reports() {
+    for damage in [None, Some(&b""[..]), Some(b"{\"epoch\":")] {
+        let directory = tempfile::tempdir().expect("a directory");
         let mut spool = open(directory.path());
         let epoch = spool.epoch();
-        keep(&mut spool, b"one");
-        fs::write(directory.path().join(STATE_FILE), damage).expect("damaged");
-        let spool = open(directory.path());
+        let sequences = ["one", "two"].map(|text| keep_report(&mut spool, text));
+        let broken = keep(&mut spool, b"no report");
+        drop(spool);
+        let state = directory.path().join(STATE_FILE);
+        match damage {
+            Some(bytes) => fs::write(state, bytes).expect("damaged"),
+            None => fs::remove_file(state).expect("lost"),
+        }
+        let mut spool = open(directory.path());
         assert_ne!(spool.epoch(), epoch);
-        assert_eq!(spool.len(), 0);
+        assert_eq!(
+            stamped(&mut spool),
+            [
+                (sequences[0], "one".to_owned()),
+                (sequences[1], "two".to_owned())
+            ]
+        );
+        assert_eq!(spool.take_unusable(), 1, "what cannot be sent is counted");
+        assert!(spool.take_sequence().expect("a sequence") > broken);
+        let epoch = spool.epoch();
+        drop(spool);
+        let mut spool = open(directory.path());
+        assert_eq!((spool.epoch(), stamped(&mut spool).len()), (epoch, 2));
+        let on_disk: u64 = fs::read_dir(directory.path())
+            .expect("listed")
+            .map(|entry| entry.expect("an entry"))
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "report"))
+            .map(|entry| entry.metadata().expect("metadata").len())
+            .sum();
+        assert_eq!(spool.bytes(), on_disk);
     }
+}
+
+#[test]
+fn a_state_that_cannot_be_read_costs_no_report() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spool = open(directory.path());
+    let sequence = keep_report(&mut spool, "one");
+    drop(spool);
+    let state = directory.path().join(STATE_FILE);
+    let bytes = fs::read(&state).expect("there");
+    fs::remove_file(&state).expect("gone");
+    fs::create_dir(&state).expect("what no read succeeds on");
+    assert!(matches!(
+        Spool::open(directory.path(), agent(), limits()),
+        Err(SpoolError::Read { .. })
+    ));
+    fs::remove_dir(&state).expect("empty");
+    fs::write(&state, bytes).expect("back");
+    assert_eq!(open(directory.path()).first_after(0), Some(sequence));
+}
+
+#[test]
+fn a_move_to_a_new_epoch_that_was_cut_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spool = open(directory.path());
+    for text in ["sent", "two", "three"] {
+        keep_report(&mut spool, text);
+    }
+    let old = spool.epoch();
+    // As after a crash between the first and the second report.
+    spool.state.epoch = Epoch::random();
+    spool.state.restamp_from = Some(2);
+    spool.reserve().expect("written");
+    spool.restamp_one(2).expect("written");
+    drop(spool);
+    let mut spool = open(directory.path());
+    let sent = frame::decode(&spool.read(1).expect("kept")).expect("decodes");
+    assert_eq!(
+        sent.epoch,
+        old.to_bytes(),
+        "the collector has it under its old name"
+    );
+    spool.remove(1);
+    assert_eq!(
+        stamped(&mut spool),
+        [(2, "two".to_owned()), (3, "three".to_owned())]
+    );
+    assert_eq!(spool.state.restamp_from, None);
+}
+
+#[test]
+fn a_report_that_is_not_sure_to_stay_is_not_left_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spool = open(directory.path());
+    let sequence = spool.take_sequence().expect("a sequence");
+    let unsynced = spool.append_with(sequence, b"one", 0, |file, bytes| {
+        write_durably(file, bytes)?;
+        Err(io::Error::other("the directory could not be synced"))
+    });
+    assert!(matches!(unsynced, Err(SpoolError::Write { .. })));
+    drop(spool);
+    assert_eq!(open(directory.path()).len(), 0);
 }
 
 #[test]
