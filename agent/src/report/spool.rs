@@ -3,8 +3,8 @@
 //! Crash-safe at any point: a report is written under another name, fsynced, renamed, and the directory fsynced before
 //! it counts as kept. Sequences are reserved in blocks in a file of their own before any of the block is used, so none
 //! is ever used twice, whatever is killed when; a block lost to a crash is a gap, which is legal. The epoch names one
-//! life of the spool: a directory that was lost, or whose reservation is damaged, starts another; what is
-//! kept moves along.
+//! life of the spool: a directory that was lost, or whose reservation is damaged, starts another, and so does a collector
+//! that knows other reports under the same names (a machine set back to a snapshot). What is kept moves along.
 //!
 //! Bounded by bytes and by age: the oldest go first, and are counted.
 
@@ -106,6 +106,19 @@ impl Spool {
         spool.reserve()?;
         spool.finish_restamping()?;
         Ok(spool)
+    }
+
+    /// Starts another life: reports after `sent` move to a new epoch; those before are the collector's already.
+    ///
+    /// # Errors
+    /// [`SpoolError::Write`]; opening the spool anew goes on where this ended.
+    pub(crate) fn start_epoch(&mut self, sent: u64) -> Result<(), SpoolError> {
+        self.state.epoch = Epoch::random();
+        let from = sent.saturating_add(1);
+        let before = self.state.restamp_from;
+        self.state.restamp_from = Some(before.map_or(from, |before| before.min(from)));
+        self.reserve()?;
+        self.finish_restamping()
     }
 
     /// How many reports on disk turned out to be of no use since this was last asked.

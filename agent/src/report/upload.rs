@@ -55,9 +55,38 @@ enum UploadError {
         retry_after: Option<Duration>,
     },
     #[error("collector refuses ({}): {}", refusal.code, refusal.message)]
-    Refused { refusal: Refusal },
+    Refused {
+        refusal: Refusal,
+        retry_after: Option<Duration>,
+    },
     #[error("{collector} answers {status}, which no collector does")]
     NotACollector { collector: Url, status: u16 },
+}
+
+/// The collector holds another report of the same epoch and sequence.
+const EPOCH_CONFLICT: &str = "epoch_conflict";
+
+/// The times in a report are far from the collector's own.
+const CLOCK_SKEW: &str = "clock_skew";
+
+impl UploadError {
+    /// The collector's word for a refusal.
+    fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { refusal, .. } => Some(&refusal.code),
+            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::NotACollector { .. } => None,
+        }
+    }
+
+    /// What `status` says: with what to do about it, where that is known.
+    fn to_problem(&self) -> String {
+        if self.code() == Some(CLOCK_SKEW) {
+            return format!(
+                "the clock of this machine or that of the collector is wrong; reports are kept until they agree: {self}"
+            );
+        }
+        self.to_string()
+    }
 }
 
 /// Sends reports.
@@ -70,6 +99,8 @@ pub(crate) struct Uploader {
     counters: Arc<Counters>,
     kept: Arc<Notify>,
     failures: u32,
+    /// Epochs given up since the last report that was taken.
+    epochs_given_up: u32,
     renew_not_before_unix_ms: i64,
 }
 
@@ -112,6 +143,7 @@ impl Uploader {
             counters,
             kept,
             failures: 0,
+            epochs_given_up: 0,
             renew_not_before_unix_ms: 0,
         })
     }
@@ -151,7 +183,10 @@ impl Uploader {
                 self.on_ack(&ack, sequence).await;
                 Turn::Sent
             }
-            Err(UploadError::Refused { refusal }) if !refusal.retry => {
+            Err(failure) if failure.code() == Some(EPOCH_CONFLICT) => {
+                self.on_epoch_conflict(&failure, *sent).await
+            }
+            Err(UploadError::Refused { refusal, .. }) if !refusal.retry => {
                 error!(
                     code = refusal.code,
                     message = refusal.message,
@@ -172,6 +207,36 @@ impl Uploader {
             }
             Err(failure) => Turn::Wait(self.on_failure(&failure)),
         }
+    }
+
+    /// The collector knows another report by this name: this machine was set back, or its disk was copied.
+    async fn on_epoch_conflict(&mut self, failure: &UploadError, sent: u64) -> Turn {
+        let counters = Arc::clone(&self.counters);
+        let moved = self.with_store(move |store| {
+            let spool = store.spool()?;
+            let moved = spool.start_epoch(sent);
+            let (kept, unusable) = (spool.len(), spool.take_unusable());
+            counters.spool_dropped_reports.add(unusable);
+            if moved.is_err() {
+                store.spool = None; // opened anew, it goes on moving
+            }
+            moved.map(|()| kept)
+        });
+        match moved.await {
+            Some(Ok(reports)) => {
+                warn!(
+                    reports,
+                    "collector holds other reports of the same names (was this machine set back or copied?), kept ones go under a new epoch"
+                );
+            }
+            Some(Err(error)) => warn!(%error, "new epoch not started, tried again"),
+            None => {}
+        }
+        self.epochs_given_up = self.epochs_given_up.saturating_add(1);
+        if self.epochs_given_up == 1 {
+            return Turn::Sent;
+        }
+        Turn::Wait(self.on_failure(failure))
     }
 
     async fn next_after(&self, sent: u64) -> Option<(u64, Vec<u8>)> {
@@ -195,6 +260,7 @@ impl Uploader {
             info!(collector = %self.identity.collector, "collector takes reports again");
         }
         self.failures = 0;
+        self.epochs_given_up = 0;
         self.note_problem(None);
         let (epoch, replicated) = (ack.epoch.clone(), ack.replicated.min(sequence));
         self.with_store(move |store| {
@@ -212,10 +278,9 @@ impl Uploader {
         self.failures = self.failures.saturating_add(1);
         self.counters.upload_failures.add(1);
         let asked = match failure {
-            UploadError::Overloaded { retry_after, .. } => *retry_after,
-            UploadError::Unreachable { .. }
-            | UploadError::Refused { .. }
-            | UploadError::NotACollector { .. } => None,
+            UploadError::Overloaded { retry_after, .. }
+            | UploadError::Refused { retry_after, .. } => *retry_after,
+            UploadError::Unreachable { .. } | UploadError::NotACollector { .. } => None,
         };
         let pause = backoff::delay(self.failures, rand::random(), asked);
         // The first failure of a row is news, the rest is detail.
@@ -224,7 +289,7 @@ impl Uploader {
         } else {
             debug!(error = %failure, failures = self.failures, ?pause, "report not uploaded");
         }
-        self.note_problem(Some(failure.to_string()));
+        self.note_problem(Some(failure.to_problem()));
         pause
     }
 
@@ -356,7 +421,10 @@ fn read_answer(
         });
     }
     match serde_json::from_slice::<Refusal>(answer) {
-        Ok(refusal) => Err(UploadError::Refused { refusal }),
+        Ok(refusal) => Err(UploadError::Refused {
+            refusal,
+            retry_after,
+        }),
         Err(_) => Err(UploadError::NotACollector { collector, status }),
     }
 }

@@ -51,10 +51,10 @@ fn answers_say_whether_to_keep_a_report() {
         "a captive portal is no collector"
     );
     assert!(
-        matches!(answer(403, &refusal(false)), Err(UploadError::Refused { refusal }) if !refusal.retry)
+        matches!(answer(403, &refusal(false)), Err(UploadError::Refused { refusal, .. }) if !refusal.retry)
     );
     assert!(
-        matches!(answer(422, &refusal(true)), Err(UploadError::Refused { refusal }) if refusal.retry)
+        matches!(answer(422, &refusal(true)), Err(UploadError::Refused { refusal, .. }) if refusal.retry)
     );
     assert!(matches!(
         answer(503, &refusal(true)),
@@ -200,6 +200,7 @@ fn uploader(collector: &Collector, directory: &std::path::Path, count: u64) -> U
         let sequence = spool.take_sequence().expect("a sequence");
         let report = v1::Report {
             version: firstmile_wire::VERSION,
+            agent_id: identity.agent_id.to_bytes(),
             epoch: spool.epoch().to_bytes(),
             sequence,
             ..v1::Report::default()
@@ -318,6 +319,89 @@ async fn reports_go_in_order_are_kept_until_acked_and_dropped_only_when_refused_
             .last_upload_unix_ms
             .is_some()
     );
+}
+
+fn refusal(code: &str) -> Vec<u8> {
+    let refusal = Refusal {
+        code: code.to_owned(),
+        message: "why".to_owned(),
+        retry: true,
+    };
+    serde_json::to_vec(&refusal).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_machine_set_back_goes_on_under_a_new_epoch_and_loses_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = collector().await;
+    let mut uploader = uploader(&collector, directory.path(), 3);
+    let first_epoch = epoch_of(&uploader);
+    let ack = v1::Ack {
+        epoch: first_epoch.clone(),
+        stored: 1,
+        replicated: 0,
+        plan_version: 0,
+    };
+    collector.script.lock().expect("not poisoned").extend([
+        (200, Vec::new(), ack.encode_to_vec()),
+        (409, Vec::new(), refusal(EPOCH_CONFLICT)),
+        (200, Vec::new(), ack.encode_to_vec()),
+        (200, Vec::new(), ack.encode_to_vec()),
+    ]);
+    let waits = beside(collector.serving, drain(&mut uploader, 10)).await;
+    assert_eq!(waits, 0, "a new epoch is sent at once");
+    let asked = collector.asked.lock().expect("not poisoned");
+    let names: Vec<(bool, u64)> = asked
+        .iter()
+        .map(|(_, body)| frame::decode(body).expect("decodes"))
+        .map(|report| (report.epoch == first_epoch, report.sequence))
+        .collect();
+    assert_eq!(names, [(true, 1), (true, 2), (false, 2), (false, 3)]);
+    assert_eq!(uploader.counters.spool_dropped_reports.value(), 0);
+    assert_eq!(uploader.counters.rejected_reports.value(), 0);
+}
+
+#[tokio::test]
+async fn a_collector_that_always_sees_a_conflict_is_not_flooded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = collector().await;
+    let mut uploader = uploader(&collector, directory.path(), 1);
+    let conflict = || (409, Vec::new(), refusal(EPOCH_CONFLICT));
+    collector
+        .script
+        .lock()
+        .expect("not poisoned")
+        .extend([conflict(), conflict()]);
+    let turns = async {
+        let mut sent = 0;
+        let first = uploader.turn(&mut sent).await;
+        (first, uploader.turn(&mut sent).await)
+    };
+    let turns = beside(collector.serving, turns).await;
+    assert!(matches!(turns, (Turn::Sent, Turn::Wait(_))));
+    assert_eq!(kept_by(&uploader), [1]);
+}
+
+#[tokio::test]
+async fn a_wrong_clock_keeps_the_report_and_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = collector().await;
+    let mut uploader = uploader(&collector, directory.path(), 1);
+    let skewed = (422, vec![("retry-after", "1000")], refusal(CLOCK_SKEW));
+    collector
+        .script
+        .lock()
+        .expect("not poisoned")
+        .push_back(skewed);
+    let turn = beside(collector.serving, uploader.turn(&mut 0)).await;
+    assert!(
+        matches!(turn, Turn::Wait(pause) if pause >= Duration::from_secs(1000)),
+        "the collector's Retry-After holds"
+    );
+    assert_eq!(kept_by(&uploader), [1]);
+    let status = uploader.status.lock().expect("not poisoned");
+    let problem = status.upload_problem.clone().unwrap_or_default();
+    assert!(problem.contains("clock of this machine"), "{problem}");
 }
 
 #[tokio::test]
