@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::run::wait_a_little;
 use crate::step::{captured, command_line, now, run, step};
@@ -17,6 +19,8 @@ const SUITE: &str = "bookworm";
 const INCLUDED: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,curl,ca-certificates";
 /// Booting takes about a second.
 const BOOT: Duration = Duration::from_mins(1);
+/// Shutting down takes about two seconds.
+const SHUTDOWN: Duration = Duration::from_secs(20);
 /// Where the machine sees the folder that is shared with it.
 pub(super) const SHARE: &str = "/srv/share";
 
@@ -69,7 +73,7 @@ impl Machine {
                 "--quiet",
                 "--boot",
                 "--volatile=overlay",
-                "--private-network",
+                "--resolv-conf=off",
             ])
             .args(["--register=no", "--keep-unit", "--console=pipe"])
             .arg(format!("--machine=firstmile-{}", std::process::id()))
@@ -93,22 +97,36 @@ impl Machine {
         machine.leader = wait_until("the machine's first process", BOOT, || {
             Ok(machine.first_process())
         })?;
-        wait_until("systemd to be up", BOOT, || {
+        let up = wait_until("systemd to be up", BOOT, || {
             machine.ensure_alive()?;
-            let state = machine
+            let output = machine
                 .command("systemctl", &["is-system-running"])
                 .output()
                 .context("cannot enter the machine")?;
-            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
-            Ok(matches!(state.as_str(), "running" | "degraded").then_some(()))
+            let state = String::from_utf8_lossy(&output.stdout);
+            Ok(matches!(state.trim(), "running" | "degraded").then_some(()))
+        });
+        up.with_context(|| {
+            let jobs = machine.sh_with_errors("systemctl is-system-running; systemctl list-jobs");
+            jobs.unwrap_or_default()
         })?;
         Ok(machine)
     }
 
+    /// The child that is process 1 in there: while it starts, systemd-nspawn has a helper as child, too.
     fn first_process(&self) -> Option<u32> {
         let id = self.nspawn.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
+        children
+            .split_whitespace()
+            .find(|child| {
+                fs::read_to_string(format!("/proc/{child}/status"))
+                    .unwrap_or_default()
+                    .lines()
+                    .any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+            })?
+            .parse()
+            .ok()
     }
 
     fn ensure_alive(&mut self) -> Result<()> {
@@ -123,6 +141,19 @@ impl Machine {
                 self.log.display()
             ),
         }
+    }
+
+    /// systemd-nspawn turns SIGTERM into a shutdown. It must not be killed itself: the machine would outlive it.
+    fn shut_down(&mut self) -> Result<()> {
+        signal(self.nspawn.id(), Signal::SIGTERM)?;
+        let nspawn = &mut self.nspawn;
+        let mut ended = || nspawn.try_wait().context("cannot look after the machine");
+        if wait_until("the machine to shut down", SHUTDOWN, &mut ended).is_err() && self.leader != 0
+        {
+            signal(self.leader, Signal::SIGKILL)?;
+            wait_until("the machine to be gone", SHUTDOWN, &mut ended)?;
+        }
+        Ok(())
     }
 
     /// A command inside, as root, with a clean environment.
@@ -174,12 +205,15 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Nothing on its disk is worth a shutdown.
-        let ended = self.nspawn.kill().and_then(|()| self.nspawn.wait());
-        if let Err(error) = ended {
-            eprintln!("    the machine could not be ended: {error}");
+        if let Err(error) = self.shut_down() {
+            eprintln!("    the machine could not be ended: {error:#}");
         }
     }
+}
+
+fn signal(id: u32, signal: Signal) -> Result<()> {
+    let id = i32::try_from(id).context("a process id beyond 31 bits")?;
+    kill(Pid::from_raw(id), signal).with_context(|| format!("cannot signal process {id}"))
 }
 
 /// Looks again and again until there is something, or the limit is over.

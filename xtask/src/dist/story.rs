@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::check::Measures;
@@ -88,6 +88,9 @@ impl Story {
             "sed -i 's|^#public_url.*|public_url = \"https://{COLLECTOR}:8443\"  {OWN_LINE}|' /etc/firstmile/collector.toml \
              && firstmile-collector check-config && systemctl restart firstmile-collector"
         ))?;
+        host.ensure_active("firstmile-collector")?;
+        // Written by root, read by the service.
+        host.sh("echo a-password-of-some-length | firstmile-collector passwd && systemctl restart firstmile-collector")?;
         host.ensure_active("firstmile-collector")
     }
 
@@ -106,7 +109,8 @@ impl Story {
         );
         let failed = host.sh("systemctl list-units --failed --plain --no-legend 'firstmile*'")?;
         ensure!(failed.is_empty(), "units failed:\n{failed}");
-        // One that the collector never made, then a good one in its place: taken up without anybody's help.
+        self.enroll_by_hand()?;
+        // One that the collector took back, then a good one in its place: taken up without anybody's help.
         let put = "install -m 600 /dev/stdin /etc/firstmile/join";
         let join = "firstmile-collector join-string --site Elsewhere";
         host.sh(&format!(
@@ -122,13 +126,29 @@ impl Story {
             },
         )?;
         host.sh(&format!("{join} | {put}"))?;
+        wait_until("the join string to be consumed", SOON, || {
+            Ok(host.holds("test ! -e /etc/firstmile/join")?.then_some(()))
+        })?;
         host.ensure_active("firstmile-agent")?;
-        host.ensure(
-            "test ! -e /etc/firstmile/join",
-            "the consumed join string is still on disk",
-        )?;
         host.sh("dpkg --purge firstmile-agent")?;
         self.ensure_no_trace("firstmile-agent")
+    }
+
+    /// As root, before the service ever ran and then again over its identity: both are the service's to use.
+    fn enroll_by_hand(&self) -> Result<()> {
+        let host = &self.host;
+        for options in ["", "--replace"] {
+            host.sh(&format!(
+                "firstmile-collector join-string --site Elsewhere | firstmile-agent enroll {options} -"
+            ))?;
+            host.sh("systemctl restart firstmile-agent")?;
+            host.ensure_active("firstmile-agent")?;
+            host.ensure(
+                "test \"$(stat -c %U /proc/$(systemctl show -P MainPID firstmile-agent))\" != root",
+                "the service runs as root",
+            )?;
+        }
+        Ok(())
     }
 
     /// Seconds from `systemctl start` to the first answered probe, by the kernel's own count of echo replies and of
@@ -195,7 +215,35 @@ impl Story {
         host.sh("sed -i '/^bogus/d' /etc/firstmile/agent.toml")?;
         host.ensure_active("firstmile-agent")?;
         host.sh("kill -KILL $(systemctl show -P MainPID firstmile-agent)")?;
+        self.ensure_reports_arrive()?;
+        for unit in ["firstmile-agent", "firstmile-collector"] {
+            self.ensure_watched(unit)?;
+        }
         self.ensure_reports_arrive()
+    }
+
+    /// A process that hangs is ended and started again. With less patience than the package has, as the test has none.
+    fn ensure_watched(&self, unit: &str) -> Result<()> {
+        let host = &self.host;
+        let drop_in = format!("/run/systemd/system/{unit}.service.d/test.conf");
+        host.write(&drop_in, "[Service]\nWatchdogSec=2s\nRestartSec=1s")?;
+        host.sh(&format!(
+            "systemctl daemon-reload && systemctl restart {unit}"
+        ))?;
+        let hung = host.sh(&format!("systemctl show -P MainPID {unit}"))?;
+        host.sh(&format!(
+            "sleep 5; test $(systemctl show -P MainPID {unit}) = {hung} && kill -STOP {hung}"
+        ))?;
+        wait_until(&format!("a hung {unit} to be replaced"), SOON, || {
+            let replaced = format!(
+                "test $(systemctl show -P MainPID {unit}) != {hung} && systemctl is-active -q {unit}"
+            );
+            Ok(host.holds(&replaced)?.then_some(()))
+        })?;
+        host.sh(&format!(
+            "rm {drop_in} && systemctl daemon-reload && systemctl restart {unit}"
+        ))?;
+        host.ensure_active(unit)
     }
 
     fn purge(&self) -> Result<()> {
@@ -321,16 +369,20 @@ impl Story {
 
     /// Nothing of a package is left: no file, no unit, no process, no answer in debconf.
     fn ensure_no_trace(&self, name: &str) -> Result<()> {
-        let left = self.host.sh(&format!(
+        let look = format!(
             "find / -xdev \\( -path /proc -o -path /sys -o -path {SHARE} \\) -prune -o -name '*{name}*' -print; \
              systemctl list-units --all --plain --no-legend '{name}*'; \
              systemctl list-unit-files --plain --no-legend '{name}*'; \
              ls -l /proc/[0-9]*/exe 2>/dev/null | grep {name}; \
              grep -l {name} /var/cache/debconf/*.dat; true"
-        ))?;
-        if !left.is_empty() {
-            bail!("left after the purge of {name}:\n{left}");
-        }
+        );
+        let mut left = String::new();
+        // systemd forgets a unit when the last job that names it is done.
+        let gone = wait_until("the package to be gone", SOON, || {
+            left = self.host.sh(&look)?;
+            Ok(left.is_empty().then_some(()))
+        });
+        gone.with_context(|| format!("left after the purge of {name}:\n{left}"))?;
         if name == "firstmile" {
             self.host
                 .ensure("test ! -e /etc/firstmile", "/etc/firstmile is left")?;
