@@ -16,7 +16,9 @@ pub(crate) struct Figures {
 impl Figures {
     /// Notes a figure that has no target.
     pub(crate) fn note(&mut self, name: &str, value: impl Into<Value>) {
-        self.values.insert(name.to_owned(), value.into());
+        let value = value.into();
+        let rounded = value.as_f64().map_or(value, |number| round(number).into());
+        self.values.insert(name.to_owned(), rounded);
     }
 
     /// Notes a figure that is to be at most `target`.
@@ -44,7 +46,7 @@ impl Figures {
         self.lines
             .push(format!("{word} {name} = {} ({target})", short(value)));
         self.missed += usize::from(!met);
-        self.note(name, round(value));
+        self.note(name, value);
     }
 
     /// Prints the targets, writes the file, and says whether all targets are met.
