@@ -46,9 +46,12 @@ pub(super) fn require() -> Result<()> {
 }
 
 /// Checks the packages, writes the measures, and fails if any of them is bad.
-pub(super) fn check(release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<()> {
+pub(super) fn check(release: &Release, bin: &Path, debs: &[PathBuf], twice: bool) -> Result<()> {
     let mut measures = Measures::default();
-    let outcome = run(&mut measures, release, bin, debs);
+    let mut outcome = run(&mut measures, release, bin, debs);
+    if twice && outcome.is_ok() {
+        outcome = reproduce(&mut measures, release, debs);
+    }
     measures.write()?;
     outcome?;
     ensure!(
@@ -90,6 +93,30 @@ fn share(release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<PathBuf> {
             .with_context(|| format!("cannot rename {}", bumped.display()))?;
     }
     Ok(share)
+}
+
+/// The same commit, built and packed again, has to be the same bytes.
+fn reproduce(measures: &mut Measures, release: &Release, debs: &[PathBuf]) -> Result<()> {
+    let bin = release.build_again()?;
+    let folder = tree::target().join("again/debs");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut differing = Vec::new();
+    for (package, first) in PACKAGES.iter().zip(debs) {
+        let second = package.build(release, &bin, &folder)?;
+        let read =
+            |deb: &Path| fs::read(deb).with_context(|| format!("cannot read {}", deb.display()));
+        if read(first)? != read(&second)? {
+            differing.push(package.name);
+        }
+    }
+    measures.set("reproducible", json!(differing.is_empty()));
+    if !differing.is_empty() {
+        let differing = differing.join(" and ");
+        measures
+            .failures
+            .push(format!("built twice, {differing} differ"));
+    }
+    Ok(())
 }
 
 fn lintian(measures: &mut Measures, debs: &[PathBuf]) -> Result<()> {

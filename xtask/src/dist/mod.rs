@@ -84,6 +84,9 @@ pub(crate) struct DistArgs {
     /// Then install, upgrade and purge the packages on a real systemd; results in target/bench/dist.json. Needs root
     #[arg(long)]
     check: bool,
+    /// Also build everything a second time, elsewhere, and compare the bytes. Takes as long again
+    #[arg(long, requires = "check", conflicts_with = "binaries")]
+    reproducible: bool,
     /// Package the binaries in this folder instead of building them
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
@@ -107,7 +110,7 @@ pub(crate) fn dist(args: &DistArgs) -> Result<()> {
     })?;
     println!("    dist/ holds binaries, packages and SHA256SUMS");
     if args.check {
-        check::check(&release, &bin, &debs)?;
+        check::check(&release, &bin, &debs, args.reproducible)?;
     }
     Ok(())
 }

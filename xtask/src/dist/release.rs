@@ -3,10 +3,11 @@
 //! Everything that goes into a package comes from the commit, so that the same commit makes the same bytes.
 
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::artefacts;
 use crate::step::{captured, run, step};
@@ -49,6 +50,13 @@ impl Release {
                 git(&["rev-list", "--count", "HEAD"])?
             )
         };
+        // What was built from changed files does not pass for the commit.
+        let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+        let version = if changed.is_empty() {
+            version
+        } else {
+            format!("{version}+changed")
+        };
         Ok(Self {
             version,
             architecture: captured(Command::new("dpkg").arg("--print-architecture"))?,
@@ -70,12 +78,35 @@ impl Release {
     }
 
     /// Builds dashboard and binaries, and says where the binaries are.
-    ///
-    /// Paths of this machine are kept out of them: they would differ from builder to builder.
     pub(super) fn build(&self) -> Result<PathBuf> {
         needs::node()?;
         artefacts::dashboard()?;
-        let mapped = [(tree::root(), "/firstmile"), (cargo_home(), "/cargo")];
+        step(
+            "build release binaries (minutes: optimised across crates)",
+            || self.binaries(&tree::target()),
+        )
+    }
+
+    /// Builds the binaries a second time, from nothing and elsewhere.
+    pub(super) fn build_again(&self) -> Result<PathBuf> {
+        let target = tree::target().join("again");
+        step("build release binaries again, elsewhere (minutes)", || {
+            if target.exists() {
+                fs::remove_dir_all(&target)
+                    .with_context(|| format!("cannot empty {}", target.display()))?;
+            }
+            self.binaries(&target)
+        })
+    }
+
+    /// Paths of this machine are kept out: they would differ from builder to builder.
+    fn binaries(&self, target: &Path) -> Result<PathBuf> {
+        // Of several that fit, the last counts.
+        let mapped = [
+            (cargo_home(), "/cargo"),
+            (tree::root(), "/firstmile"),
+            (target.to_path_buf(), "/target"),
+        ];
         let rust: Vec<_> = mapped
             .iter()
             .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
@@ -92,12 +123,10 @@ impl Release {
             .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
             .env("CFLAGS", c.join(" "))
             .env("SOURCE_DATE_EPOCH", &self.epoch)
+            .env("CARGO_TARGET_DIR", target)
             .current_dir(tree::root());
-        step(
-            "build release binaries (minutes: optimised across crates)",
-            || run(&mut cargo),
-        )?;
-        Ok(tree::target().join("release"))
+        run(&mut cargo)?;
+        Ok(target.join("release"))
     }
 }
 
