@@ -1,10 +1,11 @@
 //! The agent's program: arguments in, exit code out.
 //!
-//! Exit codes: 0 all went well; 1 failed; 2 the configuration or the call is wrong; 3 `once` or
+//! Exit codes: 0 all went well; 1 failed, or `doctor` found a problem; 2 the configuration or the call is wrong; 3 `once` or
 //! `trace` reached nothing.
 
 mod clock;
 mod config;
+mod doctor;
 mod enroll;
 mod host;
 mod net;
@@ -71,6 +72,12 @@ enum Command {
     },
     /// Check the configuration and print what it amounts to
     CheckConfig,
+    /// Look for what keeps this machine from measuring well, and say what to change
+    Doctor {
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the path to a target or host, hop by hop; live on a terminal, until Ctrl-C
     Trace {
         /// Name of a target of the configuration, or a host with or without port (443)
@@ -156,6 +163,7 @@ fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
         }
         Command::Status { json } => show_status(&config, json),
         Command::CheckConfig => check_config(&config),
+        Command::Doctor { json } => block_on(doctor::doctor(config, json))?,
         Command::Trace {
             subject,
             rounds,

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub(crate) use error::ConfigError;
 use section::Section;
 pub(crate) use target::{Host, Protocols, RequestPath, Service, Target, TargetName};
+use url::Url;
 
 /// Where the configuration is looked for when the command line names none.
 pub(crate) const DEFAULT_FILE: &str = "/etc/firstmile/agent.toml";
@@ -39,6 +40,16 @@ pub(crate) struct AgentConfig {
     pub(crate) targets: Vec<Target>,
     pub(crate) plan: Plan,
     pub(crate) spool: SpoolLimits,
+    /// The page that `doctor` fetches to find a captive portal; `None`: none.
+    pub(crate) portal: Option<PortalPage>,
+}
+
+/// A page whose text is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortalPage {
+    /// `http` only: a portal cannot answer for `https`.
+    pub(crate) url: Url,
+    pub(crate) text: String,
 }
 
 /// How often to probe.
@@ -97,6 +108,31 @@ pub(crate) fn log_filter() -> Option<String> {
         .filter(|filter| !filter.is_empty())
 }
 
+/// Variables by which programs are told of a proxy, in the order in which they are looked at.
+const PROXY_VARIABLES: &[&str] = &[
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
+/// The proxy variables of the environment that are set: name and value.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read in config/ only, which this is"
+)]
+pub(crate) fn proxy_variables() -> Vec<(&'static str, String)> {
+    PROXY_VARIABLES
+        .iter()
+        .filter_map(|name| Some((*name, std::env::var(name).ok()?)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
+
 fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let table: toml::Table =
         text.parse()
@@ -127,6 +163,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let targets = targets(&mut root)?;
     let plan = plan(root.sub("plan")?)?;
     let spool = spool(root.sub("spool")?)?;
+    let portal = portal(root.sub("doctor")?)?;
     root.finish()?;
     Ok(AgentConfig {
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/firstmile-agent")),
@@ -135,6 +172,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
         targets,
         plan,
         spool,
+        portal,
     })
 }
 
@@ -258,4 +296,26 @@ fn spool(mut section: Section) -> Result<SpoolLimits, ConfigError> {
         max_bytes: max_bytes.unwrap_or(64 << 20),
         max_age: max_age.unwrap_or(72 * HOUR),
     })
+}
+
+/// Windows' own test page: public, tiny, and allowed wherever Windows works.
+const PORTAL_URL: &str = "http://www.msftconnecttest.com/connecttest.txt";
+const PORTAL_TEXT: &str = "Microsoft Connect Test";
+
+fn portal(mut section: Section) -> Result<Option<PortalPage>, ConfigError> {
+    let url = section.take("portal_url", |value| match section::text(value)? {
+        "" => Ok(None),
+        text => Url::parse(text)
+            .ok()
+            .filter(|url| url.scheme() == "http" && url.has_host())
+            .map(Some)
+            .ok_or_else(|| "write an http:// URL, or \"\" for none".to_owned()),
+    })?;
+    let text = section.take("portal_text", |value| Ok(section::text(value)?.to_owned()))?;
+    section.finish()?;
+    let url = url.unwrap_or_else(|| Url::parse(PORTAL_URL).ok());
+    Ok(url.map(|url| PortalPage {
+        url,
+        text: text.unwrap_or_else(|| PORTAL_TEXT.to_owned()),
+    }))
 }

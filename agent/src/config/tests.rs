@@ -84,6 +84,11 @@ const BAD_INPUT: &[(&str, &str, &[&str])] = &[
         &["spool.max_bytes", "such as \"64MiB\""],
     ),
     (
+        "a portal page that no portal can answer for",
+        "[doctor]\nportal_url = \"https://portal.example/\"",
+        &["doctor.portal_url", "http:// URL"],
+    ),
+    (
         "unknown set",
         "target_sets = [\"m366\"]",
         &["target_sets = [\"m366\"]", "\"m365\""],

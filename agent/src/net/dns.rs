@@ -217,7 +217,7 @@ impl Server {
 }
 
 /// Servers of the operating system, in its order; none where it names none or cannot be read.
-fn system_servers() -> Vec<SocketAddr> {
+pub(crate) fn system_servers() -> Vec<SocketAddr> {
     let Ok((config, _)) = hickory_resolver::system_conf::read_system_conf() else {
         return Vec::new();
     };

@@ -1,0 +1,104 @@
+//! What each kind of probe may do here.
+
+use super::Finding;
+use crate::doctor::facts::{Permission, Rights};
+use crate::net::capability::Advice;
+
+/// The right to send ICMP, and where it comes from.
+pub(super) fn rights(rights: &Rights, setcap: &str) -> Vec<Finding> {
+    let who = rights
+        .user
+        .map_or_else(|| "this user".to_owned(), |user| format!("user {user}"));
+    let stamps = if rights.kernel_stamps {
+        "stamped by the kernel"
+    } else {
+        "stamped by this program"
+    };
+    let range = rights.ping_group_range.as_deref().unwrap_or("unknown");
+    let raw = rights.raw_v4 == Permission::Given;
+    let ping = rights.ping_v4 == Permission::Given;
+    let mut findings = vec![match (raw, ping) {
+        (true, _) => Finding::ok(
+            "rights",
+            format!("{who} may open raw sockets (CAP_NET_RAW): ICMP echo works, {stamps}"),
+        ),
+        (false, true) => Finding::ok(
+            "rights",
+            format!(
+                "{who} may open ping sockets (ping_group_range {range}) and no raw ones: ICMP echo works, {stamps}"
+            ),
+        ),
+        (false, false) => Finding::problem(
+            "rights",
+            format!(
+                "{who} may open neither raw sockets (no CAP_NET_RAW) nor ping sockets (ping_group_range {range}): no ICMP echo, no paths"
+            ),
+        )
+        .change(neither(rights, setcap)),
+    }];
+    let v6 = [rights.raw_v6, rights.ping_v6];
+    if !v6.contains(&Permission::Given) && (raw || ping) {
+        findings.push(if v6.contains(&Permission::NoFamily) {
+            Finding::ok("rights", "this machine has no IPv6: only IPv4 is measured")
+        } else {
+            Finding::warning(
+                "rights",
+                "ICMP echo is permitted over IPv4 but not over IPv6",
+            )
+            .change(setcap)
+        });
+    }
+    if [rights.raw_v4, rights.ping_v4].contains(&Permission::Broken) {
+        findings.push(
+            Finding::warning(
+                "rights",
+                "a socket could not be opened for another reason than rights",
+            )
+            .change("ulimit -n 1024"),
+        );
+    }
+    findings
+}
+
+/// Which paths this machine can trace.
+pub(super) fn paths(rights: &Rights, flows: u16, setcap: &str) -> Vec<Finding> {
+    if rights.raw_v4 == Permission::Given {
+        return vec![Finding::ok(
+            "paths",
+            format!(
+                "paths are traced with TCP SYN packets to the targets' port, {flows} flows, each pinned to a source port of its own, all TTLs in flight"
+            ),
+        )];
+    }
+    if rights.ping_v4 == Permission::Given {
+        return vec![
+            Finding::warning(
+                "paths",
+                format!(
+                    "paths are traced with ICMP echo only, {flows} flows, each pinned to an identifier of its own: load balancers may send users' TCP another way"
+                ),
+            )
+            .change(raw_or_bounds(rights, setcap)),
+        ];
+    }
+    vec![
+        Finding::problem("paths", "no path can be traced without raw or ping sockets")
+            .change(neither(rights, setcap)),
+    ]
+}
+
+fn raw_or_bounds(rights: &Rights, setcap: &str) -> String {
+    if rights.net_raw_is_within_bounds == Some(false) {
+        "start the container with --cap-add NET_RAW (it was started without)".to_owned()
+    } else {
+        setcap.to_owned()
+    }
+}
+
+fn neither(rights: &Rights, setcap: &str) -> String {
+    format!(
+        "{}; or, for ping and ICMP paths only: {}",
+        raw_or_bounds(rights, setcap),
+        Advice::ping_sockets()
+    )
+}

@@ -1,0 +1,194 @@
+//! The machine: rights and resolvers.
+
+use super::*;
+
+pub(super) const RIGHTS: &[Case] = &[
+    (
+        "raw",
+        |_| {},
+        "rights",
+        Good,
+        "user 998 may open raw sockets",
+        "",
+    ),
+    (
+        "raw paths",
+        |_| {},
+        "paths",
+        Good,
+        "TCP SYN packets to the targets' port, 8 flows, each pinned",
+        "",
+    ),
+    (
+        "ping",
+        |f| with_rights(f, Refused, Given),
+        "rights",
+        Good,
+        "ping sockets (ping_group_range 1 0) and no raw",
+        "",
+    ),
+    (
+        "ping paths",
+        |f| with_rights(f, Refused, Given),
+        "paths",
+        Warning,
+        "ICMP echo only",
+        "sudo setcap cap_net_raw+ep /usr/bin/firstmile-agent",
+    ),
+    (
+        "neither",
+        |f| with_rights(f, Refused, Refused),
+        "rights",
+        Problem,
+        "neither raw sockets (no CAP_NET_RAW) nor ping",
+        "net.ipv4.ping_group_range=\"0 2147483647\"",
+    ),
+    (
+        "no paths",
+        |f| with_rights(f, Refused, Refused),
+        "paths",
+        Problem,
+        "no path can be traced",
+        "setcap",
+    ),
+    (
+        "a container",
+        |f| {
+            with_rights(f, Refused, Given);
+            f.rights.net_raw_is_within_bounds = Some(false);
+        },
+        "paths",
+        Warning,
+        "ICMP echo only",
+        "--cap-add NET_RAW",
+    ),
+    (
+        "no IPv6",
+        |f| {
+            f.rights.raw_v6 = NoFamily;
+            f.rights.ping_v6 = NoFamily;
+        },
+        "rights",
+        Good,
+        "no IPv6",
+        "",
+    ),
+    (
+        "IPv6 refused",
+        |f| f.rights.raw_v6 = Refused,
+        "rights",
+        Warning,
+        "not over IPv6",
+        "setcap",
+    ),
+    (
+        "broken",
+        |f| f.rights.ping_v4 = Broken,
+        "rights",
+        Warning,
+        "another reason than rights",
+        "ulimit",
+    ),
+];
+
+pub(super) const NAMES: &[Case] = &[
+    (
+        "all",
+        |_| {},
+        "resolver",
+        Good,
+        "resolves 2 of 2 names, median 8 ms",
+        "",
+    ),
+    (
+        "none",
+        |f| f.resolvers.clear(),
+        "resolver",
+        Problem,
+        "no resolver is configured",
+        "resolvers = [",
+    ),
+    (
+        "addresses only",
+        |f| f.resolvers[0].questions.clear(),
+        "resolver",
+        Good,
+        "every target is an address",
+        "",
+    ),
+    (
+        "silent",
+        |f| {
+            for q in &mut f.resolvers[0].questions {
+                q.v4 = reply(Outcome::Timeout, "x does not answer");
+            }
+        },
+        "resolver",
+        Problem,
+        "it does not answer (names asked: 2)",
+        "/etc/resolv.conf",
+    ),
+    (
+        "refuses",
+        |f| {
+            for q in &mut f.resolvers[0].questions {
+                q.v4 = reply(Outcome::DnsFailed, "x cannot answer: Server Failure");
+            }
+        },
+        "resolver",
+        Problem,
+        "none of 2 names: mail.example: x cannot answer: Server Failure",
+        "/etc/resolv.conf",
+    ),
+    (
+        "some",
+        |f| {
+            f.resolvers[0].questions[0].v4 =
+                reply(Outcome::DnsFailed, "x says that there is no such name");
+        },
+        "resolver",
+        Warning,
+        "1 of 2 names, median 8 ms; mail.example: x says",
+        "below",
+    ),
+    (
+        "slow",
+        |f| {
+            for q in &mut f.resolvers[0].questions {
+                q.v4 = reply(Outcome::Answered(MS * 400), "");
+            }
+        },
+        "resolver",
+        Warning,
+        "median 400 ms: that is slow",
+        "nearer",
+    ),
+    (
+        "no AAAA",
+        |f| f.resolvers[0].questions[0].v6 = reply(Outcome::Timeout, "x does not answer"),
+        "resolver",
+        Warning,
+        "does not answer 1 AAAA",
+        "AAAA",
+    ),
+    (
+        "no PTR",
+        |f| f.resolvers[0].answers_ptr = Some(false),
+        "resolver",
+        Warning,
+        "PTR",
+        "PTR",
+    ),
+    (
+        "unknown name",
+        |f| {
+            f.resolvers[0].questions[0].v4 =
+                reply(Outcome::DnsFailed, "x says that there is no such name");
+            first(f).address = None;
+        },
+        "name",
+        Problem,
+        "mail.example has no address here: x says that there is no such name",
+        "spelling",
+    ),
+];
