@@ -251,12 +251,16 @@ fn join_text(join: Option<&str>, file: Option<&Path>) -> Result<String> {
 
 fn show_status(config: &AgentConfig, json: bool) -> Result<Ending> {
     let status = Status::load(&config.state_dir)?;
+    let now = clock::unix_ms();
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
+        say(&format!("{}\n", status.to_json(now)?))?;
     } else {
-        say(&status.to_text(clock::unix_ms()))?;
+        say(&status.to_text(now))?;
     }
-    Ok(Ending::Well)
+    Ok(match status.not_running(now) {
+        None => Ending::Well,
+        Some(_) => Ending::Failed,
+    })
 }
 
 fn check_config(config: &AgentConfig) -> Result<Ending> {

@@ -14,6 +14,22 @@ pub(crate) fn hostname() -> String {
     System::host_name().unwrap_or_default()
 }
 
+/// Whether a process of this number runs on this machine.
+#[cfg(unix)]
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else {
+        return false; // 0 would ask about our own group
+    };
+    let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+    matches!(asked, Ok(()) | Err(nix::errno::Errno::EPERM))
+}
+
+/// Whether a process of this number runs on this machine; elsewhere the age of what it wrote has to tell.
+#[cfg(not(unix))]
+pub(crate) const fn is_alive(pid: u32) -> bool {
+    pid != 0
+}
+
 /// The facts for the first report of a run.
 pub(crate) fn facts(capability: IcmpCapability) -> HostFacts {
     let only_memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());

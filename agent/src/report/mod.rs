@@ -6,4 +6,5 @@ pub(crate) mod pipeline;
 mod restamp;
 pub(crate) mod spool;
 pub(crate) mod status;
+pub(crate) mod status_writer;
 pub(crate) mod upload;

@@ -97,12 +97,13 @@ pub(crate) struct Pipeline {
     pub(crate) boot: BootId,
     pub(crate) agent: AgentId,
     pub(crate) interval: Duration,
-    pub(crate) state_dir: PathBuf,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) counters: Arc<Counters>,
     /// Told after each report that was kept.
     pub(crate) kept: Arc<Notify>,
+    /// Told of what `status` should show soon.
+    pub(crate) status_changed: Arc<Notify>,
 }
 
 /// A recorder and the other end of its channel.
@@ -173,13 +174,14 @@ impl Pipeline {
     /// Writes what is pending, on a thread that may wait for the disk; returns what could not be written.
     async fn keep(&self, pending: VecDeque<v1::Report>) -> VecDeque<v1::Report> {
         let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
-        let (status, state_dir) = (Arc::clone(&self.status), self.state_dir.clone());
-        let kept = Arc::clone(&self.kept);
+        let status = Arc::clone(&self.status);
+        let (kept, changed) = (Arc::clone(&self.kept), Arc::clone(&self.status_changed));
         let written = tokio::task::spawn_blocking(move || {
             let mut pending = pending;
             let outcome = keep_all(&store, &counters, &mut pending);
-            note(&store, &counters, &status, &state_dir, &outcome);
+            note(&status, &outcome);
             kept.notify_one();
+            changed.notify_one();
             pending
         });
         written.await.unwrap_or_default()
@@ -221,20 +223,8 @@ fn keep_all(
     Ok(())
 }
 
-/// Writes the status file; logs the disk's troubles when they begin and when they end, not each time.
-fn note(
-    store: &Mutex<Store>,
-    counters: &Counters,
-    status: &Mutex<Status>,
-    state_dir: &std::path::Path,
-    outcome: &Result<(), SpoolError>,
-) {
-    let reports = store
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .spool
-        .as_ref()
-        .map_or(0, Spool::len);
+/// Notes the disk's troubles, and logs them when they begin and when they end, not each time.
+fn note(status: &Mutex<Status>, outcome: &Result<(), SpoolError>) {
     let problem = outcome.as_ref().err().map(|error| {
         let cause = std::error::Error::source(error)
             .map(ToString::to_string)
@@ -250,16 +240,6 @@ fn note(
         (None, None) | (Some(_), Some(_)) => {}
     }
     status.spool_problem = problem;
-    status.spool_reports = reports;
-    status.spool_bytes = counters.spool_bytes.value();
-    status.dropped_reports = counters.spool_dropped_reports.value();
-    status.skipped_probes = counters.skipped_probes.value();
-    status.upload_failures = counters.upload_failures.value();
-    status.rejected_reports = counters.rejected_reports.value();
-    status.written_unix_ms = clock::unix_ms();
-    if let Err(error) = status.save(state_dir) {
-        tracing::debug!(%error, "status file not written");
-    }
 }
 
 #[cfg(test)]

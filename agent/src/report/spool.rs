@@ -416,21 +416,35 @@ pub(crate) fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// As [`write_durably`], with the permissions of a new file (Unix).
 pub(crate) fn write_durably_as(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(file, bytes, mode, File::sync_all)?;
+    sync_directory(file.parent().unwrap_or(Path::new(".")))
+}
+
+/// Writes a file so that whoever reads it finds it whole; after a power cut it may be as before, or damaged.
+pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(file, bytes, 0o644, |_| Ok(()))
+}
+
+fn replace(
+    file: &Path,
+    bytes: &[u8],
+    mode: u32,
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(UNFINISHED);
     let unfinished = PathBuf::from(unfinished);
     let written = create(&unfinished, mode).and_then(|mut handle| {
         give_to_owner_of_folder(&handle, file)?;
         handle.write_all(bytes)?;
-        handle.sync_all()?;
+        sync(&handle)?;
         fs::rename(&unfinished, file)
     });
     if written.is_err() {
         // A full disk: leave nothing behind. Failing to remove it changes nothing, opening the spool removes it too.
         drop(fs::remove_file(&unfinished));
     }
-    written?;
-    sync_directory(file.parent().unwrap_or(Path::new(".")))
+    written
 }
 
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! What `firstmile-agent status` reads: a small file that `run` writes after each report.
+//! What `firstmile-agent status` reads: a small file that `run` writes every few seconds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spool::write_durably;
+use super::spool::write_whole;
+use crate::host;
+
+/// Seconds without a write after which an agent counts as dead: six writes.
+const STALE_S: u64 = 30;
 
 /// State of a running agent, for people and scripts. Times are UTC, milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +52,7 @@ pub(crate) enum StatusError {
         file: PathBuf,
         source: std::io::Error,
     },
-    #[error("{} is damaged; the running agent writes it anew with its next report", file.display())]
+    #[error("{} is damaged; a running agent writes it anew within seconds", file.display())]
     Damaged {
         file: PathBuf,
         source: serde_json::Error,
@@ -72,12 +76,44 @@ impl Status {
         }
     }
 
-    /// Writes the status into `state_dir`.
+    /// Why no agent seems to be at work; `None` when one is.
+    pub(crate) fn not_running(&self, now_unix_ms: i64) -> Option<String> {
+        if !host::is_alive(self.pid) {
+            return Some(format!("there is no process {}", self.pid));
+        }
+        // A clock that was set makes a gap in either direction, which the next write closes.
+        let silent_s = now_unix_ms.abs_diff(self.written_unix_ms) / 1000;
+        (silent_s > STALE_S).then(|| {
+            format!(
+                "process {} has written nothing for {silent_s} s: it hangs, cannot write, or is another program",
+                self.pid
+            )
+        })
+    }
+
+    /// The status as JSON, with whether the agent is `running`.
+    ///
+    /// # Errors
+    /// None that can occur: all keys are texts.
+    pub(crate) fn to_json(&self, now_unix_ms: i64) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            running: bool,
+            #[serde(flatten)]
+            status: &'a Status,
+        }
+        serde_json::to_string_pretty(&Shown {
+            running: self.not_running(now_unix_ms).is_none(),
+            status: self,
+        })
+    }
+
+    /// Writes the status into `state_dir`. It may be older after a power cut: no flash memory has to bear a sync for it.
     ///
     /// # Errors
     /// As the file system says.
     pub(crate) fn save(&self, state_dir: &Path) -> std::io::Result<()> {
-        write_durably(&file_in(state_dir), &serde_json::to_vec_pretty(self)?)
+        write_whole(&file_in(state_dir), &serde_json::to_vec_pretty(self)?)
     }
 }
 
@@ -95,7 +131,11 @@ impl Status {
                 humantime::format_duration(std::time::Duration::from_secs(seconds))
             )
         };
+        let state = self
+            .not_running(now_unix_ms)
+            .map_or_else(|| "running".to_owned(), |why| format!("NOT RUNNING: {why}"));
         let mut lines = vec![
+            format!("state       {state}"),
             format!("agent       {} {}", self.agent_id, self.version),
             format!("site        {}", self.site.as_deref().unwrap_or("none")),
             format!("collector   {}", self.collector),
@@ -141,5 +181,36 @@ impl Status {
         );
         lines.push(String::new());
         lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_or_silent_agent_is_not_running() {
+        let own = std::process::id();
+        for (name, pid, age_ms, running) in [
+            ("at work", own, 5_000, true),
+            ("at the bound", own, 30_999, true),
+            ("silent", own, 31_000, false),
+            ("clock set back", own, -31_000, false),
+            ("gone", i32::MAX.unsigned_abs(), 0, false),
+            ("no process at all", 0, 0, false),
+        ] {
+            let status = Status {
+                pid,
+                written_unix_ms: 1_000_000,
+                ..Status::default()
+            };
+            let now = 1_000_000 + age_ms;
+            assert_eq!(status.not_running(now).is_none(), running, "{name}");
+            assert_eq!(status.to_text(now).contains("NOT RUNNING"), !running);
+            let json = status.to_json(now).expect("JSON");
+            let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(json.get("running"), Some(&running.into()), "{name}");
+            assert!(json.get("last_success_unix_ms").is_some());
+        }
     }
 }

@@ -98,6 +98,7 @@ pub(crate) struct Uploader {
     status: Arc<Mutex<Status>>,
     counters: Arc<Counters>,
     kept: Arc<Notify>,
+    status_changed: Arc<Notify>,
     failures: u32,
     /// Epochs given up since the last report that was taken.
     epochs_given_up: u32,
@@ -111,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) kept: Arc<Notify>,
+    /// Told of what `status` should show soon.
+    pub(crate) status_changed: Arc<Notify>,
 }
 
 /// What came of one turn.
@@ -133,6 +136,7 @@ impl Uploader {
             status,
             counters,
             kept,
+            status_changed,
         } = shared;
         Ok(Self {
             identity,
@@ -142,6 +146,7 @@ impl Uploader {
             status,
             counters,
             kept,
+            status_changed,
             failures: 0,
             epochs_given_up: 0,
             renew_not_before_unix_ms: 0,
@@ -299,6 +304,7 @@ impl Uploader {
             status.last_upload_unix_ms = Some(clock::unix_ms());
         }
         status.upload_problem = problem;
+        self.status_changed.notify_one();
     }
 
     /// Works on the spool on a thread that may wait for the disk.

@@ -222,6 +222,7 @@ fn uploader(collector: &Collector, directory: &std::path::Path, count: u64) -> U
         status: Arc::default(),
         counters: Arc::default(),
         kept: Arc::new(Notify::new()),
+        status_changed: Arc::default(),
     };
     Uploader::new(identity, shared).expect("settings")
 }

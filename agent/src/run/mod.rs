@@ -30,6 +30,7 @@ use crate::net::tls::TlsError;
 use crate::report::counters::Counters;
 use crate::report::pipeline::{self, Pipeline, Store};
 use crate::report::status::Status;
+use crate::report::status_writer::StatusWriter;
 use crate::report::upload::{Shared, Uploader};
 use prober::Prober;
 
@@ -68,6 +69,7 @@ impl RunError {
 /// See [`RunError`].
 pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
     let identity = Identity::load(&config.state_dir)?;
+    let agent = identity.agent_id;
     let _alone = alone_in(&config.state_dir)?;
     let capability = capability::probe();
     let counters = Arc::new(Counters::default());
@@ -82,11 +84,18 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
     let status = Arc::new(Mutex::new(first_status(&identity, capability)));
     let store = Arc::new(Mutex::new(Store {
         directory: config.state_dir.join("spool"),
-        agent: identity.agent_id,
+        agent,
         limits: config.spool,
         spool: None,
     }));
-    let kept = Arc::new(Notify::new());
+    let (kept, status_changed) = <(Arc<Notify>, Arc<Notify>)>::default();
+    let status_writer = StatusWriter {
+        state_dir: config.state_dir.clone(),
+        store: Arc::clone(&store),
+        status: Arc::clone(&status),
+        counters: Arc::clone(&counters),
+        changed: Arc::clone(&status_changed),
+    };
     let (recorder, inbox) = pipeline::channel(Arc::clone(&counters));
     let shared = Shared {
         state_dir: config.state_dir.clone(),
@@ -94,8 +103,8 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
         status: Arc::clone(&status),
         counters: Arc::clone(&counters),
         kept: Arc::clone(&kept),
+        status_changed: Arc::clone(&status_changed),
     };
-    let agent = identity.agent_id;
     let uploader = Uploader::new(identity, shared)?;
     let pipeline = Pipeline {
         targets: config.targets.clone(),
@@ -103,16 +112,17 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
         boot: host::boot_id(),
         agent,
         interval: config.plan.upload_interval,
-        state_dir: config.state_dir.clone(),
         store,
         status: Arc::clone(&status),
         counters: Arc::clone(&counters),
         kept,
+        status_changed,
     };
     announce(&config, capability);
     let prober = Prober::new(&config, recorder, counters, status, &tasks, &probing)?;
     let batched = tasks.spawn(pipeline.run(inbox, batching.clone()));
     tasks.spawn(uploader.run(uploading.clone()));
+    tasks.spawn(status_writer.run(uploading.clone()));
     watch::spawn_all(&Arc::new(prober), &config, &tasks, &probing);
     tasks.spawn(host::systemd::keep_informed(probing.clone()));
 
@@ -123,18 +133,22 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
         batching.cancel();
         drop(batched.await);
         uploading.cancel();
-        tasks.close();
-        if tokio::time::timeout(LAST_UPLOAD, tasks.wait())
-            .await
-            .is_err()
-        {
-            info!("reports that are left stay on disk until the next start");
-        }
+        finish(&tasks).await;
     };
     if tokio::time::timeout(GRACE, stop).await.is_err() {
         warn!(grace = ?GRACE, unfinished = tasks.len(), "tasks outlived the grace period");
     }
     Ok(())
+}
+
+async fn finish(tasks: &TaskTracker) {
+    tasks.close();
+    if tokio::time::timeout(LAST_UPLOAD, tasks.wait())
+        .await
+        .is_err()
+    {
+        info!("reports that are left stay on disk until the next start");
+    }
 }
 
 /// The lock on the state directory; `None` where a disk that takes no file keeps no report of another agent either.
