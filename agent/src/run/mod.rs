@@ -73,12 +73,8 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
     let _alone = alone_in(&config.state_dir)?;
     let capability = capability::probe();
     let counters = Arc::new(Counters::default());
-    let (tasks, probing, batching, uploading) = (
-        TaskTracker::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
+    let tasks = TaskTracker::new();
+    let [probing, batching, uploading] = std::array::from_fn(|_| CancellationToken::new());
     let mut signals = Signals::new().map_err(|source| RunError::Signals { source })?;
 
     let status = Arc::new(Mutex::new(first_status(&identity, capability)));
