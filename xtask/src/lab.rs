@@ -1,4 +1,4 @@
-//! `cargo xtask lab` and `cargo xtask bench`: the simulated internet, as a command.
+//! `cargo xtask lab`: the simulated internet, as a command.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -44,18 +44,6 @@ pub(crate) struct CheckArgs {
     quiet: String,
 }
 
-#[derive(Args)]
-pub(crate) struct BenchArgs {
-    #[command(subcommand)]
-    command: BenchCommand,
-}
-
-#[derive(Subcommand)]
-enum BenchCommand {
-    /// Measured RTT and paths against the emulator's truth
-    Lab(CheckArgs),
-}
-
 /// Where the lab of `cargo xtask run --lab` keeps its state.
 pub(crate) fn state() -> PathBuf {
     tree::target().join("lab")
@@ -66,12 +54,6 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
         LabCommand::Event { event } => talk("event", event),
         LabCommand::Status => talk("status", &[]),
         LabCommand::Check(args) => check(args),
-    }
-}
-
-pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
-    match &args.command {
-        BenchCommand::Lab(args) => check(args),
     }
 }
 
@@ -110,7 +92,7 @@ pub(crate) fn up_command(bin: &Path, state: &Path, dashboard: &str) -> Command {
     command
 }
 
-fn check(args: &CheckArgs) -> Result<()> {
+pub(crate) fn check(args: &CheckArgs) -> Result<()> {
     needs::install(&needs::LAB.iter().collect::<Vec<_>>())?;
     artefacts::dashboard()?;
     let bin = artefacts::binaries(
@@ -144,7 +126,7 @@ fn talk(verb: &str, arguments: &[String]) -> Result<()> {
     .context("is a lab running? start one with: cargo xtask run --lab")
 }
 
-fn with_binaries(command: &mut Command, bin: &Path) {
+pub(crate) fn with_binaries(command: &mut Command, bin: &Path) {
     command.arg("--agent-bin").arg(bin.join("firstmile-agent"));
     command
         .arg("--collector-bin")

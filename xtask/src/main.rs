@@ -6,6 +6,7 @@
 )]
 
 mod artefacts;
+mod bench;
 mod ci;
 mod dist;
 mod lab;
@@ -40,8 +41,8 @@ enum Command {
     Tidy,
     /// Drive the simulated internet: `event NAME`, `status`, `check --json FILE`
     Lab(lab::LabArgs),
-    /// Measure: `bench lab` compares measured RTT and paths with the emulator's truth
-    Bench(lab::BenchArgs),
+    /// Measure, beside named peers in the same run: accuracy, capacity, cost, lab
+    Bench(bench::BenchArgs),
     /// Build release binaries and Debian packages with checksums into dist/; `--check` installs them on a real systemd
     Dist(dist::DistArgs),
 }
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::ci(),
         Command::Tidy => tidy::tidy(),
         Command::Lab(args) => lab::lab(&args),
-        Command::Bench(args) => lab::bench(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Dist(args) => dist::dist(&args),
     };
     match outcome {
