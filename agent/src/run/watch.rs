@@ -318,7 +318,7 @@ impl Watch {
             status,
             headers,
         });
-        let changed = self.triggers.on_edge_code(code);
+        let changed = self.triggers.on_edge_code(destination, code);
         if changed {
             self.prober.recorder.flush_soon();
         }

@@ -40,7 +40,7 @@ const MAX_HISTORIES: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Triggers {
     pulses: Vec<PulseHistory>,
-    edge_code: Option<String>,
+    edge_codes: Vec<(IpAddr, String)>,
 }
 
 impl Triggers {
@@ -73,14 +73,26 @@ impl Triggers {
             .is_some_and(|history| history.book(outcome))
     }
 
-    /// Books the code in the edge's headers; true when it is another one than before. No code is no news.
-    pub(crate) fn on_edge_code(&mut self, code: Option<String>) -> bool {
+    /// Books the code in the headers of the edge at `destination`; true when it is another one than before there: the two
+    /// families may well end at two edges. No code is no news.
+    pub(crate) fn on_edge_code(&mut self, destination: IpAddr, code: Option<String>) -> bool {
         let Some(code) = code else {
             return false;
         };
-        let changed = self.edge_code.as_ref().is_some_and(|old| *old != code);
-        self.edge_code = Some(code);
-        changed
+        let known = self
+            .edge_codes
+            .iter_mut()
+            .find(|(at, _)| *at == destination);
+        if let Some((_, old)) = known {
+            let changed = *old != code;
+            *old = code;
+            return changed;
+        }
+        if self.edge_codes.len() >= MAX_HISTORIES {
+            self.edge_codes.remove(0);
+        }
+        self.edge_codes.push((destination, code));
+        false
     }
 }
 
@@ -222,15 +234,27 @@ mod tests {
         ];
         let fired: Vec<bool> = seen
             .iter()
-            .map(|code| triggers.on_edge_code(code.map(str::to_owned)))
+            .map(|code| triggers.on_edge_code(destination(), code.map(str::to_owned)))
             .collect();
         assert_eq!(fired, [false, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn two_destinations_with_edges_of_their_own_do_not_fire() {
+        let mut triggers = Triggers::default();
+        let other = IpAddr::from([198, 51, 100, 1]);
+        for _ in 0..3 {
+            assert!(!triggers.on_edge_code(destination(), Some("AMS".to_owned())));
+            assert!(!triggers.on_edge_code(other, Some("LON".to_owned())));
+        }
+        assert!(triggers.on_edge_code(other, Some("AMS".to_owned())));
     }
 
     #[test]
     fn histories_are_bounded() {
         let mut triggers = Triggers::default();
         for last in 0..100 {
+            triggers.on_edge_code(IpAddr::from([203, 0, 113, last]), Some("AMS".to_owned()));
             triggers.on_pulse(
                 Protocol::Tcp,
                 IpAddr::from([203, 0, 113, last]),
@@ -238,5 +262,6 @@ mod tests {
             );
         }
         assert_eq!(triggers.pulses.len(), MAX_HISTORIES);
+        assert_eq!(triggers.edge_codes.len(), MAX_HISTORIES);
     }
 }
