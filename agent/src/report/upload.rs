@@ -63,6 +63,10 @@ enum UploadError {
     NotACollector { collector: Url, status: u16 },
 }
 
+/// What helps when agent and collector can no longer prove to each other who they are.
+const ENROL_AGAIN: &str =
+    "stop the agent and enrol again: firstmile-agent enroll --replace <join string>";
+
 /// The collector holds another report of the same epoch and sequence.
 const EPOCH_CONFLICT: &str = "epoch_conflict";
 
@@ -78,8 +82,23 @@ impl UploadError {
         }
     }
 
+    /// Whether TLS failed because one side does not know the other's CA, or takes its certificate for ended.
+    fn is_about_certificates(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => {
+                tls_cause(source).is_some_and(is_about_certificates)
+            }
+            Self::Overloaded { .. } | Self::Refused { .. } | Self::NotACollector { .. } => false,
+        }
+    }
+
     /// What `status` says: with what to do about it, where that is known.
     fn to_problem(&self) -> String {
+        if self.is_about_certificates() {
+            return format!(
+                "{self}; is this the collector that this agent enrolled at? If it was set up anew, {ENROL_AGAIN}"
+            );
+        }
         if self.code() == Some(CLOCK_SKEW) {
             return format!(
                 "the clock of this machine or that of the collector is wrong; reports are kept until they agree: {self}"
@@ -130,6 +149,7 @@ impl Uploader {
     /// [`TlsError`] when the identity's certificates cannot be used.
     pub(crate) fn new(identity: Identity, shared: Shared) -> Result<Self, TlsError> {
         let client = client(&identity)?;
+        note_end(&identity, &shared.status);
         let Shared {
             state_dir,
             store,
@@ -294,7 +314,8 @@ impl Uploader {
         } else {
             debug!(error = %failure, failures = self.failures, ?pause, "report not uploaded");
         }
-        self.note_problem(Some(failure.to_problem()));
+        let ended = ended(&self.identity, clock::unix_ms());
+        self.note_problem(Some(ended.unwrap_or_else(|| failure.to_problem())));
         pause
     }
 
@@ -379,6 +400,8 @@ impl Uploader {
                 );
                 self.client = client;
                 self.identity = renewed;
+                let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+                status.certificate_ends_unix_ms = self.identity.not_after_unix_ms;
             }
             (Err(error), _) => warn!(%error, "renewed certificate not kept"),
             (_, Err(error)) => warn!(%error, "renewed certificate not usable"),
@@ -388,6 +411,71 @@ impl Uploader {
 
 /// How often an idle uploader looks whether its certificate wants renewal.
 const RENEWAL_LOOK: Duration = Duration::from_mins(1);
+
+/// Says at start that the certificate has ended, where it has: no upload can succeed.
+fn note_end(identity: &Identity, status: &Mutex<Status>) {
+    if let Some(problem) = ended(identity, clock::unix_ms()) {
+        error!(%problem, "reports are kept and not uploaded");
+        status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upload_problem = Some(problem);
+    }
+}
+
+fn ended(identity: &Identity, now_unix_ms: i64) -> Option<String> {
+    let end = identity.not_after_unix_ms;
+    let shown = || {
+        jiff::Timestamp::from_millisecond(end).map_or_else(|_| end.to_string(), |at| at.to_string())
+    };
+    (now_unix_ms >= end).then(|| {
+        format!(
+            "the certificate of this agent ended on {}; unless this machine's clock is wrong, {ENROL_AGAIN}",
+            shown()
+        )
+    })
+}
+
+/// What rustls said, somewhere below an error. `io::Error` hides the error that it wraps from `source`.
+fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Of all that TLS says, what another enrolment would mend. A new CA under the old name shows as a bad signature.
+fn is_about_certificates(error: &rustls::Error) -> bool {
+    use rustls::{AlertDescription, CertificateError, Error};
+    let alerts = [
+        AlertDescription::UnknownCA,
+        AlertDescription::BadCertificate,
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::DecryptError,
+    ];
+    if let Error::AlertReceived(alert) = error {
+        return alerts.contains(alert);
+    }
+    let Error::InvalidCertificate(reason) = error else {
+        return false;
+    };
+    matches!(
+        reason,
+        CertificateError::UnknownIssuer | CertificateError::BadSignature
+    )
+}
 
 fn client(identity: &Identity) -> Result<reqwest::Client, TlsError> {
     let config = collector_config(

@@ -415,6 +415,42 @@ async fn a_collector_with_another_ca_gets_nothing() {
     assert!(matches!(turn, Turn::Wait(_)));
     assert!(other.asked.lock().expect("not poisoned").is_empty());
     assert_eq!(kept_by(&uploader), [1]);
+    let problem = problem_of(&uploader);
+    assert!(problem.contains(ENROL_AGAIN), "{problem}");
+}
+
+fn problem_of(uploader: &Uploader) -> String {
+    let status = uploader.status.lock().expect("not poisoned");
+    status.upload_problem.clone().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_ended_certificate_is_named_at_start_and_after_each_failure() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = collector().await;
+    let good = uploader(&collector, directory.path(), 1);
+    assert_eq!(problem_of(&good), "");
+    let identity = Identity {
+        issued_unix_ms: 0,
+        not_after_unix_ms: 1_000,
+        ..good.identity
+    };
+    let shared = Shared {
+        state_dir: good.state_dir,
+        store: good.store,
+        status: good.status,
+        counters: good.counters,
+        kept: good.kept,
+        status_changed: good.status_changed,
+    };
+    let mut ended = Uploader::new(identity, shared).expect("settings");
+    let problem = problem_of(&ended);
+    assert!(problem.contains("1970-01-01T00:00:01Z"), "{problem}");
+    assert!(problem.contains(ENROL_AGAIN), "{problem}");
+    ended.note_problem(None);
+    let turn = beside(collector.serving, ended.turn(&mut 0)).await;
+    assert!(matches!(turn, Turn::Wait(_)));
+    assert!(problem_of(&ended).contains(ENROL_AGAIN));
 }
 
 #[tokio::test]
