@@ -85,6 +85,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     figures.at_most("icmp_err_us_p99", own.p99_us, 10.0);
     let fping = quantiles(&ease, Tool::Fping)?;
     figures.note("fping_err_us_p99", fping.p99_us);
+    figures.at_least("fping_ratio", fping.p99_us / own.p99_us, 1.0);
 
     if !args.only_at_ease {
         let spinners = Spinners::start()?;
