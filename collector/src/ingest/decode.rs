@@ -77,11 +77,23 @@ pub enum DecodeError {
         /// How many are taken.
         max: usize,
     },
-    /// A time in another year: the agent's clock is wrong.
+    /// A time ahead of the collector's: one of the two clocks is wrong, and may be mended.
     #[error(
-        "{what} is at {at_unix_ms} ms, received at {received_unix_ms} ms; set the agent's clock"
+        "{what} is at {at_unix_ms} ms, received at {received_unix_ms} ms; set the agent's clock, or the collector's"
     )]
-    Time {
+    Ahead {
+        /// Of what.
+        what: &'static str,
+        /// When it claims to be.
+        at_unix_ms: i64,
+        /// When it was received.
+        received_unix_ms: i64,
+    },
+    /// A time so long ago that it gets into no figures: it only gets older.
+    #[error(
+        "{what} is at {at_unix_ms} ms, received at {received_unix_ms} ms, over 30 days later; was the agent's clock set?"
+    )]
+    TooOld {
         /// Of what.
         what: &'static str,
         /// When it claims to be.
@@ -204,15 +216,21 @@ impl Reader {
     fn plausible(&self, what: &'static str, at_unix_ms: i64) -> Result<i64, DecodeError> {
         let received_unix_ms = self.received_unix_ms;
         let age_ms = received_unix_ms.saturating_sub(at_unix_ms);
-        if (-MAX_AHEAD_MS..=MAX_AGE_MS).contains(&age_ms) {
-            Ok(at_unix_ms)
-        } else {
-            Err(DecodeError::Time {
+        if age_ms < -MAX_AHEAD_MS {
+            return Err(DecodeError::Ahead {
                 what,
                 at_unix_ms,
                 received_unix_ms,
-            })
+            });
         }
+        if age_ms > MAX_AGE_MS {
+            return Err(DecodeError::TooOld {
+                what,
+                at_unix_ms,
+                received_unix_ms,
+            });
+        }
+        Ok(at_unix_ms)
     }
 
     fn samples(&self, series: &[v1::Series]) -> Result<Vec<Sample>, DecodeError> {

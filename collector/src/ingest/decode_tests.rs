@@ -221,7 +221,7 @@ const DAMAGES: &[(&str, Damage, &str)] = &[
     (
         "last century",
         |r| r.wall_anchor_unix_ms = 0,
-        "set the agent's clock",
+        "over 30 days later",
     ),
     (
         "next century",

@@ -10,6 +10,8 @@ use super::decode::DecodeError;
 
 /// Seconds after which a busy collector may be asked again (RFC 9110 §10.2.3).
 const RETRY_AFTER_S: &str = "5";
+/// Seconds until somebody may have mended a clock.
+const RETRY_AFTER_SKEW_S: &str = "60";
 
 /// A refusal's constant word; `docs/wire.md` lists them for those who write agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,10 @@ pub enum Code {
     WrongContentType,
     /// A version of the format that this collector does not know; a later one may.
     WrongVersion,
+    /// A time ahead of the collector's clock: once the clocks are mended, or that time has come, it is taken.
+    ClockSkew,
+    /// A time over 30 days ago.
+    TooOld,
     /// Too much at once, or the store cannot write now.
     Busy,
     /// The body took too long.
@@ -68,6 +74,8 @@ impl Code {
             Self::Malformed => "malformed",
             Self::WrongContentType => "wrong_content_type",
             Self::WrongVersion => "wrong_version",
+            Self::ClockSkew => "clock_skew",
+            Self::TooOld => "too_old",
             Self::Busy => "busy",
             Self::TooSlow => "too_slow",
             Self::JoinStringUnknown => "join_string_unknown",
@@ -98,7 +106,7 @@ impl Code {
             | Self::MalformedRequest
             | Self::BadCsr => StatusCode::BAD_REQUEST,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::WrongVersion => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::WrongVersion | Self::ClockSkew | Self::TooOld => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -110,6 +118,7 @@ impl Code {
         match self {
             Self::BodyCutOff
             | Self::WrongVersion
+            | Self::ClockSkew
             | Self::Busy
             | Self::TooSlow
             | Self::AgentUnknown => true,
@@ -120,6 +129,7 @@ impl Code {
             | Self::Truncated
             | Self::Malformed
             | Self::WrongContentType
+            | Self::TooOld
             | Self::JoinStringUnknown
             | Self::JoinStringUsed
             | Self::JoinStringExpired
@@ -128,6 +138,14 @@ impl Code {
             | Self::BadCsr
             | Self::NotFound => false,
         }
+    }
+
+    /// When to try again, where the agent's own pauses are no good.
+    fn retry_after_s(self) -> Option<&'static str> {
+        if self == Self::ClockSkew {
+            return Some(RETRY_AFTER_SKEW_S);
+        }
+        (self == Self::Busy).then_some(RETRY_AFTER_S)
     }
 }
 
@@ -168,8 +186,9 @@ impl From<DecodeError> for Refusal {
             }
             DecodeError::Frame(FrameError::Version { .. }) => Code::WrongVersion,
             DecodeError::Frame(FrameError::Malformed { .. } | FrameError::CutOff)
-            | DecodeError::Inconsistent { .. }
-            | DecodeError::Time { .. } => Code::Malformed,
+            | DecodeError::Inconsistent { .. } => Code::Malformed,
+            DecodeError::Ahead { .. } => Code::ClockSkew,
+            DecodeError::TooOld { .. } => Code::TooOld,
             DecodeError::WrongAgent { .. } => Code::WrongAgent,
         };
         Self {
@@ -187,10 +206,10 @@ impl IntoResponse for Refusal {
             retry: self.code.is_transient(),
         };
         let mut response = (self.code.status(), Json(body)).into_response();
-        if self.code == Code::Busy {
+        if let Some(seconds) = self.code.retry_after_s() {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+                .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }

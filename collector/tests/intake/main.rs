@@ -197,6 +197,10 @@ async fn bad_reports_are_refused_and_the_collector_stays_up() {
         .series
         .iter_mut()
         .for_each(|series| series.rtt_us.truncate(1));
+    let mut ahead = report(agent.id, agent.epoch, 1);
+    ahead.wall_anchor_unix_ms += 2 * 3_600_000;
+    let mut ancient = report(agent.id, agent.epoch, 1);
+    ancient.wall_anchor_unix_ms -= 31 * 86_400_000;
     let no_protobuf = zstd::bulk::compress(&[0xff; 64], 1).expect("compresses");
     let cases = [
         ("truncated", half, 400, "truncated", false),
@@ -218,6 +222,8 @@ async fn bad_reports_are_refused_and_the_collector_stays_up() {
         ),
         ("uneven columns", encoded(&uneven), 400, "malformed", false),
         ("no protobuf", no_protobuf, 400, "malformed", false),
+        ("clock ahead", encoded(&ahead), 422, "clock_skew", true),
+        ("ancient", encoded(&ancient), 422, "too_old", false),
         (
             "other agent",
             encoded(&report(other.id, agent.epoch, 1)),
@@ -227,7 +233,10 @@ async fn bad_reports_are_refused_and_the_collector_stays_up() {
         ),
     ];
     for (name, body, status, code, retry) in cases {
-        let refusal = refusal_of(bench.post(&agent, body).await, status).await;
+        let response = bench.post(&agent, body).await;
+        let waits = response.headers().contains_key("retry-after");
+        assert_eq!(waits, code == "clock_skew", "{name}");
+        let refusal = refusal_of(response, status).await;
         assert_eq!(
             (refusal.code.as_str(), refusal.retry),
             (code, retry),
@@ -243,7 +252,7 @@ async fn bad_reports_are_refused_and_the_collector_stays_up() {
         .iter()
         .map(|(_, count)| count)
         .sum();
-    assert_eq!(refused, 8);
+    assert_eq!(refused, 10);
     bench.stop().await;
 }
 
