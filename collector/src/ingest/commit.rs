@@ -25,8 +25,19 @@ const LINGER: Duration = Duration::from_millis(10);
 pub struct Waiting {
     /// The report.
     pub report: InboxReport,
-    /// Told once it is durable (the watermark of its epoch), or that it is not (`None`).
-    pub done: oneshot::Sender<Option<u64>>,
+    /// Told what became of it.
+    pub done: oneshot::Sender<Verdict>,
+}
+
+/// What became of a report that waited for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable; this is the watermark of its epoch.
+    Durable(u64),
+    /// Another report has its key.
+    Conflict,
+    /// It is not on disk, or nobody knows.
+    Failed,
 }
 
 /// Commits queued reports until cancelled, then those still queued, then returns.
@@ -84,15 +95,19 @@ async fn commit(group: Vec<Waiting>, store: &dyn Store, counters: &Counters) {
                 "reports cannot be stored"
             );
             for waiter in waiters {
-                tell(waiter, None);
+                tell(waiter, Verdict::Failed);
             }
             return;
         }
     };
     for ((key, waiter), outcome) in keys.into_iter().zip(waiters).zip(outcomes) {
+        if outcome == Appended::Conflict {
+            tell(waiter, Verdict::Conflict);
+            continue;
+        }
         counters.count_accepted(outcome == Appended::Stored);
         let stored = watermark(store, &key.organisation, key.agent, key.epoch).await;
-        tell(waiter, stored.ok());
+        tell(waiter, stored.map_or(Verdict::Failed, Verdict::Durable));
     }
 }
 
@@ -109,8 +124,8 @@ async fn watermark(
     stored
 }
 
-fn tell(waiter: oneshot::Sender<Option<u64>>, stored: Option<u64>) {
-    if waiter.send(stored).is_err() {
+fn tell(waiter: oneshot::Sender<Verdict>, verdict: Verdict) {
+    if waiter.send(verdict).is_err() {
         // Its connection is lost: the agent sends the report again and hears of the duplicate.
         debug!("nobody waits for an acknowledgement");
     }

@@ -34,6 +34,8 @@ pub enum Code {
     Malformed,
     /// Another content type or encoding.
     WrongContentType,
+    /// Another report has the same key: the agent was set back to an earlier state, or lives twice.
+    EpochConflict,
     /// A version of the format that this collector does not know; a later one may.
     WrongVersion,
     /// A time ahead of the collector's clock: once the clocks are mended, or that time has come, it is taken.
@@ -73,6 +75,7 @@ impl Code {
             Self::BodyCutOff => "body_cut_off",
             Self::Malformed => "malformed",
             Self::WrongContentType => "wrong_content_type",
+            Self::EpochConflict => "epoch_conflict",
             Self::WrongVersion => "wrong_version",
             Self::ClockSkew => "clock_skew",
             Self::TooOld => "too_old",
@@ -105,6 +108,7 @@ impl Code {
             | Self::Malformed
             | Self::MalformedRequest
             | Self::BadCsr => StatusCode::BAD_REQUEST,
+            Self::EpochConflict => StatusCode::CONFLICT,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongVersion | Self::ClockSkew | Self::TooOld => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -117,6 +121,7 @@ impl Code {
     pub const fn is_transient(self) -> bool {
         match self {
             Self::BodyCutOff
+            | Self::EpochConflict
             | Self::WrongVersion
             | Self::ClockSkew
             | Self::Busy
@@ -172,6 +177,14 @@ impl Refusal {
         Self::new(
             Code::Busy,
             "the collector is busy; the report is kept by the agent and sent again",
+        )
+    }
+
+    /// Under this key the collector holds another report.
+    pub fn epoch_conflict() -> Self {
+        Self::new(
+            Code::EpochConflict,
+            "another report of this epoch and sequence is stored; was this machine set back or copied? Send it under a new epoch",
         )
     }
 }

@@ -19,7 +19,7 @@ use prost::Message;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::commit::Waiting;
+use super::commit::{Verdict, Waiting};
 use super::decode::decode;
 use super::gate::{Gate, Room};
 use super::listen::PeerCertificates;
@@ -186,7 +186,11 @@ impl Ingest {
         self.queue
             .try_send(Waiting { report, done })
             .map_err(|_| Refusal::busy())?;
-        let stored = outcome.await.ok().flatten().ok_or_else(Refusal::busy)?;
+        let stored = match outcome.await.unwrap_or(Verdict::Failed) {
+            Verdict::Durable(stored) => stored,
+            Verdict::Conflict => return Err(Refusal::epoch_conflict()),
+            Verdict::Failed => return Err(Refusal::busy()),
+        };
         self.locator
             .locate(self.store.as_ref(), &admitted.agent, peer.ip())
             .await;

@@ -56,8 +56,10 @@ pub struct InboxReport {
 pub enum Appended {
     /// It is on disk now, for the first time.
     Stored,
-    /// It was on disk already.
+    /// It was on disk already, or retention took it.
     Duplicate,
+    /// Another report with the same key is on disk: its agent was set back, or lives twice. It is not stored.
+    Conflict,
 }
 
 /// Which samples a [`Cell`] holds.

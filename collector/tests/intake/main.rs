@@ -59,6 +59,35 @@ async fn a_report_sent_twice_counts_once() {
 }
 
 #[tokio::test]
+async fn an_agent_that_was_set_back_is_told_so() {
+    let bench = Bench::start().await;
+    let agent = bench.enroll().await;
+    let first = encoded(&report(agent.id, agent.epoch, 1));
+    assert_eq!(
+        ack_of(bench.post(&agent, first.clone()).await).await.stored,
+        1
+    );
+    let mut other = report(agent.id, agent.epoch, 1);
+    other.wall_anchor_unix_ms += 1;
+    let refusal = refusal_of(bench.post(&agent, encoded(&other)).await, 409).await;
+    assert_eq!(
+        (refusal.code.as_str(), refusal.retry),
+        ("epoch_conflict", true)
+    );
+    assert_eq!(ack_of(bench.post(&agent, first).await).await.stored, 1);
+    other.epoch = Epoch::random().to_bytes();
+    assert_eq!(
+        ack_of(bench.post(&agent, encoded(&other)).await)
+            .await
+            .stored,
+        1
+    );
+    let counters = &bench.running.counters;
+    assert_eq!((counters.accepted(), counters.duplicates()), (2, 1));
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_before_a_kill_counts_once_after_it() {
     let bench = Bench::start().await;
     let agent = bench.enroll().await;

@@ -33,14 +33,15 @@ pub(crate) async fn a_report_is_stored_once(store: &impl Store) {
         outcomes,
         [Appended::Stored, Appended::Duplicate, Appended::Stored]
     );
-    // A resent report may have been packed anew; what was acknowledged stays.
-    let resent = InboxReport {
+    // An agent sends the bytes of its spool; others under the same key are of another history.
+    let other = InboxReport {
         frame: vec![9],
         ..first.clone()
     };
     assert_eq!(
-        store.append(vec![resent]).await.unwrap(),
-        [Appended::Duplicate]
+        store.append(vec![other, first.clone()]).await.unwrap(),
+        [Appended::Conflict, Appended::Duplicate],
+        "what was acknowledged stays"
     );
     assert_eq!(store.pending(9).await.unwrap(), [first, second]);
 }

@@ -40,7 +40,20 @@ fn append_one(tx: &Transaction<'_>, report: &InboxReport) -> rusqlite::Result<Ap
         )?
         .execute(params![organisation, agent, epoch, sequence, report.received_unix_ms, report.frame])?;
     if stored == 0 {
-        return Ok(Appended::Duplicate);
+        let is_same: bool = tx
+            .prepare_cached(
+                "SELECT frame = ?5 FROM inbox
+                 WHERE organisation = ?1 AND agent = ?2 AND epoch = ?3 AND sequence = ?4",
+            )?
+            .query_row(
+                params![organisation, agent, epoch, sequence, report.frame],
+                |row| row.get(0),
+            )?;
+        return Ok(if is_same {
+            Appended::Duplicate
+        } else {
+            Appended::Conflict
+        });
     }
     tx.prepare_cached(
         "INSERT INTO epoch (organisation, agent, epoch, stored, forgotten) VALUES (?1, ?2, ?3, ?4, 0)
