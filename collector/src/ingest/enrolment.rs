@@ -45,11 +45,6 @@ pub(super) async fn enroll(
     let site = ingest.store.site(&agent.organisation, agent.site).await;
     let site = site.map(|site| site.name).ok();
     info!(agent = %agent.id, hostname = agent.hostname, site, "agent enrolled");
-    let line = format!(
-        "enrolled {} ({}) at site {}",
-        agent.id, agent.hostname, agent.site
-    );
-    note(ingest, &agent, now_unix_ms, &line).await?;
     Ok(response(ingest, &agent, certificate, site))
 }
 

@@ -88,6 +88,26 @@ async fn an_agent_that_was_set_back_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_failed_audit_line_does_not_burn_a_join_string() {
+    let bench = Bench::start().await;
+    let key = KeyPair::generate().expect("a key");
+    let secret = bench.invite(3600, now()).await.secret.to_text();
+    let beside = rusqlite::Connection::open(bench.folder.path().join("firstmile.db"));
+    let beside = beside.expect("opens");
+    beside
+        .execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END",
+        )
+        .expect("writes");
+    let refused = bench.ask_to_enroll(&secret, &csr(&key)).await;
+    assert_eq!(refusal_of(refused, 503).await.code, "busy");
+    beside.execute_batch("DROP TRIGGER full").expect("writes");
+    let granted = bench.ask_to_enroll(&secret, &csr(&key)).await;
+    assert_eq!(granted.status(), StatusCode::OK);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_before_a_kill_counts_once_after_it() {
     let bench = Bench::start().await;
     let agent = bench.enroll().await;

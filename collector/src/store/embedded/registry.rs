@@ -263,6 +263,12 @@ pub(super) fn enroll(
         .map_err(engine("spend a join string"))?;
     if spent == 1 {
         put_agent(tx, agent)?;
+        let who = format!("agent:{}", agent.id);
+        let line = format!(
+            "enrolled {} ({}) at site {}",
+            agent.id, agent.hostname, agent.site
+        );
+        audit(tx, &agent.organisation, now_unix_ms, &who, &line)?;
     }
     Ok(spent == 1)
 }
