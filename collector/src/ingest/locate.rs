@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use tracing::{info, warn};
 
 use super::refusal::with_sources;
-use crate::geo::{Geography, GeographySource};
 use crate::registry::{Agent, SiteId};
 use crate::store::{Store, StoreResult};
 
@@ -60,22 +59,13 @@ impl Locator {
         let Some(country) = (self.country_of)(peer) else {
             return Ok(());
         };
-        let mut site = store.site(&agent.organisation, agent.site).await?;
-        if site.geography.source == GeographySource::Declared
-            || site.geography.country.as_ref() == Some(&country)
-        {
-            return Ok(());
+        let noted = store
+            .note_country(&agent.organisation, agent.site, &country)
+            .await?;
+        if noted {
+            info!(site = %agent.site, country, "country of a site taken from its address");
         }
-        info!(
-            site = site.name,
-            country, "country of a site taken from its address"
-        );
-        site.geography = Geography {
-            country: Some(country),
-            source: GeographySource::CountryTable,
-            ..Geography::default()
-        };
-        store.put_site(&site).await
+        Ok(())
     }
 }
 
@@ -85,6 +75,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::geo::{Geography, GeographySource};
     use crate::registry::Site;
     use crate::store::embedded;
 

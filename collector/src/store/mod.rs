@@ -342,6 +342,14 @@ pub trait Store: Send + Sync + 'static {
     ) -> StoreResult<Option<Site>>;
     /// Makes or replaces a site. [`StoreError::Conflict`] if another one has its name.
     async fn put_site(&self, site: &Site) -> StoreResult<()>;
+    /// Notes the country that a site's address is in, unless somebody declared where it is; look and write are one
+    /// transaction. False: it stays as it was.
+    async fn note_country(
+        &self,
+        organisation: &OrganisationId,
+        site: SiteId,
+        country: &str,
+    ) -> StoreResult<bool>;
     /// All agents.
     async fn agents(&self, organisation: &OrganisationId) -> StoreResult<Vec<Agent>>;
     /// One agent.
@@ -350,7 +358,7 @@ pub trait Store: Send + Sync + 'static {
     async fn put_join_grant(&self, grant: &JoinGrant) -> StoreResult<()>;
     /// The join string with this digest.
     async fn join_grant(&self, secret_digest: &[u8; 32]) -> StoreResult<Option<JoinGrant>>;
-    /// Spends a join string and makes its agent, in one transaction. False: somebody else spent it first.
+    /// Spends a join string, makes its agent and writes the audit line, in one transaction. False: somebody else spent it first.
     async fn enroll(
         &self,
         secret_digest: &[u8; 32],

@@ -48,6 +48,45 @@ pub(crate) async fn sites_have_one_name_each(store: &impl Store) {
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
 }
 
+pub(crate) async fn a_country_is_noted_unless_somebody_declared_one(store: &impl Store) {
+    let organisation = default_organisation();
+    let noted = async |id, country: &str| {
+        let noted = store.note_country(&organisation, id, country).await;
+        (
+            noted.unwrap(),
+            store.site(&organisation, id).await.unwrap().geography,
+        )
+    };
+    let table = |country: &str| Geography {
+        country: Some(country.to_owned()),
+        source: GeographySource::CountryTable,
+        ..Geography::default()
+    };
+    let declared = site(1, None, Some("Utrecht"));
+    let unknown = Site {
+        geography: Geography::default(),
+        ..site(2, None, None)
+    };
+    for site in [&declared, &unknown] {
+        store.put_site(site).await.unwrap();
+    }
+    assert_eq!(noted(declared.id, "NL").await, (false, declared.geography));
+    assert_eq!(noted(unknown.id, "NL").await, (true, table("NL")));
+    assert_eq!(
+        noted(unknown.id, "NL").await,
+        (false, table("NL")),
+        "no news"
+    );
+    assert_eq!(
+        noted(unknown.id, "DE").await,
+        (true, table("DE")),
+        "it moved"
+    );
+    let nowhere = SiteId(Uuid::from_u128(9));
+    let error = store.note_country(&organisation, nowhere, "NL").await;
+    assert!(matches!(error, Err(StoreError::NotFound { .. })));
+}
+
 pub(crate) async fn a_join_string_is_spent_once(store: &impl Store) {
     let home = site(1, None, None);
     store.put_site(&home).await.unwrap();

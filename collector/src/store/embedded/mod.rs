@@ -360,6 +360,20 @@ impl Store for Embedded {
             .await
     }
 
+    async fn note_country(
+        &self,
+        organisation: &OrganisationId,
+        site: SiteId,
+        country: &str,
+    ) -> StoreResult<bool> {
+        let (organisation, country) = (organisation.clone(), country.to_owned());
+        self.writer
+            .run(Durability::Full, "note a country", move |tx| {
+                registry::note_country(tx, &organisation, site, &country)
+            })
+            .await
+    }
+
     async fn agents(&self, organisation: &OrganisationId) -> StoreResult<Vec<Agent>> {
         let organisation = organisation.clone();
         self.readers

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::{dirty, engine, events, forms};
+use crate::geo::{Geography, GeographySource};
 use crate::registry::{Agent, JoinGrant, Site, SiteId};
 use crate::store::{StoreError, StoreResult};
 
@@ -104,6 +105,33 @@ pub(super) fn put_site(tx: &Transaction<'_>, new: &Site) -> StoreResult<()> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Notes the country that a site's address is in, unless somebody declared where it is. False: it stays as it was.
+pub(super) fn note_country(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    id: SiteId,
+    country: &str,
+) -> StoreResult<bool> {
+    let before = site(tx, organisation, id)?;
+    let known = before.geography.country.as_deref() == Some(country);
+    if before.geography.source == GeographySource::Declared || known {
+        return Ok(false);
+    }
+    let geography = Geography {
+        country: Some(country.to_owned()),
+        source: GeographySource::CountryTable,
+        ..Geography::default()
+    };
+    put_site(
+        tx,
+        &Site {
+            geography,
+            ..before
+        },
+    )?;
+    Ok(true)
 }
 
 const AGENT: &str =
