@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use firstmile_wire::ids::AgentId;
-use firstmile_wire::v1::Outcome;
+use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
 use super::histogram::Histogram;
 use super::varint::{self, DecodeError, Reader};
@@ -161,22 +161,40 @@ impl Cell {
 ///
 /// A sample belongs to the minute it was sent in. Nothing is thrown away: probes that were never sent are counted as such,
 /// since a minute in which a name did not resolve is not a minute without loss, it is one of which nothing is known.
+///
+/// An HTTPS probe that fails ends there, and its later phases have no sample of their own. They count it with the outcome that
+/// ended it: else the time to the first byte would be without loss while no connection is to be had.
 pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
     let mut cells = BTreeMap::<CellKey, Cell>::new();
     for sample in samples {
-        let key = CellKey {
-            at_unix_ms: window_start(sample.at_unix_ms, MINUTE_MS),
-            agent,
-            target: sample.target.to_string(),
-            protocol: i32::from(sample.protocol),
-            phase: i32::from(sample.phase),
-        };
-        cells
-            .entry(key)
-            .or_default()
-            .record(sample.outcome, sample.rtt_us);
+        for phase in [sample.phase].iter().chain(unreached(sample)) {
+            let key = CellKey {
+                at_unix_ms: window_start(sample.at_unix_ms, MINUTE_MS),
+                agent,
+                target: sample.target.to_string(),
+                protocol: i32::from(sample.protocol),
+                phase: i32::from(*phase),
+            };
+            cells
+                .entry(key)
+                .or_default()
+                .record(sample.outcome, sample.rtt_us);
+        }
     }
     cells
+}
+
+/// Phases that an HTTPS probe did not come to, since it ended with this sample.
+fn unreached(sample: &Sample) -> &'static [Phase] {
+    if sample.protocol != Protocol::Https || sample.outcome == Outcome::Answered {
+        return &[];
+    }
+    match sample.phase {
+        Phase::Dns => &[Phase::Connect, Phase::Tls, Phase::Ttfb],
+        Phase::Connect => &[Phase::Tls, Phase::Ttfb],
+        Phase::Tls => &[Phase::Ttfb],
+        Phase::Ttfb | Phase::Rtt | Phase::Unspecified => &[],
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,69 @@ fn only_silence_and_unreachability_are_loss() {
     }
 }
 
+/// (outcome, n, lost) of each phase, after one whole probe and one that ended early.
+#[test]
+fn a_failed_https_probe_counts_in_the_phases_it_did_not_come_to() {
+    let phases = [Phase::Connect, Phase::Tls, Phase::Ttfb];
+    let (agent, target) = (AgentId(Uuid::from_u128(1)), Arc::<str>::from("a"));
+    let sample = |protocol, phase, outcome| Sample {
+        at_unix_ms: 0,
+        target: Arc::clone(&target),
+        destination: None,
+        protocol,
+        phase,
+        outcome,
+        rtt_us: 10_000,
+    };
+    for (name, phase, outcome, want) in [
+        (
+            "no connection",
+            Phase::Connect,
+            Outcome::Timeout,
+            [(2, 1), (2, 1), (2, 1)],
+        ),
+        (
+            "refused",
+            Phase::Connect,
+            Outcome::Refused,
+            [(2, 0), (2, 0), (2, 0)],
+        ),
+        (
+            "no handshake",
+            Phase::Tls,
+            Outcome::Timeout,
+            [(1, 0), (2, 1), (2, 1)],
+        ),
+        (
+            "no answer",
+            Phase::Ttfb,
+            Outcome::Timeout,
+            [(1, 0), (1, 0), (2, 1)],
+        ),
+        (
+            "not sent",
+            Phase::Connect,
+            Outcome::NoRoute,
+            [(1, 0), (1, 0), (1, 0)],
+        ),
+    ] {
+        let whole = phases.map(|phase| sample(Protocol::Https, phase, Outcome::Answered));
+        let mut samples = whole.to_vec();
+        samples.push(sample(Protocol::Https, phase, outcome));
+        samples.push(sample(Protocol::Tcp, Phase::Connect, outcome)); // no such thing, and nothing follows from it
+        let cells = cells_of(agent, &samples);
+        let of = |wanted: Phase| {
+            let mut https = cells
+                .iter()
+                .filter(|(key, _)| key.protocol == Protocol::Https as i32);
+            let found = https.find(|(key, _)| key.phase == wanted as i32);
+            found.map(|(_, cell)| (cell.n(), cell.lost))
+        };
+        assert_eq!(phases.map(of), want.map(Some), "{name}");
+        assert_eq!(cells.len(), 4, "{name}: {cells:?}");
+    }
+}
+
 #[test]
 fn a_sample_belongs_to_the_minute_it_was_sent_in() {
     let agent = AgentId(Uuid::from_u128(1));
