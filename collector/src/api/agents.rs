@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::principal::Access;
 use super::query;
 use super::types::{Agent, ApiError};
-use super::view::View;
+use super::view::{Depth, View};
 use crate::store::Scope;
 
 /// All agents with their targets, by site and host name.
@@ -18,16 +18,18 @@ pub(super) async fn agents(
     State(state): State<ApiState>,
     access: Access,
 ) -> Result<Json<Vec<Agent>>, Failure> {
-    Ok(Json(all(&state, &access).await?))
+    Ok(Json(all(&state, &access, Depth::Whole).await?))
 }
 
 /// All agents, as several answers need them.
-pub(super) async fn all(state: &ApiState, access: &Access) -> Result<Vec<Agent>, Failure> {
-    let view = View::load(state, &access.organisation, Scope::World).await?;
-    let mut agents = Vec::new();
-    for agent in state.store.agents(&access.organisation).await? {
-        agents.push(view.agent(&agent).await?);
-    }
+pub(super) async fn all(
+    state: &ApiState,
+    access: &Access,
+    depth: Depth,
+) -> Result<Vec<Agent>, Failure> {
+    let view = View::load(state, &access.organisation, &Scope::World, depth).await?;
+    let agents = state.store.agents(&access.organisation).await?;
+    let mut agents: Vec<Agent> = agents.iter().map(|agent| view.agent(agent)).collect();
     agents.sort_by(|left, right| {
         (&left.site.name, &left.hostname).cmp(&(&right.site.name, &right.hostname))
     });
@@ -46,6 +48,12 @@ pub(super) async fn agent(
 ) -> Result<Json<Agent>, Failure> {
     let id = query::agent_id("id", &id)?;
     let agent = state.store.agent(&access.organisation, id).await?;
-    let view = View::load(&state, &access.organisation, Scope::Agent(id)).await?;
-    Ok(Json(view.agent(&agent).await?))
+    let view = View::load(
+        &state,
+        &access.organisation,
+        &Scope::Agent(id),
+        Depth::Whole,
+    )
+    .await?;
+    Ok(Json(view.agent(&agent)))
 }

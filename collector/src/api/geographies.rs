@@ -13,8 +13,9 @@ use super::principal::Access;
 use super::query::{self, Asked, GeographiesQuery, Measure};
 use super::types::{ApiError, Figures, GeographyLevel, GeographyReport, GeographyRow, Window};
 use super::view::state_of;
+use crate::detect::PathBrief;
 use crate::geo::country_name;
-use crate::registry::{Agent, Site, SiteId};
+use crate::registry::{Site, SiteId};
 use crate::rollup::{MINUTE_MS, Weighting, figures};
 use crate::store::{CellQuery, EventQuery, Group, Scope, UNKNOWN_GEOGRAPHY, geography_key};
 
@@ -118,6 +119,7 @@ async fn places(
     let sites = state.store.sites(organisation).await?;
     let sites: BTreeMap<SiteId, Site> = sites.into_iter().map(|site| (site.id, site)).collect();
     let agents = state.store.agents(organisation).await?;
+    let paths = state.store.path_briefs(organisation, &Scope::World).await?;
     let open_events = open_events(state, organisation, now_unix_ms).await?;
     let mut gatherings: BTreeMap<String, Gathering> = BTreeMap::new();
     for agent in agents.iter().filter(|agent| !agent.revoked) {
@@ -139,7 +141,7 @@ async fn places(
                 .copied()
                 .unwrap_or_default(),
         );
-        gathering.enter(state, organisation, agent).await?;
+        gathering.enter(paths.get(&agent.id).into_iter().flatten());
     }
     Ok(gatherings
         .into_iter()
@@ -225,23 +227,11 @@ impl Gathering {
         }
     }
 
-    async fn enter(
-        &mut self,
-        state: &ApiState,
-        organisation: &OrganisationId,
-        agent: &Agent,
-    ) -> Result<(), Failure> {
-        for memory in state
-            .store
-            .path_memories(organisation, agent.id)
-            .await?
-            .into_values()
-        {
-            for metro in memory.latest.unwrap_or_default().ingress_metros {
-                *self.ingress_metros.entry(metro).or_default() += 1;
-            }
+    fn enter<'a>(&mut self, paths: impl Iterator<Item = &'a (String, PathBrief)>) {
+        let latest = paths.filter_map(|(_, brief)| brief.latest.as_ref());
+        for metro in latest.flat_map(|latest| &latest.ingress_metros) {
+            *self.ingress_metros.entry(metro.clone()).or_default() += 1;
         }
-        Ok(())
     }
 
     fn into_row(self, key: String) -> GeographyRow {

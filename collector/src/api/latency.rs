@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
-use firstmile_wire::ids::{AgentId, OrganisationId};
+use firstmile_wire::ids::OrganisationId;
 
 use super::ApiState;
 use super::failure::Failure;
@@ -15,7 +15,7 @@ use super::types::{ApiError, GeographyLevel, LatencyPoint, LatencyReport, Protoc
 use super::view::PROTOCOLS;
 use crate::registry::{Site, SiteId};
 use crate::rollup::{MINUTE_MS, figures};
-use crate::store::{CellQuery, CellRow, Group, Scope, geography_key};
+use crate::store::{CellQuery, CellRow, Group, Scope};
 
 /// Figures of a scope: of the whole window, and one point a step.
 #[utoipa::path(get, path = "/api/v1/latency", tag = "latency", operation_id = "latency", params(LatencyQuery),
@@ -67,7 +67,7 @@ pub(super) async fn latency(
             .map(|row| figures(&row.cell, row.agents, weighting))
             .unwrap_or_default(),
         points: points.into_iter().map(point).collect(),
-        protocols: series.protocols(&scoped.agents).await?,
+        protocols: series.protocols().await?,
     }))
 }
 
@@ -75,7 +75,6 @@ pub(super) async fn latency(
 struct Scoped {
     scope: Scope,
     name: String,
-    agents: Vec<AgentId>,
 }
 
 impl Scoped {
@@ -95,7 +94,6 @@ impl Scoped {
             return Ok(Self {
                 scope,
                 name: format!("{} ({site})", agent.hostname),
-                agents: vec![id],
             });
         }
         let name = match &scope {
@@ -112,19 +110,7 @@ impl Scoped {
             }
             Scope::Geography(level, key) => name_of_key(*level, key),
         };
-        let inside = |site: &Site| match &scope {
-            Scope::Geography(level, key) => geography_key(site, *level) == *key,
-            Scope::World | Scope::Agent(_) => true,
-        };
-        let agents = state.store.agents(organisation).await?;
-        let agents = agents
-            .into_iter()
-            .filter(|agent| sites.get(&agent.site).is_some_and(inside));
-        Ok(Self {
-            name,
-            agents: agents.map(|agent| agent.id).collect(),
-            scope,
-        })
+        Ok(Self { scope, name })
     }
 }
 
@@ -153,20 +139,17 @@ impl Series<'_> {
     }
 
     /// The protocols that were ever tried by these agents.
-    async fn protocols(&self, agents: &[AgentId]) -> Result<Vec<ProtocolState>, Failure> {
+    async fn protocols(&self) -> Result<Vec<ProtocolState>, Failure> {
         let (mut tried, mut answered) = (BTreeSet::new(), BTreeSet::new());
-        for agent in agents {
-            for (target, history) in self
-                .state
-                .store
-                .protocol_histories(self.organisation, *agent)
-                .await?
-            {
-                if self.target.is_none_or(|wanted| wanted == target) {
-                    tried.insert(history.protocol as i32);
-                    if history.answered {
-                        answered.insert(history.protocol as i32);
-                    }
+        let store = &self.state.store;
+        let histories = store
+            .protocol_histories(self.organisation, self.scope)
+            .await?;
+        for (target, history) in histories.values().flatten() {
+            if self.target.is_none_or(|wanted| wanted == target) {
+                tried.insert(history.protocol as i32);
+                if history.answered {
+                    answered.insert(history.protocol as i32);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use firstmile_wire::ids::AgentId;
 use firstmile_wire::v1::TraceKind;
 
 use super::ApiState;
@@ -14,10 +15,11 @@ use super::query::{self, Asked, PathQuery};
 use super::status::count;
 use super::types::{ApiError, PathHop, PathNode, PathReport, PathSpan};
 use super::view::{path_state, state_of};
+use crate::detect::PathBrief;
 use crate::detect::identity::{Projection, identity_of};
 use crate::geo::Meaning;
 use crate::ingest::batch::{Hop, Round, Sighting};
-use crate::store::Span;
+use crate::store::{ByAgent, Scope, Span};
 
 /// Identities before the current one.
 const HISTORY_MAX: u32 = 20;
@@ -36,7 +38,8 @@ pub(super) async fn path(
     let (store, organisation) = (&state.store, &access.organisation);
     let id = query::agent_id("id", &id)?;
     let agent = store.agent(organisation, id).await?;
-    let targets = store.targets(organisation, id).await?;
+    let scope = Scope::Agent(id);
+    let targets = of_one(id, store.targets(organisation, &scope).await?);
     let known = || {
         targets
             .iter()
@@ -59,7 +62,7 @@ pub(super) async fn path(
         .into_iter()
         .filter_map(|(address, name)| Some((address.parse().ok()?, name)))
         .collect();
-    let sightings = store.sightings(organisation, id).await?;
+    let sightings = of_one(id, store.sightings(organisation, &scope).await?);
     let edge = sightings
         .iter()
         .find(|sighting| *sighting.target == *wanted)
@@ -71,7 +74,8 @@ pub(super) async fn path(
     let memories = store.path_memories(organisation, id).await?;
     let site = store.site(organisation, agent.site).await?;
     let now = (state.now_unix_ms)();
-    let path_state = path_state(memories.get(&wanted), state_of(&agent, now), now);
+    let brief = memories.get(&wanted).map(PathBrief::from);
+    let path_state = path_state(brief.as_ref(), state_of(&agent, now), now);
     Ok(Json(PathReport {
         agent_id: id.to_string(),
         site_name: site.name,
@@ -92,6 +96,10 @@ pub(super) async fn path(
         identity: projection.identity,
         target: wanted,
     }))
+}
+
+fn of_one<T>(agent: AgentId, mut found: ByAgent<T>) -> Vec<T> {
+    found.remove(&agent).unwrap_or_default()
 }
 
 fn no_path(target: &str, configured: bool, known: &str) -> Failure {

@@ -8,6 +8,7 @@ use axum::extract::State;
 use super::failure::Failure;
 use super::principal::Access;
 use super::types::{ApiError, RefusedCount, Status};
+use super::view::Depth;
 use super::{ApiState, agents, notices};
 
 /// The frame of the dashboard, and whatever somebody should know.
@@ -17,7 +18,7 @@ pub(super) async fn status(
     State(state): State<ApiState>,
     access: Access,
 ) -> Result<Json<Status>, Failure> {
-    let mut agents = agents::all(&state, &access).await?;
+    let mut agents = agents::all(&state, &access, Depth::States).await?;
     agents.retain(|agent| agent.state != "revoked");
     let reporting = agents
         .iter()

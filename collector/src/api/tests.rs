@@ -5,3 +5,4 @@ mod answers;
 mod changes;
 mod desk;
 mod live;
+mod thousand;

@@ -1,20 +1,23 @@
 //! Agents with their sites and targets, as several answers show them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
+use futures::future::try_join_all;
+use futures::try_join;
 
 use super::ApiState;
 use super::failure::Failure;
 use super::sites::site_of;
 use super::types::{Agent, AgentTarget, Pop, ProtocolState, Site};
-use crate::detect::{PathMemory, PathState};
+use crate::detect::{PathBrief, PathState};
 use crate::geo::Geography;
-use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::ingest::batch::{Resolution, Sighting};
 use crate::registry::{self, SiteId, Target};
 use crate::rollup::{Cell, MINUTE_MS, Weighting, figures, window_start};
-use crate::store::{CellQuery, Group, ProtocolHistory, Scope};
+use crate::store::{ByAgent, CellQuery, Group, ProtocolHistory, Scope};
 
 /// An agent that was not heard for so long is silent: six report intervals.
 pub(super) const SILENT_AFTER_MS: i64 = 3 * MINUTE_MS;
@@ -42,88 +45,126 @@ pub(super) struct View<'a> {
     organisation: &'a OrganisationId,
     now_unix_ms: i64,
     sites: BTreeMap<SiteId, registry::Site>,
+    known: Known,
     /// The last 15 minutes, by protocol in the order of [`PROTOCOLS`].
     figures: Vec<Cells>,
     /// The last 3 minutes of TCP and ICMP, in the order of [`PROTOCOLS`].
     newest: Vec<Cells>,
 }
 
-/// What is known of one agent beside its cells.
+/// What is known of the agents of a scope beside their cells.
+#[derive(Default)]
 struct Known {
-    targets: Vec<Target>,
-    memories: BTreeMap<String, PathMemory>,
-    rounds: Vec<Round>,
-    resolutions: Vec<Resolution>,
-    sightings: Vec<Sighting>,
-    histories: Vec<(String, ProtocolHistory)>,
+    targets: ByAgent<Target>,
+    paths: ByAgent<(String, PathBrief)>,
+    destinations: ByAgent<(String, IpAddr)>,
+    resolutions: ByAgent<Resolution>,
+    sightings: ByAgent<Sighting>,
+    histories: ByAgent<(String, ProtocolHistory)>,
+}
+
+impl Known {
+    async fn load(
+        state: &ApiState,
+        organisation: &OrganisationId,
+        scope: &Scope,
+        depth: Depth,
+    ) -> Result<Self, Failure> {
+        let store = &state.store;
+        let mut known = Self {
+            targets: store.targets(organisation, scope).await?,
+            resolutions: store.resolutions(organisation, scope).await?,
+            ..Self::default()
+        };
+        if depth == Depth::Whole {
+            known.paths = store.path_briefs(organisation, scope).await?;
+            known.destinations = store.destinations(organisation, scope).await?;
+            known.sightings = store.sightings(organisation, scope).await?;
+            known.histories = store.protocol_histories(organisation, scope).await?;
+        }
+        Ok(known)
+    }
+}
+
+/// All of one agent.
+fn of<T>(agent: AgentId, known: &ByAgent<T>) -> &[T] {
+    known.get(&agent).map_or(&[], Vec::as_slice)
+}
+
+/// That of one target.
+fn of_target<'a, T>(target: &str, known: &'a [(String, T)]) -> Option<&'a T> {
+    let found = known.iter().find(|(name, _)| name == target);
+    found.map(|(_, one)| one)
+}
+
+/// How much of each agent is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// All that the API shows.
+    Whole,
+    /// Enough for the states of agents and targets; all else stays empty.
+    States,
 }
 
 impl<'a> View<'a> {
-    /// For the agents of a scope.
+    /// For the agents of a scope. The number of questions to the store does not depend on how many there are.
     pub(super) async fn load(
         state: &'a ApiState,
         organisation: &'a OrganisationId,
-        scope: Scope,
+        scope: &Scope,
+        depth: Depth,
     ) -> Result<Self, Failure> {
         let now_unix_ms = (state.now_unix_ms)();
-        let sites = state.store.sites(organisation).await?;
-        let mut view = Self {
+        let asked = |span_ms| {
+            move |(protocol, phase, _): (Protocol, Phase, &str)| {
+                let rests_on_it = protocol == Protocol::Https || span_ms == STATE_MS;
+                let wanted = depth == Depth::Whole || rests_on_it;
+                async move {
+                    if !wanted {
+                        return Ok(Cells::new());
+                    }
+                    let (from_unix_ms, to_unix_ms) = last(span_ms, now_unix_ms);
+                    let query = CellQuery {
+                        from_unix_ms,
+                        to_unix_ms,
+                        step_ms: None,
+                        protocol,
+                        phase,
+                        target: None,
+                        scope: scope.clone(),
+                        group: Group::AgentTarget,
+                    };
+                    cells(state, organisation, &query).await
+                }
+            }
+        };
+        let figures = PROTOCOLS.map(asked(FIGURES_MS));
+        let newest = PROTOCOLS.into_iter().take(2).map(asked(STATE_MS));
+        let (sites, known, figures, newest) = try_join!(
+            async { Ok(state.store.sites(organisation).await?) },
+            Known::load(state, organisation, scope, depth),
+            try_join_all(figures),
+            try_join_all(newest),
+        )?;
+        Ok(Self {
             state,
             organisation,
             now_unix_ms,
             sites: sites.into_iter().map(|site| (site.id, site)).collect(),
-            figures: Vec::new(),
-            newest: Vec::new(),
-        };
-        for (protocol, phase, _) in PROTOCOLS {
-            let cells = view
-                .cells(scope.clone(), protocol, phase, FIGURES_MS)
-                .await?;
-            view.figures.push(cells);
-        }
-        for (protocol, phase, _) in PROTOCOLS.into_iter().take(2) {
-            let cells = view.cells(scope.clone(), protocol, phase, STATE_MS).await?;
-            view.newest.push(cells);
-        }
-        Ok(view)
-    }
-
-    async fn cells(
-        &self,
-        scope: Scope,
-        protocol: Protocol,
-        phase: Phase,
-        span_ms: i64,
-    ) -> Result<Cells, Failure> {
-        let to_unix_ms = window_start(self.now_unix_ms, MINUTE_MS) + MINUTE_MS;
-        let query = CellQuery {
-            from_unix_ms: to_unix_ms - span_ms,
-            to_unix_ms,
-            step_ms: None,
-            protocol,
-            phase,
-            target: None,
-            scope,
-            group: Group::AgentTarget,
-        };
-        let rows = self.state.store.cells(self.organisation, &query).await?;
-        let keyed = rows.into_iter().filter_map(|row| {
-            let (agent, target) = row.group.split_once('\t')?;
-            Some(((agent.parse().ok()?, target.to_owned()), row.cell))
-        });
-        Ok(keyed.collect())
+            known,
+            figures,
+            newest,
+        })
     }
 
     /// An agent as the API shows it.
-    pub(super) async fn agent(&self, agent: &registry::Agent) -> Result<Agent, Failure> {
-        let known = self.known(agent.id).await?;
+    pub(super) fn agent(&self, agent: &registry::Agent) -> Agent {
         let state = state_of(agent, self.now_unix_ms);
-        let targets = known
-            .targets
+        let targets = of(agent.id, &self.known.targets)
             .iter()
-            .map(|target| self.target(agent, state, target, &known))
+            .map(|target| self.target(agent, state, target))
             .collect();
-        Ok(Agent {
+        Agent {
             agent_id: agent.id.to_string(),
             hostname: agent.hostname.clone(),
             site: self.site(agent.site),
@@ -135,21 +176,7 @@ impl<'a> View<'a> {
             state: state.to_owned(),
             spool_dropped_reports: agent.spool_dropped_reports,
             targets,
-        })
-    }
-
-    async fn known(&self, agent: AgentId) -> Result<Known, Failure> {
-        let (store, organisation) = (&self.state.store, self.organisation);
-        let mut targets = store.targets(organisation, agent).await?;
-        targets.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(Known {
-            targets,
-            memories: store.path_memories(organisation, agent).await?,
-            rounds: store.latest_rounds(organisation, agent).await?,
-            resolutions: store.resolutions(organisation, agent).await?,
-            sightings: store.sightings(organisation, agent).await?,
-            histories: store.protocol_histories(organisation, agent).await?,
-        })
+        }
     }
 
     /// A site that somebody deleted leaves its agents behind; they still have a place in the list.
@@ -168,21 +195,15 @@ impl<'a> View<'a> {
         agent: &registry::Agent,
         agent_state: &'static str,
         target: &Target,
-        known: &Known,
     ) -> AgentTarget {
         let key = (agent.id, target.name.clone());
-        let memory = known.memories.get(&target.name);
-        let resolutions: Vec<&Resolution> = known
-            .resolutions
+        let brief = of_target(&target.name, of(agent.id, &self.known.paths));
+        let traced = of_target(&target.name, of(agent.id, &self.known.destinations));
+        let resolutions: Vec<&Resolution> = of(agent.id, &self.known.resolutions)
             .iter()
             .filter(|resolution| *resolution.target == *target.name)
             .collect();
-        let round = known
-            .rounds
-            .iter()
-            .find(|round| *round.target == *target.name);
-        let sighting = known
-            .sightings
+        let sighting = of(agent.id, &self.known.sightings)
             .iter()
             .find(|sighting| *sighting.target == *target.name);
         let tcp = self
@@ -196,18 +217,18 @@ impl<'a> View<'a> {
             host: target.host.clone(),
             port: target.port,
             service: target.service.clone(),
-            address: address(target, &resolutions, round),
+            address: address(target, &resolutions, traced.copied()),
             state: self
                 .target_state(agent, agent_state, &key, &resolutions)
                 .to_owned(),
             edge_pop: sighting
                 .and_then(|sighting| self.state.meaning.edge_of_headers(&sighting.headers)),
-            ingress_pop: memory.and_then(|memory| ingress_pop(self.state, memory)),
-            path_state: path_state(memory, agent_state, self.now_unix_ms)
+            ingress_pop: brief.and_then(|brief| ingress_pop(self.state, brief)),
+            path_state: path_state(brief, agent_state, self.now_unix_ms)
                 .as_str()
                 .to_owned(),
             figures: figures(&tcp, u32::from(tcp.n() > 0), Weighting::Sample),
-            protocols: self.protocols(&key, &known.histories),
+            protocols: self.protocols(&key, of(agent.id, &self.known.histories)),
         }
     }
 
@@ -282,6 +303,25 @@ impl<'a> View<'a> {
     }
 }
 
+/// The last minutes, up to the end of the one that runs.
+fn last(span_ms: i64, now_unix_ms: i64) -> (i64, i64) {
+    let end = window_start(now_unix_ms, MINUTE_MS) + MINUTE_MS;
+    (end - span_ms, end)
+}
+
+async fn cells(
+    state: &ApiState,
+    organisation: &OrganisationId,
+    query: &CellQuery,
+) -> Result<Cells, Failure> {
+    let rows = state.store.cells(organisation, query).await?;
+    let keyed = rows.into_iter().filter_map(|row| {
+        let (agent, target) = row.group.split_once('\t')?;
+        Some(((agent.parse().ok()?, target.to_owned()), row.cell))
+    });
+    Ok(keyed.collect())
+}
+
 /// `reporting`, `silent`, `waiting` or `revoked`.
 pub(super) fn state_of(agent: &registry::Agent, now_unix_ms: i64) -> &'static str {
     match agent.last_seen_unix_ms {
@@ -294,25 +334,25 @@ pub(super) fn state_of(agent: &registry::Agent, now_unix_ms: i64) -> &'static st
 
 /// A path that nobody looked at for a while is not known, whatever was remembered.
 pub(super) fn path_state(
-    memory: Option<&PathMemory>,
+    brief: Option<&PathBrief>,
     agent_state: &str,
     now_unix_ms: i64,
 ) -> PathState {
-    let Some(memory) = memory else {
+    let Some(brief) = brief else {
         return PathState::Learning;
     };
-    let old = memory
+    let old = brief
         .newest_unix_ms
         .is_some_and(|newest| now_unix_ms - newest > PATH_BLIND_AFTER_MS);
     if old || matches!(agent_state, "silent" | "revoked") {
         PathState::Blind
     } else {
-        memory.state()
+        brief.state()
     }
 }
 
-fn ingress_pop(state: &ApiState, memory: &PathMemory) -> Option<Pop> {
-    memory
+fn ingress_pop(state: &ApiState, brief: &PathBrief) -> Option<Pop> {
+    brief
         .latest
         .as_ref()?
         .ingress_metros
@@ -321,13 +361,12 @@ fn ingress_pop(state: &ApiState, memory: &PathMemory) -> Option<Pop> {
 }
 
 /// Where the flows of the newest round went if the name still says so, else what the name says, else a literal address.
-fn address(target: &Target, resolutions: &[&Resolution], round: Option<&Round>) -> Option<String> {
+fn address(target: &Target, resolutions: &[&Resolution], traced: Option<IpAddr>) -> Option<String> {
     let answers = || {
         resolutions
             .iter()
             .flat_map(|resolution| resolution.addresses.iter())
     };
-    let traced = round.map(|round| round.destination);
     let current =
         traced.filter(|traced| resolutions.is_empty() || answers().any(|answer| answer == traced));
     let named = answers()

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::{Event, PathIdentity};
@@ -98,7 +99,34 @@ pub struct PathMemory {
     pub openings: u32,
 }
 
-impl PathMemory {
+/// What a list shows of a [`PathMemory`]. It reads the serialised form of one without making the whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PathBrief {
+    /// Newest identity seen.
+    pub latest: Option<PathIdentity>,
+    /// Start of the newest round taken in.
+    pub newest_unix_ms: Option<i64>,
+    open: Option<IgnoredAny>,
+    suspicion: Option<IgnoredAny>,
+    learned: bool,
+    blind_since_unix_ms: Option<i64>,
+}
+
+impl From<&PathMemory> for PathBrief {
+    fn from(memory: &PathMemory) -> Self {
+        Self {
+            latest: memory.latest.clone(),
+            newest_unix_ms: memory.newest_unix_ms,
+            open: memory.open.as_ref().map(|_| IgnoredAny),
+            suspicion: memory.suspicion.as_ref().map(|_| IgnoredAny),
+            learned: memory.learned,
+            blind_since_unix_ms: memory.blind_since_unix_ms,
+        }
+    }
+}
+
+impl PathBrief {
     /// What the comparison can say now.
     pub fn state(&self) -> PathState {
         match () {
@@ -113,6 +141,13 @@ impl PathMemory {
     fn blind(&self) -> bool {
         let so_long = self.blind_since_unix_ms.zip(self.newest_unix_ms);
         so_long.is_some_and(|(since, newest)| newest - since >= failover::BLIND_AFTER_MS)
+    }
+}
+
+impl PathMemory {
+    /// What the comparison can say now.
+    pub fn state(&self) -> PathState {
+        PathBrief::from(self).state()
     }
 }
 

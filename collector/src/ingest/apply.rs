@@ -23,7 +23,7 @@ use super::refusal::with_sources;
 use crate::api::LiveMessage;
 use crate::auth::identity::Identity;
 use crate::geo::Meaning;
-use crate::store::{InboxReport, Store, StoreError};
+use crate::store::{InboxReport, Scope, Store, StoreError};
 
 /// Reports fetched at once; their frames are in memory together.
 const FETCH: u32 = 64;
@@ -242,9 +242,11 @@ impl Worker {
                 .map_err(ApplyError::Store)?;
             sightings = self
                 .store
-                .sightings(organisation, agent.id)
+                .sightings(organisation, &Scope::Agent(agent.id))
                 .await
-                .map_err(ApplyError::Store)?;
+                .map_err(ApplyError::Store)?
+                .remove(&agent.id)
+                .unwrap_or_default();
             let addresses = hop_addresses(batch);
             let known = self
                 .store

@@ -184,7 +184,7 @@ macro_rules! suite {
                 late_samples_are_counted_once_even_when_cells_are_gone, an_agent_has_a_history_beyond_its_cells, maintaining_twice_changes_nothing, a_question_without_end_is_answered,
                 a_site_that_moves_takes_its_recent_figures_along, retention_keeps_what_it_should;
             history: any_history_gives_the_same_answers_after_maintenance, any_history_outlives_its_cells;
-            paths: the_newest_of_its_kind_is_kept, spans_follow_the_path, names_of_hops_are_kept,
+            paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             things: sites_have_one_name_each, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
                 a_report_updates_its_agent_but_not_its_rights, a_revoked_agent_stays_revoked, events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,

@@ -9,6 +9,7 @@ mod contract;
 pub mod embedded;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
@@ -16,7 +17,7 @@ use firstmile_wire::v1::{Phase, Protocol};
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::{Event, GeographyLevel, PathIdentity};
-use crate::detect::PathMemory;
+use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
 use crate::rollup::Cell;
@@ -199,6 +200,9 @@ pub struct ProtocolHistory {
     pub n: u64,
 }
 
+/// What there is of each agent in a scope; an agent of which there is nothing is left out.
+pub type ByAgent<T> = BTreeMap<AgentId, Vec<T>>;
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -267,13 +271,25 @@ pub trait Store: Send + Sync + 'static {
         organisation: &OrganisationId,
         query: &CellQuery,
     ) -> StoreResult<Vec<CellRow>>;
-    /// Whether each protocol was ever answered, for an agent's targets: (target, history).
+    /// Whether each protocol was ever answered, at each target of the agents in a scope: (target, history).
     async fn protocol_histories(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<(String, ProtocolHistory)>>;
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<(String, ProtocolHistory)>>;
 
+    /// Memories of the path comparison of the agents in a scope, in brief: (target, brief).
+    async fn path_briefs(
+        &self,
+        organisation: &OrganisationId,
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<(String, PathBrief)>>;
+    /// Where the newest rounds of the agents in a scope went: (target, destination).
+    async fn destinations(
+        &self,
+        organisation: &OrganisationId,
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<(String, IpAddr)>>;
     /// Memory of the path comparison of an agent, by target.
     async fn path_memories(
         &self,
@@ -300,24 +316,24 @@ pub trait Store: Send + Sync + 'static {
         organisation: &OrganisationId,
         addresses: &[String],
     ) -> StoreResult<BTreeMap<String, String>>;
-    /// Newest sighting of each target of an agent.
+    /// Newest sighting of each target of the agents in a scope.
     async fn sightings(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<Sighting>>;
-    /// Newest resolution of each (target, family) of an agent.
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<Sighting>>;
+    /// Newest resolution of each (target, family) of the agents in a scope.
     async fn resolutions(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<Resolution>>;
-    /// Targets an agent measures.
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<Resolution>>;
+    /// Targets that the agents in a scope measure, by name.
     async fn targets(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<Target>>;
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<Target>>;
 
     /// Events, newest first.
     async fn events(

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use firstmile_wire::v1::TraceKind;
 
 use super::*;
-use crate::api::types::PathIdentity;
-use crate::detect::PathMemory;
+use crate::api::types::{GeographyLevel, PathIdentity};
+use crate::detect::{PathBrief, PathMemory, PathState};
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sighting};
 use crate::registry::Target;
+use crate::store::ByAgent;
 
 const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -92,19 +93,73 @@ pub(crate) async fn the_newest_of_its_kind_is_kept(store: &impl Store) {
         [round(T0 + 2, "a"), round(T0, "b")]
     );
     assert_eq!(
-        store.sightings(&organisation, agent).await.unwrap(),
-        [sighting(T0 + 2)]
+        store
+            .sightings(&organisation, &Scope::Agent(agent))
+            .await
+            .unwrap(),
+        ByAgent::from([(agent, vec![sighting(T0 + 2)])])
     );
-    let resolutions = store.resolutions(&organisation, agent).await.unwrap();
     assert_eq!(
-        resolutions,
-        [resolution(T0 + 2, false), resolution(T0, true)]
+        store
+            .resolutions(&organisation, &Scope::Agent(agent))
+            .await
+            .unwrap(),
+        ByAgent::from([(agent, vec![resolution(T0 + 2, false), resolution(T0, true)])])
     );
     let memories = store.path_memories(&organisation, agent).await.unwrap();
     assert_eq!(
         memories,
         BTreeMap::from([("a".to_owned(), PathMemory::default())])
     );
+}
+
+pub(crate) async fn what_is_known_comes_by_scope(store: &impl Store) {
+    let here = settle(store, &site(1, Some("NL"), None), 1).await;
+    let there = settle(store, &site(2, Some("DE"), None), 2).await;
+    settle(store, &site(3, Some("FR"), None), 3).await; // has told nothing
+    let mut sender = Sender::default();
+    let memory = PathMemory {
+        latest: Some(identity("r1")),
+        newest_unix_ms: Some(T0),
+        learned: true,
+        ..PathMemory::default()
+    };
+    for (agent, name) in [(here, "a"), (there, "b")] {
+        let applied = Applied {
+            latest_rounds: vec![round(T0, name), round(T0, "untold")],
+            path_memories: vec![(name.to_owned(), memory.clone())],
+            targets: vec![target(name)],
+            ..Applied::default()
+        };
+        sender.apply(store, agent, applied).await;
+    }
+    let netherlands = Scope::Geography(GeographyLevel::Country, "NL".to_owned());
+    for (scope, want) in [
+        (Scope::World, vec![(here, "a"), (there, "b")]),
+        (netherlands, vec![(here, "a")]),
+        (Scope::Agent(there), vec![(there, "b")]),
+        (Scope::Agent(agent_id(9)), vec![]),
+    ] {
+        let organisation = default_organisation();
+        let targets = want
+            .iter()
+            .map(|(agent, name)| (*agent, vec![target(name)]));
+        let found = store.targets(&organisation, &scope).await.unwrap();
+        assert_eq!(found, targets.collect(), "{scope:?}");
+        let brief = || PathBrief::from(&memory);
+        let briefs = want
+            .iter()
+            .map(|(agent, name)| (*agent, vec![((*name).to_owned(), brief())]));
+        let found = store.path_briefs(&organisation, &scope).await.unwrap();
+        assert_eq!(found, briefs.collect(), "{scope:?}");
+        let to = |target: &str| (target.to_owned(), round(T0, target).destination);
+        let destinations = want
+            .iter()
+            .map(|(agent, name)| (*agent, vec![to(name), to("untold")]));
+        let found = store.destinations(&organisation, &scope).await.unwrap();
+        assert_eq!(found, destinations.collect(), "{scope:?}");
+    }
+    assert_eq!(PathBrief::from(&memory).state(), PathState::Stable);
 }
 
 pub(crate) async fn spans_follow_the_path(store: &impl Store) {
@@ -228,14 +283,18 @@ pub(crate) async fn targets_no_longer_measured_go(store: &impl Store) {
             .await
             .unwrap();
         if sequence == 2 {
-            let now = store.targets(&default_organisation(), agent).await.unwrap();
             assert_eq!(
-                now,
+                measured(store, agent).await,
                 [target("a"), target("b")],
                 "one report may speak of a part"
             );
         }
     }
-    let now = store.targets(&default_organisation(), agent).await.unwrap();
-    assert_eq!(now, [target("b"), target("c")]);
+    assert_eq!(measured(store, agent).await, [target("b"), target("c")]);
+}
+
+async fn measured(store: &impl Store, agent: AgentId) -> Vec<Target> {
+    let scope = Scope::Agent(agent);
+    let targets = store.targets(&default_organisation(), &scope).await;
+    targets.unwrap().remove(&agent).unwrap_or_default()
 }

@@ -2,9 +2,9 @@
 
 use super::paths::{identity, resolution, round, sighting, target};
 use super::*;
-use crate::api::types::{Event, EventClass};
+use crate::api::types::{Event, EventClass, GeographyLevel};
 use crate::detect::PathMemory;
-use crate::store::{EventQuery, StoreError};
+use crate::store::{ByAgent, EventQuery, StoreError};
 
 pub(crate) async fn sites_have_one_name_each(store: &impl Store) {
     let first = site(1, Some("NL"), Some("Amsterdam"));
@@ -390,7 +390,6 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
         ..hour()
     };
     assert_eq!(store.cells(&other, &by_agent).await.unwrap(), []);
-    assert_eq!(store.protocol_histories(&other, agent).await.unwrap(), []);
     assert!(store.path_memories(&other, agent).await.unwrap().is_empty());
     assert_eq!(store.latest_rounds(&other, agent).await.unwrap(), []);
     assert_eq!(store.spans(&other, agent, "a", 9).await.unwrap(), []);
@@ -401,9 +400,7 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
             .unwrap()
             .is_empty()
     );
-    assert_eq!(store.sightings(&other, agent).await.unwrap(), []);
-    assert_eq!(store.resolutions(&other, agent).await.unwrap(), []);
-    assert_eq!(store.targets(&other, agent).await.unwrap(), []);
+    nothing_is_known_in(store, &other, agent).await;
     let events = EventQuery {
         to_unix_ms: i64::MAX,
         limit: 9,
@@ -424,4 +421,27 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
         .audit(&other, T0, "loopback", "changed a site")
         .await
         .unwrap();
+}
+
+async fn nothing_is_known_in(store: &impl Store, other: &OrganisationId, agent: AgentId) {
+    let geography = Scope::Geography(GeographyLevel::Country, "NL".to_owned());
+    for scope in [Scope::World, geography, Scope::Agent(agent)] {
+        let found = (
+            store.protocol_histories(other, &scope).await.unwrap(),
+            store.path_briefs(other, &scope).await.unwrap(),
+            store.destinations(other, &scope).await.unwrap(),
+            store.sightings(other, &scope).await.unwrap(),
+            store.resolutions(other, &scope).await.unwrap(),
+            store.targets(other, &scope).await.unwrap(),
+        );
+        let nothing = <(
+            ByAgent<_>,
+            ByAgent<_>,
+            ByAgent<_>,
+            ByAgent<_>,
+            ByAgent<_>,
+            ByAgent<_>,
+        )>::default();
+        assert_eq!(found, nothing, "{scope:?}");
+    }
 }

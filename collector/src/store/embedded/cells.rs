@@ -1,6 +1,6 @@
 //! Answers to [`CellQuery`]: agents weighted, geographies grouped, from cells and rollups as `plan` says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -196,6 +196,25 @@ fn holdings(
     })
 }
 
+/// The keys of (agent, target), each made once and not for every cell.
+#[derive(Default)]
+struct Groups(HashMap<u32, Vec<(String, Arc<str>)>>);
+
+impl Groups {
+    fn of(&mut self, asked: &Asked<'_>, number: u32, place: &Place, target: &str) -> Arc<str> {
+        if asked.query.group != Group::AgentTarget {
+            return asked.group(place, target);
+        }
+        let of_agent = self.0.entry(number).or_default();
+        if let Some((_, group)) = of_agent.iter().find(|(known, _)| known == target) {
+            return Arc::clone(group);
+        }
+        let group = asked.group(place, target);
+        of_agent.push((target.to_owned(), Arc::clone(&group)));
+        group
+    }
+}
+
 /// Adds cells of a span. They come in order of time, so a weighting window is whole when the next begins.
 fn add_cells(
     tx: &Transaction<'_>,
@@ -237,6 +256,7 @@ fn add_cells(
     let mut statement = tx.prepare_cached(sql).map_err(engine("read cells"))?;
     let mut rows = statement.query(key).map_err(engine("read cells"))?;
     let mut open = None;
+    let mut groups = Groups::default();
     while let Some(row) = rows.next().map_err(engine("read cells"))? {
         let (at, number, target, bytes) = cell_row(row).map_err(engine("read cells"))?;
         let window = window_start(at, FIVE_MINUTES_MS);
@@ -251,7 +271,7 @@ fn add_cells(
         if let Some(place) = place {
             let cell = answered.judge(place.site, target, protocol, cell_of(bytes)?);
             merge.add(
-                (asked.window(at), asked.group(place, target)),
+                (asked.window(at), groups.of(asked, number, place, target)),
                 number,
                 &cell,
             );

@@ -38,6 +38,12 @@ pub(super) struct RoundForm {
     flows: Vec<FlowForm>,
 }
 
+/// Of a path round, only where its flows went.
+#[derive(Deserialize)]
+pub(super) struct DestinationForm {
+    pub(super) destination: IpAddr,
+}
+
 #[derive(Serialize, Deserialize)]
 struct FlowForm {
     flow_id: u32,

@@ -21,6 +21,7 @@ mod vantage;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,11 +31,11 @@ use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 use self::readers::Readers;
 use self::writer::{Durability, Writer};
 use super::{
-    Appended, Applied, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory, Span, Store,
-    StoreError, StoreResult,
+    Appended, Applied, ByAgent, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory,
+    Scope, Span, Store, StoreError, StoreResult,
 };
 use crate::api::types::Event;
-use crate::detect::PathMemory;
+use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
 
@@ -191,12 +192,38 @@ impl Store for Embedded {
     async fn protocol_histories(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<(String, ProtocolHistory)>> {
-        let organisation = organisation.clone();
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<(String, ProtocolHistory)>> {
+        let (organisation, scope) = (organisation.clone(), scope.clone());
         self.readers
             .run("read what protocols did", move |tx| {
-                vantage::protocol_histories(tx, &organisation, agent)
+                vantage::protocol_histories(tx, &organisation, &scope)
+            })
+            .await
+    }
+
+    async fn path_briefs(
+        &self,
+        organisation: &OrganisationId,
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<(String, PathBrief)>> {
+        let (organisation, scope) = (organisation.clone(), scope.clone());
+        self.readers
+            .run("read paths in brief", move |tx| {
+                paths::briefs(tx, &organisation, &scope)
+            })
+            .await
+    }
+
+    async fn destinations(
+        &self,
+        organisation: &OrganisationId,
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<(String, IpAddr)>> {
+        let (organisation, scope) = (organisation.clone(), scope.clone());
+        self.readers
+            .run("read where paths go", move |tx| {
+                paths::destinations(tx, &organisation, &scope)
             })
             .await
     }
@@ -258,12 +285,12 @@ impl Store for Embedded {
     async fn sightings(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<Sighting>> {
-        let organisation = organisation.clone();
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<Sighting>> {
+        let (organisation, scope) = (organisation.clone(), scope.clone());
         self.readers
             .run("read edge sightings", move |tx| {
-                paths::sightings(tx, &organisation, agent)
+                paths::sightings(tx, &organisation, &scope)
             })
             .await
     }
@@ -271,12 +298,12 @@ impl Store for Embedded {
     async fn resolutions(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<Resolution>> {
-        let organisation = organisation.clone();
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<Resolution>> {
+        let (organisation, scope) = (organisation.clone(), scope.clone());
         self.readers
             .run("read resolutions", move |tx| {
-                paths::resolutions(tx, &organisation, agent)
+                paths::resolutions(tx, &organisation, &scope)
             })
             .await
     }
@@ -284,12 +311,12 @@ impl Store for Embedded {
     async fn targets(
         &self,
         organisation: &OrganisationId,
-        agent: AgentId,
-    ) -> StoreResult<Vec<Target>> {
-        let organisation = organisation.clone();
+        scope: &Scope,
+    ) -> StoreResult<ByAgent<Target>> {
+        let (organisation, scope) = (organisation.clone(), scope.clone());
         self.readers
             .run("read targets", move |tx| {
-                paths::targets(tx, &organisation, agent)
+                paths::targets(tx, &organisation, &scope)
             })
             .await
     }

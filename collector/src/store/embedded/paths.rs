@@ -1,21 +1,23 @@
 //! What is known of paths, edges and names: mostly the newest of its kind for each (agent, target).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::de::DeserializeOwned;
 
-use super::forms::{self, ResolutionForm, RoundForm, SightingForm};
+use super::forms::{self, DestinationForm, ResolutionForm, RoundForm, SightingForm};
 use super::registry::{agent_no, all};
+use super::vantage::of_each;
 use super::{engine, millis};
 use crate::api::types::PathIdentity;
-use crate::detect::PathMemory;
 use crate::detect::span::joined;
+use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::Target;
-use crate::store::{Applied, Span, StoreResult};
+use crate::store::{Applied, ByAgent, Scope, Span, StoreResult};
 
 /// A target that this long was in no report, while the agent sent others, is no longer measured.
 const TARGET_GONE_AFTER: Duration = Duration::from_mins(15);
@@ -213,23 +215,25 @@ fn put_target(
     .map_err(engine("write a target"))
 }
 
-/// The forms of one table, by target.
+/// The forms of one table of an agent, by target.
 fn forms_of<F: DeserializeOwned>(
     tx: &Transaction<'_>,
-    organisation: &OrganisationId,
-    agent: AgentId,
+    subject: Subject<'_>,
     what: &'static str,
     sql: &str,
 ) -> StoreResult<Vec<(String, F)>> {
-    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
-        return Ok(Vec::new());
-    };
-    all(tx, sql, params![organisation.as_str(), agent_no], |row| {
-        let read = || -> rusqlite::Result<(String, String)> { Ok((row.get(0)?, row.get(1)?)) };
+    let key = params![subject.organisation.as_str(), subject.agent_no];
+    all(tx, sql, key, |row| {
+        let read =
+            || -> rusqlite::Result<(String, &str)> { Ok((row.get(0)?, row.get_ref(1)?.as_str()?)) };
         let (target, form) = read().map_err(engine("read"))?;
-        Ok((target, forms::read(what, &form)?))
+        Ok((target, forms::read(what, form)?))
     })
 }
+
+const MEMORIES: &str =
+    "SELECT target, form FROM path_memory WHERE organisation = ?1 AND agent_no = ?2";
+const ROUNDS: &str = "SELECT target, form FROM latest_round WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target";
 
 /// Memory of the path comparison, by target.
 pub(super) fn memories(
@@ -237,8 +241,14 @@ pub(super) fn memories(
     organisation: &OrganisationId,
     agent: AgentId,
 ) -> StoreResult<BTreeMap<String, PathMemory>> {
-    let sql = "SELECT target, form FROM path_memory WHERE organisation = ?1 AND agent_no = ?2";
-    forms_of(tx, organisation, agent, "a path memory", sql).map(|found| found.into_iter().collect())
+    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
+        return Ok(BTreeMap::new());
+    };
+    let subject = Subject {
+        organisation,
+        agent_no,
+    };
+    forms_of(tx, subject, "a path memory", MEMORIES).map(|found| found.into_iter().collect())
 }
 
 /// Newest round of each target.
@@ -247,31 +257,87 @@ pub(super) fn latest_rounds(
     organisation: &OrganisationId,
     agent: AgentId,
 ) -> StoreResult<Vec<Round>> {
-    let sql = "SELECT target, form FROM latest_round WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target";
-    forms_of::<RoundForm>(tx, organisation, agent, "a path round", sql)
+    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
+        return Ok(Vec::new());
+    };
+    let subject = Subject {
+        organisation,
+        agent_no,
+    };
+    forms_of::<RoundForm>(tx, subject, "a path round", ROUNDS)
         .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+}
+
+/// Memories in brief, by target.
+pub(super) fn briefs(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    scope: &Scope,
+) -> StoreResult<ByAgent<(String, PathBrief)>> {
+    of_each(tx, organisation, scope, |agent_no| {
+        let subject = Subject {
+            organisation,
+            agent_no,
+        };
+        forms_of(tx, subject, "a path memory", MEMORIES)
+    })
+}
+
+/// Where the newest rounds went, by target.
+pub(super) fn destinations(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    scope: &Scope,
+) -> StoreResult<ByAgent<(String, IpAddr)>> {
+    of_each(tx, organisation, scope, |agent_no| {
+        let subject = Subject {
+            organisation,
+            agent_no,
+        };
+        let found = forms_of::<DestinationForm>(tx, subject, "a path round", ROUNDS)?;
+        let found = found.into_iter();
+        Ok(found
+            .map(|(target, round)| (target, round.destination))
+            .collect())
+    })
+}
+
+/// The newest of its kind for each target, of each agent in a scope.
+fn newest_of_each<F: DeserializeOwned, T: From<F>>(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    scope: &Scope,
+    what: &'static str,
+    sql: &str,
+) -> StoreResult<ByAgent<T>> {
+    of_each(tx, organisation, scope, |agent_no| {
+        let subject = Subject {
+            organisation,
+            agent_no,
+        };
+        forms_of::<F>(tx, subject, what, sql)
+            .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+    })
 }
 
 /// Newest sighting of each target.
 pub(super) fn sightings(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
-    agent: AgentId,
-) -> StoreResult<Vec<Sighting>> {
+    scope: &Scope,
+) -> StoreResult<ByAgent<Sighting>> {
     let sql = "SELECT target, form FROM sighting WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target";
-    forms_of::<SightingForm>(tx, organisation, agent, "an edge sighting", sql)
-        .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+    newest_of_each::<SightingForm, _>(tx, organisation, scope, "an edge sighting", sql)
 }
 
 /// Newest resolution of each target and family.
 pub(super) fn resolutions(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
-    agent: AgentId,
-) -> StoreResult<Vec<Resolution>> {
+    scope: &Scope,
+) -> StoreResult<ByAgent<Resolution>> {
     let sql = "SELECT target, form FROM resolution WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target, ipv6";
-    forms_of::<ResolutionForm>(tx, organisation, agent, "a resolution", sql)
-        .map(|found| found.into_iter().map(|(_, form)| form.into()).collect())
+    newest_of_each::<ResolutionForm, _>(tx, organisation, scope, "a resolution", sql)
 }
 
 /// Newest spans of a target, newest first.
@@ -323,34 +389,30 @@ pub(super) fn hop_names(
     .map(|found| found.into_iter().collect())
 }
 
-/// Targets that an agent measures now.
+/// Targets that agents measure now.
 pub(super) fn targets(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
-    agent: AgentId,
-) -> StoreResult<Vec<Target>> {
-    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
-        return Ok(Vec::new());
-    };
+    scope: &Scope,
+) -> StoreResult<ByAgent<Target>> {
     let sql = "SELECT target, host, port, service FROM target WHERE organisation = ?1 AND agent_no = ?2
         AND seen_unix_ms + ?3 >= (SELECT max(seen_unix_ms) FROM target WHERE organisation = ?1 AND agent_no = ?2)
         ORDER BY target";
-    all(
-        tx,
-        sql,
-        params![organisation.as_str(), agent_no, millis(TARGET_GONE_AFTER)],
-        |row| {
-            let read = || -> rusqlite::Result<Target> {
-                Ok(Target {
-                    name: row.get(0)?,
-                    host: row.get(1)?,
-                    port: row.get(2)?,
-                    service: row.get(3)?,
-                })
-            };
-            read().map_err(engine("read a target"))
-        },
-    )
+    let target_of = |row: &Row<'_>| {
+        let read = || -> rusqlite::Result<Target> {
+            Ok(Target {
+                name: row.get(0)?,
+                host: row.get(1)?,
+                port: row.get(2)?,
+                service: row.get(3)?,
+            })
+        };
+        read().map_err(engine("read a target"))
+    };
+    of_each(tx, organisation, scope, |agent_no| {
+        let key = params![organisation.as_str(), agent_no, millis(TARGET_GONE_AFTER)];
+        all(tx, sql, key, target_of)
+    })
 }
 
 /// Deletes spans that ended before a time, but never the newest of a target.

@@ -195,7 +195,7 @@ async fn a_damaged_cell_is_left_out_and_holds_up_nobody() {
         protocol: firstmile_wire::v1::Protocol::Tcp,
         phase: firstmile_wire::v1::Phase::Rtt,
         target: None,
-        scope: crate::store::Scope::World,
+        scope: Scope::World,
         group: crate::store::Group::All,
     };
     let error = store.cells(&organisation(), &query).await.unwrap_err();

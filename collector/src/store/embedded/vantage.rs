@@ -15,7 +15,7 @@ use crate::api::types::GeographyLevel;
 use crate::registry::{Site, SiteId};
 use crate::rollup::{AgentSet, Cell, Merged};
 use crate::store::{
-    ProtocolHistory, Scope, StoreError, StoreResult, UNKNOWN_GEOGRAPHY, geography_key,
+    ByAgent, ProtocolHistory, Scope, StoreError, StoreResult, UNKNOWN_GEOGRAPHY, geography_key,
 };
 
 /// Levels of the rollups, in the order of their numbers in the store; `None` is the world.
@@ -210,40 +210,88 @@ impl Answered {
     }
 }
 
-/// What protocols ever did at each target of an agent. A protocol answered for another agent of the site is answered here.
+/// The agents in a scope, by number.
+fn numbers_within(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    scope: &Scope,
+) -> StoreResult<Vec<(u32, AgentId)>> {
+    match scope {
+        Scope::Agent(agent) => {
+            let number = agent_no(tx, organisation, *agent)?;
+            Ok(number.map(|number| (number, *agent)).into_iter().collect())
+        }
+        Scope::World => {
+            let sql = "SELECT agent_no, agent FROM agent WHERE organisation = ?1";
+            all(tx, sql, [organisation.as_str()], |row| {
+                let read =
+                    || -> rusqlite::Result<(u32, [u8; 16])> { Ok((row.get(0)?, row.get(1)?)) };
+                let (number, agent) = read().map_err(engine("read agents"))?;
+                Ok((number, AgentId(Uuid::from_bytes(agent))))
+            })
+        }
+        Scope::Geography(..) => {
+            let vantage = Vantage::load(tx, organisation)?;
+            let inside = vantage.within(scope);
+            let places = vantage.places.iter();
+            Ok(places
+                .filter(|(number, _)| inside.contains(number))
+                .map(|(number, place)| (*number, place.agent))
+                .collect())
+        }
+    }
+}
+
+/// What `read` finds of each agent in a scope. All of one agent lie together in every table, so this is one short read for each
+/// agent of a snapshot that is open anyway.
+pub(super) fn of_each<T>(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    scope: &Scope,
+    read: impl Fn(u32) -> StoreResult<Vec<T>>,
+) -> StoreResult<ByAgent<T>> {
+    let mut found = ByAgent::new();
+    for (number, agent) in numbers_within(tx, organisation, scope)? {
+        let of_agent = read(number)?;
+        if !of_agent.is_empty() {
+            found.insert(agent, of_agent);
+        }
+    }
+    Ok(found)
+}
+
+/// What protocols ever did at each target. A protocol answered for another agent of the site is answered here.
 pub(super) fn protocol_histories(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
-    agent: AgentId,
-) -> StoreResult<Vec<(String, ProtocolHistory)>> {
-    let Some(number) = agent_no(tx, organisation, agent)? else {
-        return Ok(Vec::new());
-    };
+    scope: &Scope,
+) -> StoreResult<ByAgent<(String, ProtocolHistory)>> {
     let sql = "SELECT target, protocol, probes, EXISTS (
             SELECT 1 FROM agent AS me CROSS JOIN agent AS other ON other.organisation = ?1 AND other.site = me.site
             CROSS JOIN protocol_history AS theirs ON theirs.organisation = ?1 AND theirs.agent_no = other.agent_no
                 AND theirs.target = mine.target AND theirs.protocol = mine.protocol AND theirs.answered
             WHERE me.agent_no = ?2)
         FROM protocol_history AS mine WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target, protocol";
-    all(tx, sql, params![organisation.as_str(), number], |row| {
-        let read = || -> rusqlite::Result<(String, i32, i64, bool)> {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        };
-        let (target, protocol, probes, answered) =
-            read().map_err(engine("read what protocols did"))?;
-        let protocol = Protocol::try_from(protocol).map_err(|error| StoreError::Damaged {
-            what: "a protocol",
-            detail: error.to_string(),
-        })?;
-        Ok((
-            target,
-            ProtocolHistory {
-                protocol,
-                answered,
-                n: probes.cast_unsigned(),
-            },
-        ))
+    of_each(tx, organisation, scope, |number| {
+        all(tx, sql, params![organisation.as_str(), number], history_of)
     })
+}
+
+fn history_of(row: &Row<'_>) -> StoreResult<(String, ProtocolHistory)> {
+    let read = || -> rusqlite::Result<(String, i32, i64, bool)> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    };
+    let (target, protocol, probes, answered) = read().map_err(engine("read what protocols did"))?;
+    let protocol = Protocol::try_from(protocol).map_err(|error| StoreError::Damaged {
+        what: "a protocol",
+        detail: error.to_string(),
+    })?;
+    let history = ProtocolHistory {
+        protocol,
+        answered,
+        n: probes.cast_unsigned(),
+    };
+    Ok((target, history))
 }
 
 /// Reads a cell as stored.
