@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::Ending;
 use crate::clock;
 use crate::config::{AgentConfig, Host, Plan};
-use crate::net::capability::Advice;
+use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::dns::Dns;
 use crate::net::trace::{RoundResult, TraceError, Tracer};
 use crate::probe::hops::HopTable;
@@ -46,6 +46,9 @@ const HOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Rounds where nobody looks on and no number was given.
 const ROUNDS_UNSEEN: u32 = 3;
+
+/// From one look at a running round to the next: five a second are read as movement.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often unnamed addresses are looked for, and how long the last names are waited for.
 const NAME_INTERVAL: Duration = Duration::from_millis(200);
@@ -74,13 +77,18 @@ pub(crate) async fn trace(config: AgentConfig, request: Request) -> anyhow::Resu
     };
     let mut signals = Signals::new()?;
     let dns = Dns::new(config.resolvers.clone(), config.plan.probe_timeout);
-    let address = address_of(&dns, &subject.host).await?;
+    let address = tokio::select! {
+        address = address_of(&dns, &subject.host) => address?,
+        () = signals.wait() => return Ok(Ending::NothingReached),
+    };
     let live = !request.json && io::stdout().is_terminal();
     let flows = request.flows.unwrap_or(config.plan.trace_flows);
+    let kind = request.kind.unwrap_or_else(likely_kind);
     let view = RefCell::new(View::new(
         &subject,
         address,
         flows,
+        kind,
         live.then(Screen::enter),
     ));
     let cancel = CancellationToken::new();
@@ -126,6 +134,7 @@ fn shown(outcome: &Outcome, json: bool) -> anyhow::Result<String> {
         ));
     }
     let state = match outcome.rounds {
+        0 => "a round cut short".to_owned(),
         1 => "1 round".to_owned(),
         rounds => format!("{rounds} rounds"),
     };
@@ -140,9 +149,12 @@ async fn address_of(dns: &Dns, host: &Host) -> anyhow::Result<IpAddr> {
         Host::Address(address) => return Ok(*address),
         Host::Name(name) => name,
     };
-    let (v4, v6) = tokio::join!(dns.resolve(name, false), dns.resolve(name, true));
-    let found = v4.addresses.first().or(v6.addresses.first()).copied();
-    found.ok_or_else(|| {
+    let v4 = dns.resolve(name, false).await;
+    if let Some(address) = v4.addresses.first() {
+        return Ok(*address);
+    }
+    let v6 = dns.resolve(name, true).await;
+    v6.addresses.first().copied().ok_or_else(|| {
         let why = if v4.problem.is_empty() {
             format!("{} says that it has no address", v4.resolver)
         } else {
@@ -169,23 +181,47 @@ fn advise(error: TraceError, kind: Option<TraceKind>) -> anyhow::Error {
     }
 }
 
+/// The kind of packets that the tracer will use if it may.
+fn likely_kind() -> TraceKind {
+    if capability::probe() == IcmpCapability::Raw {
+        TraceKind::Tcp
+    } else {
+        TraceKind::Icmp
+    }
+}
+
+fn word(kind: TraceKind) -> &'static str {
+    if kind == TraceKind::Tcp {
+        "tcp"
+    } else {
+        "icmp"
+    }
+}
+
 /// What is shown, and what it is made of.
 struct View {
     outcome: Outcome,
     table: HopTable,
     screen: Option<Screen>,
+    looked_at: Option<Instant>,
     /// Every address that was met; with its name once DNS has said it, or that there is none.
     names: BTreeMap<IpAddr, Option<String>>,
 }
 
 impl View {
-    fn new(subject: &Subject, address: IpAddr, flows: u16, screen: Option<Screen>) -> Self {
+    fn new(
+        subject: &Subject,
+        address: IpAddr,
+        flows: u16,
+        kind: TraceKind,
+        screen: Option<Screen>,
+    ) -> Self {
         let outcome = Outcome {
             target: subject.target.clone(),
             host: subject.host.to_string(),
             address,
             port: subject.port,
-            kind: "",
+            kind: word(kind),
             flows,
             flow_ids: Vec::new(),
             rounds: 0,
@@ -198,25 +234,24 @@ impl View {
             outcome,
             table: HopTable::default(),
             screen,
+            looked_at: None,
             names: BTreeMap::new(),
         }
     }
 
     /// Takes in where a running round stands, and draws it when it is time.
     fn look(&mut self, round: &TraceRound, now: Instant) {
-        if self
-            .screen
-            .as_ref()
-            .is_some_and(|screen| !screen.is_due(now))
-        {
+        let is_due = |at| now.saturating_duration_since(at) >= LOOK_INTERVAL;
+        if !self.looked_at.is_none_or(is_due) {
             return;
         }
+        self.looked_at = Some(now);
         let mut table = self.table.clone();
         table.absorb(&round.tallies());
         self.refresh(&table);
         let state = format!("round {}, Ctrl-C ends", self.outcome.rounds + 1);
-        if let Some(screen) = &mut self.screen {
-            screen.draw(&text::lines(&self.outcome, &state), now);
+        if self.screen.is_some() {
+            screen::draw(&text::lines(&self.outcome, &state));
         }
     }
 
@@ -224,11 +259,7 @@ impl View {
     fn finish_round(&mut self, tallies: &[crate::probe::trace::Tally], result: RoundResult) {
         self.table.absorb(tallies);
         self.outcome.rounds += 1;
-        self.outcome.kind = if result.kind == TraceKind::Tcp {
-            "tcp"
-        } else {
-            "icmp"
-        };
+        self.outcome.kind = word(result.kind);
         self.outcome.flow_ids = result.flow_ids;
         let table = self.table.clone();
         self.refresh(&table);

@@ -18,7 +18,7 @@ pub(super) struct Outcome {
     pub(super) host: String,
     pub(super) address: IpAddr,
     pub(super) port: u16,
-    /// `tcp` or `icmp`; empty before the first round has ended.
+    /// `tcp` or `icmp`.
     pub(super) kind: &'static str,
     pub(super) flows: u16,
     /// Source port (TCP) or checksum (ICMP) of each flow.

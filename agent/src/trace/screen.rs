@@ -4,35 +4,23 @@
 //! higher than the window writes over the last row instead of scrolling.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
-
-/// Least time between two drawings: five a second are read as movement.
-const PAUSE: Duration = Duration::from_millis(200);
 
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// The screen; leaving it, however that happens, restores the terminal.
-pub(super) struct Screen {
-    drawn_at: Option<Instant>,
-}
+pub(super) struct Screen;
 
 impl Screen {
     pub(super) fn enter() -> Self {
         write(ENTER);
-        Self { drawn_at: None }
+        Self
     }
+}
 
-    /// Whether it is time to draw again.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.drawn_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= PAUSE)
-    }
-
-    pub(super) fn draw(&mut self, lines: &[String], now: Instant) {
-        self.drawn_at = Some(now);
-        write(&frame(lines));
-    }
+/// Draws over what was drawn before.
+pub(super) fn draw(lines: &[String]) {
+    write(&frame(lines));
 }
 
 impl Drop for Screen {

@@ -67,8 +67,7 @@ fn heading(outcome: &Outcome, state: &str) -> String {
     };
     let how = match *kind {
         "tcp" => format!("TCP SYN to port {port}"),
-        "icmp" => "ICMP echo".to_owned(),
-        _ => "…".to_owned(),
+        _ => "ICMP echo".to_owned(),
     };
     let flows = match flows {
         1 => "1 flow".to_owned(),

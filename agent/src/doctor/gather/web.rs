@@ -74,14 +74,14 @@ async fn fetch(
         Ok(response) => response,
         Err(error) => return failed(innermost(&error)),
     };
+    let status = response.status();
     let whose = page.url.host_str().unwrap_or_default();
     let date = OtherClock::of(response.headers(), asked, whose);
-    let status = response.status();
     if let Some(to) = response.headers().get(LOCATION)
         && status.is_redirection()
     {
         let to = String::from_utf8_lossy(to.as_bytes()).into_owned();
-        return (PortalAnswer::Redirected { to }, date);
+        return (PortalAnswer::Redirected { to }, None);
     }
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {

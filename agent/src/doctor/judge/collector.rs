@@ -118,7 +118,7 @@ pub(super) fn collector(collector: &Collector, now_unix_ms: i64) -> Vec<Finding>
 fn contact(enrolled: &Enrolled) -> Finding {
     match &enrolled.contact {
         Ok(status) if *status < 500 => {
-            Finding::ok("collector", "the collector answers, and each side knows the other's certificate")
+            Finding::ok("collector", "the collector answers, with a certificate of the CA that this agent was enrolled by")
         }
         Ok(status) => Finding::problem("collector", format!("the collector answers with status {status}"))
             .change("journalctl -u firstmile-collector on the collector"),

@@ -98,7 +98,7 @@ fn silences(resolver: &Resolver) -> Vec<Finding> {
         findings.push(
             Finding::warning(
                 "resolver",
-                format!("it does not answer {no_aaaa} AAAA questions whose A question it answers: programs wait for IPv6 in vain"),
+                format!("it answers A questions and leaves AAAA questions for the same names open ({no_aaaa}): programs wait for IPv6 in vain"),
             )
             .change("let the resolver, or the firewall before it, answer AAAA questions"),
         );

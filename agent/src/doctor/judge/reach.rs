@@ -190,12 +190,12 @@ pub(super) fn paths(targets: &[Destination]) -> Vec<Finding> {
     findings.push(if beyond > 0 {
         Finding::ok(
             "trace",
-            format!("routers beyond the first hop answer on {beyond} of {all} paths; {reached} destinations answer"),
+            format!("routers beyond the first hop answer on {beyond} of {all} paths, the destination on {reached}"),
         )
     } else if met.iter().any(|(routers, _)| !routers.is_empty()) {
         Finding::warning(
             "trace",
-            format!("no router beyond the first hop answers on any of {all} paths ({reached} destinations answer): the way is that short, or something drops ICMP time exceeded"),
+            format!("no router beyond the first hop answers on any of {all} paths (the destination on {reached}): the way is that short, or something drops ICMP time exceeded"),
         )
         .change("let ICMP types 3 and 11 (ICMPv6 1 and 3) come in at the site's firewall")
     } else if direct {
@@ -207,7 +207,7 @@ pub(super) fn paths(targets: &[Destination]) -> Vec<Finding> {
     } else {
         Finding::warning(
             "trace",
-            format!("nothing answers on any of {all} paths ({reached} destinations answer): this machine's firewall, or the first hop, drops ICMP time exceeded"),
+            format!("nothing answers on any of {all} paths (the destination on {reached}): this machine's firewall, or the first hop, drops ICMP time exceeded"),
         )
         .change("sudo iptables -I INPUT -p icmp --icmp-type time-exceeded -j ACCEPT")
     });

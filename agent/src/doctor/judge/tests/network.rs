@@ -99,7 +99,7 @@ pub(super) const REACH: &[Case] = &[
         |_| {},
         "trace",
         Good,
-        "beyond the first hop answer on 2 of 2 paths; 2 destinations",
+        "beyond the first hop answer on 2 of 2 paths, the destination on 2",
         "",
     ),
     (
