@@ -24,6 +24,8 @@ pub const SHIFT_ROUNDS: u32 = 3;
 pub const BACK_ROUNDS: u32 = 2 * SHIFT_ROUNDS;
 /// A new path that lasts so long is the usual one.
 pub const ADOPTED_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
+/// A path without a round for so long is given up: it may be back, or moved on, and nobody will tell.
+const GIVEN_UP_AFTER_MS: i64 = 24 * 3_600_000;
 /// Rounds that show too little for so long: nothing can be claimed.
 pub const BLIND_AFTER_MS: i64 = 5 * 60 * 1000;
 /// A path that moves again so soon after it was back is flapping: the same event goes on.
@@ -347,6 +349,18 @@ fn adopt(memory: &mut PathMemory, observation: &Observation) -> Option<Event> {
         blind_since_unix_ms: memory.blind_since_unix_ms,
         ..PathMemory::default()
     };
+    Some(event)
+}
+
+/// Ends an open event whose path nobody looked at for a day: the agent or the target went away. `None`: not yet.
+pub fn give_up(memory: &mut PathMemory, event: Event, now_unix_ms: i64) -> Option<Event> {
+    let newest_unix_ms = memory.newest_unix_ms.unwrap_or(event.detected_unix_ms);
+    if now_unix_ms.saturating_sub(newest_unix_ms) < GIVEN_UP_AFTER_MS {
+        return None;
+    }
+    memory.open = Some(event);
+    let mut event = close(memory, now_unix_ms, "not_observed")?;
+    add_evidence(&mut event, sentence::not_observed(newest_unix_ms));
     Some(event)
 }
 

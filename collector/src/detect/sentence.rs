@@ -183,6 +183,14 @@ pub(super) fn adopted() -> String {
     "the new path lasted 24 hours: it is taken as the usual one from now on".to_owned()
 }
 
+/// Nobody looks any more.
+pub(super) fn not_observed(newest_unix_ms: i64) -> String {
+    format!(
+        "no path round since {} UTC: given up after 24 hours, how it went on is not known",
+        clock_with_day(newest_unix_ms)
+    )
+}
+
 fn path(identity: &PathIdentity, meaning: &Meaning) -> String {
     let place = metros(&identity.ingress_metros, meaning);
     format!(

@@ -188,6 +188,7 @@ macro_rules! suite {
                 targets_no_longer_measured_go;
             things: sites_have_one_name_each, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
                 a_report_updates_its_agent_but_not_its_rights, a_revoked_agent_stays_revoked, events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,
+                an_event_that_nobody_observes_ends,
                 nothing_crosses_organisations;
         }
     };

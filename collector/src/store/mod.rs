@@ -262,7 +262,8 @@ pub trait Store: Send + Sync + 'static {
     async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()>;
     /// Marks a report that cannot be applied: it stays on disk as long as any raw report, but is never pending again.
     async fn set_aside(&self, key: &ReportKey, reason: &str) -> StoreResult<()>;
-    /// Builds the geography rollups (5 min, 1 h) of closed windows that changed, and deletes what is past retention.
+    /// Builds the geography rollups (5 min, 1 h) of closed windows that changed, ends open events whose path had no round
+    /// for a day, and deletes what is past retention.
     async fn maintain(&self, now_unix_ms: i64) -> StoreResult<()>;
 
     /// Merged cells, by window then group. Picks one-minute cells or rollups by itself.

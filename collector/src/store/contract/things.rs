@@ -283,6 +283,58 @@ async fn three_events(store: &impl Store) -> [Event; 3] {
     [closed, open, theirs]
 }
 
+pub(crate) async fn an_event_that_nobody_observes_ends(store: &impl Store) {
+    let organisation = default_organisation();
+    let gone = settle(store, &site(1, None, None), 1).await;
+    let seen = settle(store, &site(2, None, None), 2).await;
+    let mut sender = Sender::default();
+    for (id, agent, newest_unix_ms) in [("gone", gone, T0 + HOUR), ("seen", seen, T0 + DAY)] {
+        let open = event(id, agent, T0, None);
+        let memory = PathMemory {
+            open: Some(open.clone()),
+            newest_unix_ms: Some(newest_unix_ms),
+            ..PathMemory::default()
+        };
+        let applied = Applied {
+            events: vec![open],
+            path_memories: vec![("a".to_owned(), memory)],
+            ..Applied::default()
+        };
+        sender.apply(store, agent, applied).await;
+    }
+    let is_open = async |id| {
+        let event = store.event(&organisation, id).await.unwrap();
+        event.state == "open"
+    };
+    store.maintain(T0 + DAY + HOUR - 1).await.unwrap();
+    assert!(is_open("gone").await && is_open("seen").await, "not yet");
+    let now_unix_ms = T0 + DAY + HOUR;
+    store.maintain(now_unix_ms).await.unwrap();
+    assert!(is_open("seen").await);
+    let ended = store.event(&organisation, "gone").await.unwrap();
+    assert_eq!(
+        (
+            ended.state.as_str(),
+            ended.ended_unix_ms,
+            ended.ending.as_deref()
+        ),
+        ("closed", Some(now_unix_ms), Some("not_observed"))
+    );
+    let line = ended.evidence.last().unwrap();
+    assert!(line.starts_with("no path round since"), "{line}");
+    for (agent, remembers) in [(gone, false), (seen, true)] {
+        let memories = memories_of(store, agent).await;
+        assert_eq!(memories["a"].open.is_some(), remembers);
+    }
+}
+
+async fn memories_of(store: &impl Store, agent: AgentId) -> BTreeMap<String, PathMemory> {
+    store
+        .path_memories(&default_organisation(), agent)
+        .await
+        .unwrap()
+}
+
 fn all_events() -> EventQuery {
     EventQuery {
         from_unix_ms: T0,
@@ -341,6 +393,19 @@ pub(crate) async fn an_event_is_its_last_state_and_stays_while_open(store: &impl
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    for agent in [agent_id(1), agent_id(2)] {
+        let memory = PathMemory {
+            newest_unix_ms: Some(T0 + 500 * DAY),
+            ..PathMemory::default()
+        };
+        let observed = Applied {
+            path_memories: vec![("a".to_owned(), memory)],
+            ..Applied::default()
+        };
+        let key = key(agent, 99);
+        store.append(vec![report(key.clone())]).await.unwrap();
+        store.apply(&key, observed).await.unwrap();
+    }
     store.maintain(T0 + 500 * DAY).await.unwrap();
     let kept = store
         .events(&default_organisation(), &all_events())

@@ -3,8 +3,11 @@
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::paths::{self, Subject};
+use super::registry::agent_no;
 use super::{engine, forms};
 use crate::api::types::Event;
+use crate::detect::failover;
 use crate::store::{EventQuery, StoreError, StoreResult};
 
 /// Writes an event over an earlier state of itself.
@@ -91,6 +94,49 @@ pub(super) fn end_all_of(
         put(tx, organisation, &ended)?;
     }
     Ok(())
+}
+
+/// Ends open events whose path had no round for a day, in the memory of the path comparison too; says how many.
+pub(super) fn give_up(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    now_unix_ms: i64,
+) -> StoreResult<usize> {
+    let open = EventQuery {
+        from_unix_ms: 0,
+        to_unix_ms: i64::MAX,
+        open: Some(true),
+        agent: None,
+        limit: u32::MAX,
+    };
+    let mut given_up = 0;
+    for event in events(tx, organisation, &open)? {
+        let agent = event.agent_id.parse().map(AgentId).ok();
+        let agent_no = match agent {
+            Some(agent) => agent_no(tx, organisation, agent)?,
+            None => None,
+        };
+        let target = event.target.clone();
+        let mut memory = match agent_no {
+            Some(agent_no) => paths::memory(tx, organisation, agent_no, &target)?,
+            None => None,
+        };
+        let known = memory.is_some();
+        let memory = memory.get_or_insert_default();
+        let Some(ended) = failover::give_up(memory, event, now_unix_ms) else {
+            continue;
+        };
+        put(tx, organisation, &ended)?;
+        if let Some(agent_no) = agent_no.filter(|_| known) {
+            let subject = Subject {
+                organisation,
+                agent_no,
+            };
+            paths::put_memory(tx, subject, &target, memory)?;
+        }
+        given_up += 1;
+    }
+    Ok(given_up)
 }
 
 /// One event.

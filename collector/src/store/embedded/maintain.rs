@@ -58,6 +58,7 @@ pub(super) fn step(
                 HOUR_MS,
                 now_unix_ms.saturating_sub(millis(retention.rollup_1h)),
             )?
+            || events::give_up(tx, &organisation, now_unix_ms)? > 0
         {
             return Ok(true);
         }

@@ -38,20 +38,7 @@ pub(super) fn put(
 ) -> StoreResult<()> {
     put_newest(tx, subject, applied)?;
     for (target, memory) in &applied.path_memories {
-        let form = forms::write("a path memory", memory)?;
-        tx.prepare_cached(
-            "INSERT INTO path_memory (organisation, agent_no, target, form) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET form = excluded.form",
-        )
-        .and_then(|mut put| {
-            put.execute(params![
-                subject.organisation.as_str(),
-                subject.agent_no,
-                target,
-                form
-            ])
-        })
-        .map_err(engine("write a path memory"))?;
+        put_memory(tx, subject, target, memory)?;
     }
     for (target, at_unix_ms, identity) in &applied.identities {
         put_identity(tx, subject, target, *at_unix_ms, identity)?;
@@ -68,6 +55,51 @@ pub(super) fn put(
         put_target(tx, subject, received_unix_ms, target)?;
     }
     Ok(())
+}
+
+/// Writes the memory of the path comparison of one target.
+pub(super) fn put_memory(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    target: &str,
+    memory: &PathMemory,
+) -> StoreResult<()> {
+    let form = forms::write("a path memory", memory)?;
+    tx.prepare_cached(
+        "INSERT INTO path_memory (organisation, agent_no, target, form) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET form = excluded.form",
+    )
+    .and_then(|mut put| {
+        put.execute(params![
+            subject.organisation.as_str(),
+            subject.agent_no,
+            target,
+            form
+        ])
+    })
+    .map(drop)
+    .map_err(engine("write a path memory"))
+}
+
+/// The memory of the path comparison of one target.
+pub(super) fn memory(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent_no: u32,
+    target: &str,
+) -> StoreResult<Option<PathMemory>> {
+    let form: Option<String> = tx
+        .prepare_cached(
+            "SELECT form FROM path_memory WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![organisation.as_str(), agent_no, target], |row| row.get(0))
+                .optional()
+        })
+        .map_err(engine("read a path memory"))?;
+    form.map(|form| forms::read("a path memory", &form))
+        .transpose()
 }
 
 /// An older one than what is there changes nothing: reports may be applied late.
