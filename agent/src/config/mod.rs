@@ -25,6 +25,9 @@ pub(crate) const MAX_TARGETS: usize = 20;
 /// Most flows of a path round: a hard cap.
 pub(crate) const MAX_FLOWS: u16 = 8;
 
+/// A collector refuses reports that are older.
+const MAX_AGE: Duration = Duration::from_hours(30 * 24);
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -288,9 +291,7 @@ fn spool(mut section: Section) -> Result<SpoolLimits, ConfigError> {
     let max_bytes = section.take("max_bytes", |value| {
         section::bytes(value, 1 << 20, 64 << 30)
     })?;
-    let max_age = section.take("max_age", |value| {
-        section::duration(value, HOUR, 24 * 365 * HOUR)
-    })?;
+    let max_age = section.take("max_age", |value| section::duration(value, HOUR, MAX_AGE))?;
     section.finish()?;
     Ok(SpoolLimits {
         max_bytes: max_bytes.unwrap_or(64 << 20),

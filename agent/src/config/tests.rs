@@ -89,6 +89,11 @@ const BAD_INPUT: &[(&str, &str, &[&str])] = &[
         &["doctor.portal_url", "http:// URL"],
     ),
     (
+        "reports too old for any collector",
+        "[spool]\nmax_age = \"31days\"",
+        &["spool.max_age = \"31days\"", "to \"30days\""],
+    ),
+    (
         "unknown set",
         "target_sets = [\"m366\"]",
         &["target_sets = [\"m366\"]", "\"m365\""],
