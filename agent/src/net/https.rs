@@ -57,6 +57,10 @@ fn mark(marks: &SharedMarks, set: impl FnOnce(&mut Marks)) {
     set(&mut marks.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
+/// A request takes a round trip to connect, one or two for TLS and one for the answer, on which the server may think: it
+/// gets three times what a single probe gets, as a whole.
+const ROUND_TRIPS: u32 = 3;
+
 /// Makes HTTPS exchanges; holds the one TLS configuration that they share.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpsProber {
@@ -74,7 +78,8 @@ impl HttpsProber {
         })
     }
 
-    /// Asks `target` at `address` for its path; each phase may take `timeout`.
+    /// Asks `target` at `address` for its path. All phases together may take [`ROUND_TRIPS`] times `timeout`; whichever is
+    /// under way then is lost.
     pub(crate) async fn exchange(
         &self,
         target: &Target,
@@ -84,7 +89,7 @@ impl HttpsProber {
         let marks = SharedMarks::default();
         let began = clock::now();
         let answer = match self.client(target, address, &marks) {
-            Ok(client) => tokio::time::timeout(timeout * 3, send(client, target)).await,
+            Ok(client) => tokio::time::timeout(timeout * ROUND_TRIPS, send(client, target)).await,
             Err(source) => Ok(Err(source)),
         };
         let ended = clock::now();

@@ -26,6 +26,8 @@ enum Server {
     SilentAfterTls,
     /// Shakes hands and hangs up.
     HangsUp,
+    /// Keeps each phase waiting for two timeouts: each alone would be in time.
+    SlowThroughout,
 }
 
 const RESPONSE: &[u8] =
@@ -57,6 +59,9 @@ async fn serve(listener: TcpListener, server: Server, acceptor: TlsAcceptor) {
     if server == Server::SilentBeforeTls {
         std::future::pending::<()>().await;
     }
+    if server == Server::SlowThroughout {
+        tokio::time::sleep(TIMEOUT * 2).await;
+    }
     let Ok(mut stream) = acceptor.accept(stream).await else {
         return;
     };
@@ -66,6 +71,10 @@ async fn serve(listener: TcpListener, server: Server, acceptor: TlsAcceptor) {
     match server {
         Server::HangsUp => {}
         Server::Answers => stream.write_all(RESPONSE).await.expect("written"),
+        Server::SlowThroughout => {
+            tokio::time::sleep(TIMEOUT * 2).await;
+            stream.write_all(RESPONSE).await.expect("written");
+        }
         Server::Untrusted | Server::SilentBeforeTls | Server::SilentAfterTls => {
             std::future::pending::<()>().await;
         }
@@ -157,6 +166,23 @@ async fn a_failure_belongs_to_the_phase_where_it_happened() {
         assert_eq!(exchange.ttfb, ttfb, "{server:?}: {exchange:?}");
         assert!(!exchange.problem.is_empty(), "{server:?}");
     }
+}
+
+#[tokio::test]
+async fn one_bound_holds_for_the_whole_request() {
+    let began = clock::now();
+    let exchange = exchange_with(Server::SlowThroughout).await;
+    let took = clock::now() - began;
+    assert!(took >= TIMEOUT * ROUND_TRIPS, "{took:?}");
+    assert!(
+        took < TIMEOUT * 4,
+        "the answer would have come after {took:?}"
+    );
+    assert!(
+        matches!(exchange.tls, Some(Outcome::Answered(_))),
+        "{exchange:?}"
+    );
+    assert_eq!(exchange.ttfb, Some(Outcome::Timeout), "{exchange:?}");
 }
 
 #[tokio::test]
