@@ -17,7 +17,7 @@ use crate::Ending;
 use crate::clock;
 use crate::config::{AgentConfig, Host, Plan, Target};
 use crate::net::capability::{self, Advice, IcmpCapability};
-use crate::net::dns::{Answer, Dns};
+use crate::net::dns::Dns;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
 use crate::net::trace::{TraceError, Tracer};
@@ -111,28 +111,27 @@ async fn measure_all(engines: &Engines, targets: &[Target]) -> Vec<Measurement> 
 
 async fn measure(engines: &Engines, target: &Target) -> Measurement {
     let mut measurement = Measurement::new(target);
-    let destination = match &target.host {
-        Host::Address(address) => Some(*address),
+    let addresses = match &target.host {
+        Host::Address(address) => vec![*address],
         Host::Name(name) => {
             let (v4, v6) = tokio::join!(
                 engines.dns.resolve(name, false),
                 engines.dns.resolve(name, true)
             );
-            let destination = choose(&v4, &v6);
             measurement.take_dns(&v4, &v6);
-            destination
+            [v4.addresses, v6.addresses].concat()
         }
     };
-    let Some(destination) = destination else {
-        return measurement;
+    let destination = match choose(&addresses, |address| route::source_for(address).map(drop)) {
+        Choice::Address(destination) => destination,
+        Choice::NoAddress => return measurement,
+        Choice::NoRoute { to, why } => {
+            measurement.address = Some(to);
+            measurement.problems.push(why);
+            return measurement;
+        }
     };
     measurement.address = Some(destination);
-    if let Err(error) = route::source_for(destination) {
-        measurement.problems.push(format!(
-            "there is no route to {destination} ({error}): is this machine connected to a network?"
-        ));
-        return measurement;
-    }
     let (icmp, tcp, https, path) = tokio::join!(
         echo_train(engines, target, destination),
         connect_train(engines, target, destination),
@@ -156,9 +155,36 @@ async fn measure(engines: &Engines, target: &Target) -> Measurement {
     measurement
 }
 
-/// The first A, else the first AAAA.
-fn choose(v4: &Answer, v6: &Answer) -> Option<IpAddr> {
-    v4.addresses.first().or(v6.addresses.first()).copied()
+/// Which address of a target is measured.
+#[derive(Debug, PartialEq)]
+enum Choice {
+    Address(IpAddr),
+    NoAddress,
+    NoRoute { to: IpAddr, why: String },
+}
+
+/// The first address that has a route: a machine with one family only has a way to half of what DNS says.
+fn choose(addresses: &[IpAddr], route: impl Fn(IpAddr) -> io::Result<()>) -> Choice {
+    let mut refused = None;
+    for address in addresses {
+        match route(*address) {
+            Ok(()) => return Choice::Address(*address),
+            Err(error) => refused = refused.or(Some((*address, error))),
+        }
+    }
+    let Some((to, error)) = refused else {
+        return Choice::NoAddress;
+    };
+    let others = match addresses.len() - 1 {
+        0 => String::new(),
+        more => format!(" nor to {more} more"),
+    };
+    Choice::NoRoute {
+        to,
+        why: format!(
+            "there is no route to {to}{others} ({error}): is this machine connected to a network?"
+        ),
+    }
 }
 
 const fn train_plan(plan: &Plan) -> TrainPlan {
@@ -285,5 +311,36 @@ impl Progress {
         if self.shown {
             drop(write!(io::stderr().lock(), "\r\x1b[K"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_address_with_a_route_is_measured() {
+        let v4 = [203, 0, 113, 1].into();
+        let other_v4 = [203, 0, 113, 2].into();
+        let v6: IpAddr = "2001:db8::1".parse().expect("an address");
+        let all = [v4, other_v4, v6];
+        let only = |has_route: fn(&IpAddr) -> bool| {
+            move |address| {
+                if has_route(&address) {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::NetworkUnreachable.into())
+                }
+            }
+        };
+        assert_eq!(choose(&all, only(|_| true)), Choice::Address(v4));
+        assert_eq!(choose(&all, only(IpAddr::is_ipv6)), Choice::Address(v6));
+        assert_eq!(choose(&[v6], only(IpAddr::is_ipv6)), Choice::Address(v6));
+        assert_eq!(choose(&[], only(|_| true)), Choice::NoAddress);
+        let Choice::NoRoute { to, why } = choose(&all, only(|_| false)) else {
+            panic!("no route at all");
+        };
+        assert_eq!(to, v4);
+        assert!(why.contains("203.0.113.1 nor to 2 more"), "{why}");
     }
 }
