@@ -30,6 +30,7 @@ use crate::config::{AgentConfig, Target};
 use crate::enroll::{Identity, ObtainError};
 use crate::net::tls::{TlsError, probe_roots};
 use crate::report::status::Status;
+use crate::run::RunError;
 
 /// Measures how far this machine is from Microsoft's nearest edge, by which path, and when that changes.
 #[derive(Parser)]
@@ -143,9 +144,20 @@ fn main() -> ExitCode {
         Ok(Ending::Failed) => ExitCode::from(1),
         Ok(Ending::WrongUsage) => ExitCode::from(2),
         Ok(Ending::NothingReached) => ExitCode::from(3),
-        // A file that the configuration names and that cannot be used is the configuration's fault.
-        Err(error) if error.is::<TlsError>() => complain(&error, 2),
-        Err(error) => complain(&error, 1),
+        Err(error) => {
+            let file = arguments.config.as_deref();
+            let (error, code) = blame(error, file.unwrap_or(Path::new(config::DEFAULT_FILE)));
+            complain(&error, code)
+        }
+    }
+}
+
+/// An error and its exit code: a file that the configuration names and that cannot be used is the configuration's fault.
+fn blame(error: anyhow::Error, config: &Path) -> (anyhow::Error, u8) {
+    match error.downcast_ref::<TlsError>() {
+        Some(tls) if tls.is_of_config() => (error.context(config.display().to_string()), 2),
+        Some(_) => (error, 2),
+        None => (error, 1),
     }
 }
 
@@ -186,6 +198,7 @@ fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
 fn run_agent(config: AgentConfig) -> Result<Ending> {
     match block_on(run::run(config))? {
         Ok(()) => Ok(Ending::Well),
+        Err(RunError::Tls(error)) if error.is_of_config() => Err(error.into()),
         Err(error) => {
             let usage = error.is_usage();
             complain(&error.into(), 2);
@@ -325,4 +338,25 @@ fn say(text: &str) -> Result<()> {
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
     drop(writeln!(io::stderr().lock(), "firstmile-agent: {error:#}"));
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_the_configuration_names_is_refused_with_file_and_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let empty = directory.path().join("empty.pem");
+        std::fs::write(&empty, b"").expect("a file");
+        for missing in [directory.path().join("missing.pem"), empty] {
+            let error = probe_roots(std::slice::from_ref(&missing)).expect_err("no certificate");
+            let (error, code) = blame(error.into(), Path::new("agent.toml"));
+            let line = format!("{error:#}");
+            let want = format!("agent.toml: extra_roots = [\"{}\"]: ", missing.display());
+            assert!(line.starts_with(&want), "{line:?} lacks {want:?}");
+            assert!(line.contains("name a PEM file"), "{line}");
+            assert_eq!(code, 2);
+        }
+    }
 }

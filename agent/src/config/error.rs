@@ -18,10 +18,11 @@ pub(crate) enum ConfigError {
         line: usize,
         problem: String,
     },
-    #[error("{}: {key}: there is no such key; {fix}", file.display())]
+    #[error("{}: {key} = {value}: there is no such key; {fix}", file.display())]
     UnknownKey {
         file: PathBuf,
         key: String,
+        value: String,
         fix: String,
     },
     #[error("{}: {key} is missing; {fix}", file.display())]

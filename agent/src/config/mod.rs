@@ -197,10 +197,11 @@ fn targets(root: &mut Section) -> Result<Vec<Target>, ConfigError> {
         section::list(value, sets::targets_of)
     })?;
     let mut targets: Vec<Target> = Vec::new();
-    for section in root.subs("target")? {
+    for (index, section) in root.subs("target")?.into_iter().enumerate() {
         let (target, name) = own_target(section)?;
         if targets.iter().any(|other| other.name == target.name) {
-            return Err(root.refuse("target", name, "give each target a name of its own"));
+            let key = format!("target[{index}].name");
+            return Err(root.refuse(&key, name, "give each target a name of its own"));
         }
         targets.push(target);
     }

@@ -117,21 +117,23 @@ impl Section {
 
     /// Refuses a key that nothing took: a misspelt key is an error, not a default.
     pub(super) fn finish(self) -> Result<(), ConfigError> {
-        let Some(key) = self.table.keys().next() else {
+        let Some((key, value)) = self.table.iter().next() else {
             return Ok(());
         };
-        let nearest = self
-            .known
-            .iter()
-            .min_by_key(|known| distance(known, key))
-            .filter(|known| distance(known, key) <= 3);
-        let fix = nearest.map_or_else(
-            || format!("the keys here are {}", self.known.join(", ")),
-            |known| format!("did you mean {known}?"),
-        );
+        let nearest = (self.known.iter())
+            .min_by_key(|known| (!known.contains(key.as_str()), distance(known, key)));
+        let fix = nearest.map_or_else(String::new, |nearest| {
+            // Far from all, the nearest one is a guess, or a key of another table.
+            if distance(nearest, key) <= 3 || nearest.contains(key.as_str()) {
+                format!("did you mean {nearest}?")
+            } else {
+                format!("the nearest is {nearest}, of {}", self.known.join(", "))
+            }
+        });
         Err(ConfigError::UnknownKey {
             file: self.file.clone(),
             key: self.full(key),
+            value: show(value),
             fix,
         })
     }

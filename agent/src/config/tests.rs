@@ -46,12 +46,21 @@ const BAD_INPUT: &[(&str, &str, &[&str])] = &[
     (
         "unknown key",
         "target_set = []",
-        &["agent.toml", "target_set:", "did you mean target_sets?"],
+        &["agent.toml: target_set = []:", "did you mean target_sets?"],
     ),
     (
         "unknown key in a table",
-        "[plan]\npulse = \"5s\"",
-        &["plan.pulse:", "the keys here are", "pulse_interval"],
+        "[plan]\nfrequency = \"5s\"",
+        &[
+            "agent.toml: plan.frequency = \"5s\":",
+            "the nearest is",
+            "pulse_interval",
+        ],
+    ),
+    (
+        "half a key",
+        "[plan]\nflow = 3",
+        &["plan.flow = 3:", "did you mean trace_flows?"],
     ),
     (
         "bare number",
@@ -121,7 +130,7 @@ const BAD_INPUT: &[(&str, &str, &[&str])] = &[
     (
         "name twice",
         "[[target]]\nname = \"a\"\nhost = \"a.example\"\n[[target]]\nname = \"a\"\nhost = \"b.example\"",
-        &["\"a\"", "name of its own"],
+        &["agent.toml: target[1].name = \"a\":", "name of its own"],
     ),
     (
         "port 0",

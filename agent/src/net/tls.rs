@@ -12,12 +12,12 @@ use tracing::warn;
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("cannot read the certificates in {}; name a PEM file in extra_roots", file.display())]
+    #[error("extra_roots = [{:?}]: cannot read certificates there; name a PEM file", file.display().to_string())]
     Roots {
         file: PathBuf,
         source: rustls::pki_types::pem::Error,
     },
-    #[error("{} holds no certificate that can be trusted; name a PEM file in extra_roots", file.display())]
+    #[error("extra_roots = [{:?}]: holds no certificate that can be trusted; name a PEM file", file.display().to_string())]
     Empty { file: PathBuf },
     #[error("the {what} is damaged; enrol again")]
     Pem {
@@ -26,6 +26,16 @@ pub(crate) enum TlsError {
     },
     #[error("rustls refuses these settings")]
     Settings { source: rustls::Error },
+}
+
+impl TlsError {
+    /// Whether a file that the configuration names is at fault.
+    pub(crate) const fn is_of_config(&self) -> bool {
+        match self {
+            Self::Roots { .. } | Self::Empty { .. } => true,
+            Self::Pem { .. } | Self::Settings { .. } => false,
+        }
+    }
 }
 
 /// The one cryptography provider.
