@@ -4,6 +4,7 @@
 //! is enough); who waits for what is kept by the [`Switchboard`].
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use firstmile_wire::v1::TraceKind;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::capability::is_refusal;
@@ -61,6 +62,14 @@ pub(super) trait Means: Send + Sync {
         destination: SocketAddr,
     ) -> io::Result<()>;
     fn flow_id(&self, flow: u16, source: IpAddr, destination: IpAddr) -> u32;
+    /// Whether all its listeners still listen.
+    fn is_listening(&self) -> bool;
+}
+
+/// What is open and still listens. What does not would meet silence for ever: it is closed, and opened anew.
+fn still_listening(slot: &mut Option<Arc<dyn Means>>) -> Option<Arc<dyn Means>> {
+    *slot = slot.take().filter(|means| means.is_listening());
+    slot.clone()
 }
 
 /// Runs rounds.
@@ -193,8 +202,8 @@ impl Tracer {
     fn means(&self, ipv6: bool) -> Result<Arc<dyn Means>, TraceError> {
         let slot = if ipv6 { &self.v6 } else { &self.v4 };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(means) = slot.as_ref() {
-            return Ok(Arc::clone(means));
+        if let Some(means) = still_listening(&mut slot) {
+            return Ok(means);
         }
         let hub = Hub {
             board: Arc::clone(&self.board),
@@ -225,6 +234,32 @@ impl Tracer {
             Err(error) if is_refusal(&error) => Err(TraceError::NotPermitted),
             Err(source) => Err(TraceError::Socket { source }),
         }
+    }
+}
+
+/// The listeners of one [`Means`]: they end together, when it is dropped, one of them ends, or the program does.
+pub(super) struct Listening(DropGuard);
+
+impl Listening {
+    pub(super) fn new(hub: &Hub) -> Self {
+        Self(hub.cancel.child_token().drop_guard())
+    }
+
+    /// Starts one of them.
+    pub(super) fn spawn(
+        &self,
+        tasks: &TaskTracker,
+        listener: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let all = self.0.token().clone();
+        tasks.spawn(async move {
+            all.run_until_cancelled(listener).await;
+            all.cancel();
+        });
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        !self.0.token().is_cancelled()
     }
 }
 
@@ -324,5 +359,53 @@ impl Drop for Line {
             .lock()
             .waiting
             .retain(|_, waiting| waiting.line != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake(Listening);
+
+    impl Means for Fake {
+        fn kind(&self) -> TraceKind {
+            TraceKind::Tcp
+        }
+
+        fn send(&self, _: Probe, _: u16, _: IpAddr, _: SocketAddr) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flow_id(&self, _: u16, _: IpAddr, _: IpAddr) -> u32 {
+            0
+        }
+
+        fn is_listening(&self) -> bool {
+            self.0.is_whole()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_ends_takes_the_others_along_and_frees_the_slot() {
+        let hub = Hub {
+            board: Arc::default(),
+            counters: Arc::default(),
+            tasks: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+        };
+        let listening = Listening::new(&hub);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        listening.spawn(&hub.tasks, std::future::pending());
+        listening.spawn(&hub.tasks, async { drop(ended.await) });
+        let mut slot: Option<Arc<dyn Means>> = Some(Arc::new(Fake(listening)));
+        tokio::task::yield_now().await;
+        assert!(still_listening(&mut slot).is_some(), "both listen");
+        end.send(()).expect("awaited");
+        hub.tasks.close();
+        hub.tasks.wait().await;
+        assert!(still_listening(&mut slot).is_none());
+        assert!(slot.is_none(), "the next round opens anew");
+        assert!(!hub.cancel.is_cancelled(), "others go on");
     }
 }

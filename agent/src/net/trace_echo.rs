@@ -13,7 +13,7 @@ use socket2::{Protocol, Type};
 use tracing::warn;
 
 use super::raw::{PacketSocket, Received};
-use super::trace::{Hub, Means, Switchboard};
+use super::trace::{Hub, Listening, Means, Switchboard};
 use crate::clock;
 use crate::probe::packet;
 use crate::probe::quote;
@@ -27,6 +27,7 @@ const FIRST_IDENTIFIER: u16 = 24_100;
 pub(super) struct EchoMeans {
     flows: Vec<(Arc<PacketSocket>, u16)>,
     ipv6: bool,
+    listening: Listening,
 }
 
 impl EchoMeans {
@@ -40,6 +41,7 @@ impl EchoMeans {
         } else {
             Protocol::ICMPV4
         };
+        let listening = Listening::new(hub);
         let mut opened = Vec::new();
         for flow in 0..flows {
             let socket = Arc::new(PacketSocket::open(ipv6, Type::DGRAM, protocol, true)?);
@@ -50,14 +52,13 @@ impl EchoMeans {
                 counters: Arc::clone(&hub.counters),
                 ipv6,
             };
-            let cancel = hub.cancel.clone();
-            hub.tasks
-                .spawn(async move { cancel.run_until_cancelled(listener.run()).await });
+            listening.spawn(&hub.tasks, listener.run());
             opened.push((socket, identifier));
         }
         Ok(Self {
             flows: opened,
             ipv6,
+            listening,
         })
     }
 }
@@ -97,6 +98,10 @@ impl Means for EchoMeans {
             destination,
         ))
     }
+
+    fn is_listening(&self) -> bool {
+        self.listening.is_whole()
+    }
 }
 
 struct Listener {
@@ -112,7 +117,7 @@ impl Listener {
             match self.socket.receive().await {
                 Ok(received) => self.hear(&received),
                 Err(error) => {
-                    warn!(%error, "path listener ended");
+                    warn!(%error, "path listener ended, the next round opens another");
                     return;
                 }
             }

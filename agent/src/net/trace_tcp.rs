@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tracing::{debug, warn};
 
 use super::raw::{PacketSocket, Received};
-use super::trace::{Hub, Means, Switchboard};
+use super::trace::{Hub, Listening, Means, Switchboard};
 use crate::clock;
 use crate::probe::packet::{self, FlowEnds};
 use crate::probe::quote;
@@ -34,6 +34,7 @@ pub(super) struct TcpMeans {
     /// Bound sockets that keep the ports ours.
     _held: Vec<Socket>,
     mark: u16,
+    listening: Listening,
 }
 
 impl TcpMeans {
@@ -61,6 +62,7 @@ impl TcpMeans {
             debug!(%error, "no packet filter, every packet of the host is read");
         }
         let mark = rand::random();
+        let listening = Listening::new(hub);
         for socket in [&segments, &errors] {
             let listener = Listener {
                 socket: Arc::clone(socket),
@@ -70,15 +72,14 @@ impl TcpMeans {
                 mark,
                 reads_segments: Arc::ptr_eq(socket, &segments),
             };
-            let cancel = hub.cancel.clone();
-            hub.tasks
-                .spawn(async move { cancel.run_until_cancelled(listener.run()).await });
+            listening.spawn(&hub.tasks, listener.run());
         }
         Ok(Self {
             segments,
             ports,
             _held: held,
             mark,
+            listening,
         })
     }
 }
@@ -116,6 +117,10 @@ impl Means for TcpMeans {
             .copied()
             .map_or(0, u32::from)
     }
+
+    fn is_listening(&self) -> bool {
+        self.listening.is_whole()
+    }
 }
 
 struct Listener {
@@ -133,8 +138,8 @@ impl Listener {
             match self.socket.receive().await {
                 Ok(received) => self.hear(&received),
                 Err(error) => {
-                    // The runtime is closing or the descriptor is gone: rounds go on and meet silence.
-                    warn!(%error, "path listener ended");
+                    // The runtime is closing or the descriptor is gone.
+                    warn!(%error, "path listener ended, the next round opens another");
                     return;
                 }
             }
