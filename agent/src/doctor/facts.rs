@@ -54,6 +54,7 @@ pub(super) struct Rights {
 #[derive(Clone, Debug)]
 pub(super) struct Resolver {
     pub(super) server: String,
+    pub(super) has_route: bool,
     pub(super) questions: Vec<Question>,
     /// Whether it answers the question for the name of an address, be it that there is none; `None`: it is silent anyway.
     pub(super) answers_ptr: Option<bool>,

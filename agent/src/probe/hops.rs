@@ -60,6 +60,8 @@ struct Responder {
 pub(crate) struct HopRow {
     pub(crate) ttl: u8,
     pub(crate) addresses: Vec<AddressRow>,
+    /// Flows that nobody has answered at this TTL: a branch may be silent.
+    pub(crate) silent_flows: usize,
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) last: Option<Duration>,
@@ -182,6 +184,7 @@ fn row(ttl: u8, here: &[&Figures]) -> HopRow {
     HopRow {
         ttl,
         addresses,
+        silent_flows: here.iter().filter(|figures| figures.answered == 0).count(),
         sent: here.iter().map(|figures| figures.sent).sum(),
         answered: here.iter().map(|figures| figures.answered).sum(),
         last: here

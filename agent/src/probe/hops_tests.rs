@@ -169,6 +169,21 @@ fn flows_that_part_are_told_apart_and_end_each_at_its_own_distance() {
 }
 
 #[test]
+fn a_silent_branch_is_seen_and_its_lost_destination_counts() {
+    let mut table = HopTable::default();
+    table.absorb(&[
+        tally(0, 1, Some((router(1, 0), 1)), false),
+        tally(1, 1, None, false),
+        tally(0, 2, Some((router(9, 0), 2)), true),
+        tally(1, 2, None, false),
+    ]);
+    let rows = table.rows();
+    let silent: Vec<usize> = rows.iter().map(|row| row.silent_flows).collect();
+    assert_eq!(silent, [1, 1]);
+    assert_eq!(rows[1].loss, Loss::Ratio(0.5), "a black hole is no silence");
+}
+
+#[test]
 fn a_destination_that_answers_one_ttl_late_makes_no_row_of_its_own() {
     let mut table = HopTable::default();
     table.absorb(&[

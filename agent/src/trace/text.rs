@@ -107,12 +107,16 @@ fn hop(lines: &mut Vec<String>, outcome: &Outcome, row: &HopRow, width: usize) {
         lines.push(format!("{ttl:>3}  {:<width$}  {:>5}  {figures}", "*", ""));
         return;
     };
-    let is_split = row.addresses.len() > 1;
+    let is_split = row.addresses.len() > 1 || row.silent_flows > 0;
     let line = address(outcome, first, is_split, width);
     lines.push(format!("{ttl:>3}  {line}  {figures}"));
     for other in row.addresses.iter().take(MOST_ADDRESSES).skip(1) {
         let line = address(outcome, other, is_split, width);
         lines.push(format!("{:>3}  {line}", "").trim_end().to_owned());
+    }
+    if row.silent_flows > 0 {
+        let flows = row.silent_flows;
+        lines.push(format!("{:>3}  {:<width$}  {flows:>5}", "", "*"));
     }
     let more = row.addresses.len().saturating_sub(MOST_ADDRESSES);
     if more > 0 {

@@ -81,7 +81,8 @@ hop  address and name                                          flows          lo
   2  198.51.100.2                                                  1           0 %       2       2      2.5      2.5      2.5      2.5
      198.51.100.1                                                  1
   3  *                                                                      silent       4       0        -        -        -        -
-  4  198.51.100.3 ae1-0.ams21-96cbe-1a.ntwk.msn.net = ingress         rate-limited       3       1      5.0      5.0      5.0      5.0
+  4  198.51.100.3 ae1-0.ams21-96cbe-1a.ntwk.msn.net = ingress      1  rate-limited       3       1      5.0      5.0      5.0      5.0
+     *                                                             1
   5  203.0.113.1 = destination                                                 0 %       2       2      6.2      6.2      6.2      6.2
 
 The destination answers. Microsoft's network begins at hop 4.

@@ -10,6 +10,7 @@ use super::NAMES;
 use crate::config::{AgentConfig, Host};
 use crate::doctor::facts::{Question, Reply, Resolver};
 use crate::net::dns::{Answer, Dns, Failure, system_servers};
+use crate::net::route;
 use crate::probe::Outcome;
 
 /// Resolvers that are looked at: the system's own list has three at most.
@@ -55,6 +56,7 @@ async fn resolver(server: SocketAddr, hosts: &BTreeSet<&str>, patience: Duration
     };
     Resolver {
         server: server.to_string(),
+        has_route: route::source_for(server.ip()).is_ok(),
         questions,
         answers_ptr,
     }

@@ -46,9 +46,11 @@ fn resolver(resolver: &Resolver) -> Vec<Finding> {
         .iter()
         .any(|question| question.v4.outcome != Outcome::Timeout);
     let Some(median) = rtts.get(rtts.len() / 2) else {
-        let says = if heard {
+        let says = if !resolver.has_route {
+            "there is no route to it: this machine is not connected to its network".to_owned()
+        } else if heard {
             let why = first_problem(&resolver.questions);
-            format!("it answers, but resolves none of {asked} names: {why}")
+            format!("it resolves none of {asked} names: {why}")
         } else {
             format!("it does not answer (names asked: {asked})")
         };

@@ -89,7 +89,6 @@ fn reach(target: &Destination) -> Finding {
         "allow TCP to {} port {port} in the site's firewall",
         target.host
     );
-    let pinged = target.icmp.and_then(Outcome::rtt).is_some();
     match target.tcp {
         Some(Outcome::Answered(rtt)) => {
             let ms = f64::from(crate::probe::micros(rtt)) / 1000.0;
@@ -106,16 +105,7 @@ fn reach(target: &Destination) -> Finding {
             format!("{at} refuses TCP {port}: the port is shut, or a firewall answers in its name"),
         )
         .change(rule),
-        Some(Outcome::Timeout) if pinged || beyond_first(&target.path) => Finding::problem(
-            "reach",
-            format!("TCP {port} to {at} is filtered: nothing answers, though other packets get further"),
-        )
-        .change(rule),
-        Some(Outcome::Timeout) => Finding::problem(
-            "reach",
-            format!("{at} does not answer TCP {port}, nor anything else: filtered, or not there"),
-        )
-        .change(rule),
+        Some(Outcome::Timeout) => Finding::problem("reach", silence(target, &at)).change(rule),
         Some(Outcome::Unreachable) => Finding::problem(
             "reach",
             format!("a router says that {at} cannot be reached on TCP {port}, or a firewall cuts the connection"),
@@ -142,13 +132,27 @@ fn reach(target: &Destination) -> Finding {
     }
 }
 
-fn beyond_first(path: &Path) -> bool {
-    match path {
+/// Where TCP is not answered: how much of the silence is explained by what else was sent.
+fn silence(target: &Destination, at: &str) -> String {
+    let port = target.port;
+    let (last, is_reached) = match &target.path {
         Path::Met {
             routers,
             is_reached,
-        } => *is_reached || routers.iter().any(|ttl| *ttl > 1),
-        Path::NotAsked | Path::NotPermitted | Path::Failed(_) => false,
+        } => (routers.iter().max().copied(), *is_reached),
+        Path::NotAsked | Path::NotPermitted | Path::Failed(_) => (None, false),
+    };
+    let answers_ping = target.icmp.and_then(Outcome::rtt).is_some();
+    match last {
+        _ if is_reached || answers_ping => {
+            format!("TCP {port} to {at} is filtered: the host answers other packets")
+        }
+        Some(ttl) => format!(
+            "{at} does not answer TCP {port}, nor anything else, though routers up to hop {ttl} do: filtered beyond it, or not there"
+        ),
+        None => {
+            format!("{at} does not answer TCP {port}, nor anything else: filtered, or not there")
+        }
     }
 }
 
@@ -167,12 +171,13 @@ pub(super) fn paths(targets: &[Destination]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = targets
         .iter()
         .filter_map(|target| match &target.path {
-            Path::Failed(why) => Some(
+            // Without a route there is no path either, which the finding about TCP says.
+            Path::Failed(why) if target.tcp != Some(Outcome::NoRoute) => Some(
                 Finding::warning("trace", format!("no path: {why}"))
                     .about(&target.name)
                     .change(format!("firstmile-agent trace {}", target.name)),
             ),
-            Path::NotAsked | Path::NotPermitted | Path::Met { .. } => None,
+            Path::Failed(_) | Path::NotAsked | Path::NotPermitted | Path::Met { .. } => None,
         })
         .collect();
     if met.is_empty() {

@@ -129,6 +129,19 @@ pub(super) const NAMES: &[Case] = &[
         "/etc/resolv.conf",
     ),
     (
+        "no route",
+        |f| {
+            f.resolvers[0].has_route = false;
+            for q in &mut f.resolvers[0].questions {
+                q.v4 = reply(Outcome::DnsFailed, "x cannot answer");
+            }
+        },
+        "resolver",
+        Problem,
+        "there is no route to it",
+        "/etc/resolv.conf",
+    ),
+    (
         "refuses",
         |f| {
             for q in &mut f.resolvers[0].questions {
@@ -137,7 +150,7 @@ pub(super) const NAMES: &[Case] = &[
         },
         "resolver",
         Problem,
-        "none of 2 names: mail.example: x cannot answer: Server Failure",
+        "it resolves none of 2 names: mail.example: x cannot answer: Server Failure",
         "/etc/resolv.conf",
     ),
     (

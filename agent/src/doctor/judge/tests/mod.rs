@@ -88,6 +88,7 @@ fn healthy() -> Facts {
         flows: 8,
         resolvers: vec![Resolver {
             server: "192.0.2.53:53".to_owned(),
+            has_route: true,
             questions: vec![question("mail"), question("files")],
             answers_ptr: Some(true),
         }],

@@ -48,8 +48,19 @@ pub(super) const REACH: &[Case] = &[
         |f| with_tcp(f, Outcome::Timeout),
         "reach",
         Problem,
-        "filtered: nothing answers, though",
+        "is filtered: the host answers other packets",
         "allow TCP to mail.example port 443",
+    ),
+    (
+        "filtered beyond a router",
+        |f| {
+            with_tcp(f, Outcome::Timeout);
+            with_paths(f, &[1, 3], false);
+        },
+        "reach",
+        Problem,
+        "though routers up to hop 3 do: filtered beyond it",
+        "allow TCP",
     ),
     (
         "silent",
