@@ -54,6 +54,8 @@ pub(super) fn fresh_event(
         last_good_unix_ms,
         first_novel_unix_ms,
         detected_unix_ms: observation.at_unix_ms,
+        reopened_unix_ms: None,
+        reopenings: 0,
         ended_unix_ms: None,
         ending: None,
         before,
@@ -87,6 +89,8 @@ pub(super) fn reopened(
 ) -> Event {
     let mut event = Event {
         state: "open".to_owned(),
+        reopened_unix_ms: Some(fresh.first_novel_unix_ms),
+        reopenings: openings.saturating_sub(1),
         ended_unix_ms: None,
         ending: None,
         ..last

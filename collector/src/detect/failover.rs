@@ -337,7 +337,8 @@ fn chain(
 
 /// After a day the new path is the usual one: it is learned afresh.
 fn adopt(memory: &mut PathMemory, observation: &Observation) -> Option<Event> {
-    let since = memory.open.as_ref()?.detected_unix_ms;
+    let open = memory.open.as_ref()?;
+    let since = open.reopened_unix_ms.unwrap_or(open.detected_unix_ms);
     if observation.at_unix_ms - since < ADOPTED_AFTER_MS {
         return None;
     }

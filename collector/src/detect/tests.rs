@@ -540,7 +540,16 @@ fn a_flapping_path_is_one_event_with_a_counter() {
     let ids: std::collections::BTreeSet<_> =
         site.events.iter().map(|event| &event.event_id).collect();
     assert_eq!(ids.len(), 1);
+    let opened: Vec<_> = site.opened.iter().map(|event| event.reopenings).collect();
+    assert_eq!(opened, [0, 1, 2, 3, 4]);
+    let step = STEP_MS * i64::from(SHIFT_ROUNDS + BACK_ROUNDS);
+    let first = site.opened[0].first_novel_unix_ms;
+    assert_eq!(site.opened[0].reopened_unix_ms, None);
     let last = site.events.last().expect("there are events");
+    assert_eq!(
+        (last.first_novel_unix_ms, last.reopened_unix_ms),
+        (first, Some(first + 4 * step))
+    );
     assert!(
         last.evidence
             .iter()

@@ -381,6 +381,16 @@ export interface components {
              * @description Last round on the old path: the shift happened after it.
              */
             readonly last_good_unix_ms: number;
+            /**
+             * Format: int64
+             * @description Flapping: first round on the new path of the latest time that it moved; absent while it moved only once.
+             */
+            readonly reopened_unix_ms?: number | null;
+            /**
+             * Format: int32
+             * @description Flapping: how often the path moved again after it was back, so the event opened once more than this.
+             */
+            readonly reopenings: number;
             /** @description Site of the agent. */
             readonly site_name: string;
             /** @description `open` or `closed`. */

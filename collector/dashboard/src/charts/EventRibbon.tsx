@@ -2,7 +2,7 @@
 import { useElementSize } from "@mantine/hooks";
 
 import type { EventClass, PathEvent, Window } from "../api/types";
-import { className } from "../lib/events";
+import { className, openedAt } from "../lib/events";
 import { duration } from "../lib/format";
 import { cluster, type Cluster } from "../lib/ribbon";
 import { clockTime, shortTime } from "../lib/time";
@@ -91,6 +91,6 @@ function GroupMark({ group, y, to, onOpen }: { group: Cluster; y: number; to: nu
 }
 
 function sentence(event: PathEvent): string {
-  const lasted = event.state === "open" ? "still open" : `for ${duration((event.ended_unix_ms ?? event.first_novel_unix_ms) - event.first_novel_unix_ms)}`;
-  return `${event.text}. From ${clockTime(event.first_novel_unix_ms)}, ${lasted}.`;
+  const lasted = event.state === "open" ? "still open" : `for ${duration((event.ended_unix_ms ?? openedAt(event)) - openedAt(event))}`;
+  return `${event.text}. From ${clockTime(openedAt(event))}, ${lasted}.`;
 }

@@ -2,8 +2,9 @@
 import { Link } from "@tanstack/react-router";
 
 import type { PathEvent } from "../api/types";
-import { className, classMeaning, movement, rttCost } from "../lib/events";
+import { className, classMeaning, movement, openedAt, rttCost, timesWords } from "../lib/events";
 import { duration, rtt, rttChange } from "../lib/format";
+import { utc } from "../lib/time";
 import { Icon } from "./icons";
 import { Time } from "./Time";
 import { useNow } from "./useNow";
@@ -30,8 +31,9 @@ export function EventItem({ event, open = false }: { event: PathEvent; open?: bo
             <span className="fm-muted">{before}</span> → <span className="fm-moved">{after}</span>
           </span>
           <span>
-            <Time ms={event.first_novel_unix_ms} exact /> · <Lasting event={event} />
+            <Time ms={openedAt(event)} exact /> · <Lasting event={event} />
           </span>
+          <Times event={event} />
           <Cost event={event} />
           <Link to="/paths" search={{ agent: event.agent_id, target: event.target }}>
             Path of {event.site_name} to {event.target}
@@ -54,10 +56,16 @@ export function EventItem({ event, open = false }: { event: PathEvent; open?: bo
   );
 }
 
-/** How long it lasted, or has lasted so far. */
+/** How often a flapping path moved so far. */
+export function Times({ event }: { event: PathEvent }) {
+  const words = timesWords(event, useNow());
+  return words ? <span className="fm-badge" title={`First at ${utc(event.first_novel_unix_ms)}; it came back in between`}>{words}</span> : null;
+}
+
+/** How long it lasted, or has lasted so far; of a flapping path the latest time. */
 export function Lasting({ event }: { event: PathEvent }) {
   const now = useNow();
-  const from = event.first_novel_unix_ms;
+  const from = openedAt(event);
   if (event.ended_unix_ms === null || event.ended_unix_ms === undefined) return <>for {duration(Math.floor((now - from) / 5000) * 5000)} so far</>;
   const ending = { recovered: "then back on the old path", adopted: "then the new path became the usual one", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
   return (

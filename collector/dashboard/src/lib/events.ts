@@ -1,6 +1,7 @@
 /** Events in words and order. */
 import type { EventClass, PathEvent, PathIdentity } from "../api/types";
-import { dayName } from "./time";
+import { ordinal } from "./format";
+import { dayName, shortTime } from "./time";
 
 const WORDS: Record<EventClass, string> = {
   geo_failover: "Geo failover",
@@ -45,6 +46,16 @@ export function rttCost(event: PathEvent): number | undefined {
   return before === null || before === undefined || after === null || after === undefined ? undefined : after - before;
 }
 
+/** When it began, or for a flapping path when it began the latest time: durations count from here. */
+export function openedAt(event: PathEvent): number {
+  return event.reopened_unix_ms ?? event.first_novel_unix_ms;
+}
+
+/** `3rd time since 10:02` for a path that moved again after it was back, else nothing. */
+export function timesWords(event: PathEvent, nowMs: number): string | undefined {
+  return event.reopenings > 0 ? `${ordinal(event.reopenings + 1)} time since ${shortTime(event.first_novel_unix_ms, nowMs)}` : undefined;
+}
+
 /** A heading with its events. */
 export interface EventGroup {
   title: string;
@@ -53,12 +64,12 @@ export interface EventGroup {
 
 /** Open ones first, then day by day, newest first. */
 export function groupEvents(events: readonly PathEvent[]): EventGroup[] {
-  const sorted = [...events].sort((a, b) => b.first_novel_unix_ms - a.first_novel_unix_ms);
+  const sorted = [...events].sort((a, b) => openedAt(b) - openedAt(a));
   const groups = new Map<string, PathEvent[]>();
   const open = sorted.filter((event) => event.state === "open");
   if (open.length > 0) groups.set("Open now", open);
   for (const event of sorted.filter((one) => one.state !== "open")) {
-    const title = dayName(event.first_novel_unix_ms);
+    const title = dayName(openedAt(event));
     groups.set(title, [...(groups.get(title) ?? []), event]);
   }
   return [...groups].map(([title, list]) => ({ title, events: list }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { ago, change, count, duration, plural, ratio, rtt, rttChange, significant } from "./format";
+import { ago, change, count, duration, ordinal, plural, ratio, rtt, rttChange, significant } from "./format";
 
 /** Narrow no-break spaces become plain ones, to be read in a table. */
 const plain = (text: string) => text.replaceAll("\u202f", " ");
@@ -63,6 +63,7 @@ it("ages are coarse", () => {
 });
 
 it("counts, nouns and signs", () => {
+  expect([1, 2, 3, 4, 11, 12, 13, 21, 102].map(ordinal)).toEqual(["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd"]);
   expect([plural(1, "agent"), plural(2, "agent"), count(1234567)]).toEqual(["1 agent", "2 agents", "1,234,567"]);
   expect([rttChange(7_700), rttChange(-7_700), rttChange(50)].map(plain)).toEqual(["+7.70 ms", "−7.70 ms", "±<0.1 ms"]);
   expect([significant(0.123), significant(0), significant(99.96)]).toEqual(["0.12", "0", "100"]);

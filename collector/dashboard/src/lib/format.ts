@@ -6,6 +6,7 @@
 export const MISSING = "–";
 
 const NARROW_SPACE = "\u202f";
+const ordinals = new Intl.PluralRules("en", { type: "ordinal" });
 const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 /** An RTT in microseconds as text in ms. */
@@ -38,6 +39,12 @@ export function count(value: number): string {
 /** A count with its noun: `1 agent`, `2 agents`. */
 export function plural(value: number, noun: string, nouns = `${noun}s`): string {
   return `${count(value)} ${value === 1 ? noun : nouns}`;
+}
+
+/** A place in a row: `1st`, `2nd`, `3rd`, `11th`. */
+export function ordinal(value: number): string {
+  const endings: Record<string, string> = { one: "st", two: "nd", few: "rd" };
+  return `${count(value)}${endings[ordinals.select(value)] ?? "th"}`;
 }
 
 /** How `now` stands to what was usual, or nothing where either is unknown or the difference is within noise. */

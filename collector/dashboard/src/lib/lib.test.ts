@@ -4,7 +4,7 @@ import { merge } from "../api/live";
 import type { Agent, Figures, LatencyPoint, PathEvent, PathHop, PathIdentity, PathNode } from "../api/types";
 import { alpha2OfNumeric, countryName } from "./countries";
 import { toCsv } from "./csv";
-import { groupEvents, movement, rttCost, shortRouter } from "./events";
+import { groupEvents, movement, openedAt, rttCost, shortRouter, timesWords } from "./events";
 import { find } from "./find";
 import { joinCommands } from "./join";
 import { addedRtt, compareIdentities, nodeLabel, stageHops, stageSpans } from "./path";
@@ -97,7 +97,7 @@ const FRA: PathIdentity = { as_path: [64496, 8075], ingress_metros: ["FRA"], ing
 const AMS: PathIdentity = { ...FRA, ingress_metros: ["AMS"], ingress_routers: ["192.0.2.9"] };
 const event = (part: Partial<PathEvent>): PathEvent => ({
   event_id: "1", class: "geo_failover", state: "closed", agent_id: "a", site_name: "Berlin", country: "DE", target: "exchange",
-  last_good_unix_ms: 0, first_novel_unix_ms: 0, detected_unix_ms: 0, ended_unix_ms: null, ending: null, before: FRA, after: AMS,
+  last_good_unix_ms: 0, first_novel_unix_ms: 0, detected_unix_ms: 0, reopenings: 0, ended_unix_ms: null, ending: null, before: FRA, after: AMS,
   before_rtt_us: 14_000, after_rtt_us: 21_000, text: "moved", evidence: [], ...part,
 });
 
@@ -116,6 +116,12 @@ describe("events", () => {
     const groups = groupEvents([event({ event_id: "old", first_novel_unix_ms: day }), event({ event_id: "open", state: "open", first_novel_unix_ms: 2 * day }), event({ event_id: "new", first_novel_unix_ms: 5 * day })]);
     expect(groups.map((group) => group.events.map((one) => one.event_id))).toEqual([["open"], ["new"], ["old"]]);
     expect(groups[0]?.title).toBe("Open now");
+  });
+  it("a flapping path counts its times and lasts from the latest", () => {
+    const first = new Date(2026, 10, 3, 10, 2).getTime();
+    const again = event({ first_novel_unix_ms: first, reopened_unix_ms: first + 600_000, reopenings: 2 });
+    expect([openedAt(event({ first_novel_unix_ms: first })), openedAt(again)]).toEqual([first, first + 600_000]);
+    expect([timesWords(event({}), first), timesWords(again, first + 900_000), timesWords(again, first + 86_400_000)]).toEqual([undefined, "3rd time since 10:02", "3rd time since 3 Nov 10:02"]);
   });
   it("a live event replaces its older self and keeps the order", () => {
     const list = [event({ event_id: "b", first_novel_unix_ms: 2 }), event({ event_id: "a", first_novel_unix_ms: 1 })];

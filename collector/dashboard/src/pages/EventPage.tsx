@@ -6,7 +6,7 @@ import { useState } from "react";
 
 import { eventQuery, latencyQuery } from "../api/queries";
 import type { PathEvent } from "../api/types";
-import { Lasting } from "../components/EventItem";
+import { Lasting, Times } from "../components/EventItem";
 import { IdentityComparison } from "../components/Identity";
 import { LatencyPanel } from "../components/LatencyPanel";
 import { Loaded, WaitingRows } from "../components/states";
@@ -57,6 +57,7 @@ function Whole({ event }: { event: PathEvent }) {
           <span className="fm-badge" data-tone={event.state === "open" ? "shift" : undefined}>
             {className(event.class)} · {event.state}
           </span>
+          <Times event={event} />
           <span style={{ flex: 1 }} />
           <CopyLink />
           <Button size="compact-xs" variant="default" onClick={() => { print(); }}>

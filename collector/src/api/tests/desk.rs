@@ -373,6 +373,8 @@ fn event(agent: &Agent, site: &Site) -> Event {
         last_good_unix_ms: NOW - 120_000,
         first_novel_unix_ms: NOW - 110_000,
         detected_unix_ms: NOW - 100_000,
+        reopened_unix_ms: None,
+        reopenings: 0,
         ended_unix_ms: None,
         ending: None,
         before: identity("AMS", "ier01.ams30"),

@@ -129,6 +129,13 @@ pub struct Event {
     pub first_novel_unix_ms: i64,
     /// When the collector was sure.
     pub detected_unix_ms: i64,
+    /// Flapping: first round on the new path of the latest time that it moved; absent while it moved only once.
+    #[serde(default)]
+    pub reopened_unix_ms: Option<i64>,
+    /// Flapping: how often the path moved again after it was back, so the event opened once more than this.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub reopenings: u32,
     /// When the old path was back for six rounds, the new one was adopted, or the agent was revoked; absent while open.
     pub ended_unix_ms: Option<i64>,
     /// How it ended: `recovered`, `adopted` or `agent_revoked`.

@@ -248,6 +248,8 @@ fn event(id: &str, agent: AgentId, begun: i64, ended: Option<i64>) -> Event {
         last_good_unix_ms: begun - 1,
         first_novel_unix_ms: begun,
         detected_unix_ms: begun + 1,
+        reopened_unix_ms: None,
+        reopenings: 0,
         ended_unix_ms: ended,
         ending: ended.map(|_| "recovered".to_owned()),
         before: identity("r1"),
