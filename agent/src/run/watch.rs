@@ -195,7 +195,7 @@ impl Watch {
             .budget
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if self.tracing.contains(&destination) || !budget.take(packets, clock::now()) {
+        if self.tracing.contains(&destination) || !budget.take(destination, packets, clock::now()) {
             self.prober.counters.skipped_probes.add(1);
             return None;
         }
