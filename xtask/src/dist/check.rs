@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::release::Release;
 use super::{PACKAGES, failover, story};
-use crate::step::step;
+use crate::step::{captured, step};
 use crate::{needs, tree};
 
 /// Packages that the check needs.
@@ -66,6 +66,7 @@ fn run(measures: &mut Measures, release: &Release, bin: &Path, debs: &[PathBuf])
     for deb in debs {
         measures.size(deb)?;
     }
+    manuals(measures, bin)?;
     step("ask lintian", || lintian(measures, debs))?;
     let share = share(release, bin, debs)?;
     story::tell(measures, &share)?;
@@ -93,6 +94,31 @@ fn share(release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<PathBuf> {
             .with_context(|| format!("cannot rename {}", bumped.display()))?;
     }
     Ok(share)
+}
+
+/// Every command that a program knows is in its man page.
+fn manuals(measures: &mut Measures, bin: &Path) -> Result<()> {
+    for package in PACKAGES {
+        let page = tree::root().join(format!("packaging/man/{}.1", package.name));
+        let page = fs::read_to_string(&page)
+            .with_context(|| format!("cannot read {}", page.display()))?
+            .replace("\\-", "-");
+        let help = captured(Command::new(bin.join(package.name)).arg("--help"))?;
+        let commands = help
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|command| *command != "help");
+        for command in commands {
+            if !page.contains(command) {
+                let failure = format!("the man page of {} lacks `{command}`", package.name);
+                measures.failures.push(failure);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The same commit, built and packed again, has to be the same bytes.
