@@ -114,6 +114,8 @@ pub(super) enum Tls {
         issuer: String,
         /// Why the system's roots and `extra_roots` do not trust it.
         distrust: Option<String>,
+        /// Whether that is only because of the time: not yet, or no longer, valid.
+        is_out_of_time: bool,
     },
     Failed(String),
 }

@@ -122,6 +122,13 @@ fn contact(enrolled: &Enrolled) -> Finding {
         }
         Ok(status) => Finding::problem("collector", format!("the collector answers with status {status}"))
             .change("journalctl -u firstmile-collector on the collector"),
+        Err(why) if why.contains("peer certificate") => {
+            Finding::problem("collector", format!("the collector's certificate is not accepted: {why}"))
+                .change(format!(
+                    "{SET_CLOCK}; if the clock is right, exempt {} from TLS inspection",
+                    enrolled.url
+                ))
+        }
         Err(why) => Finding::problem("collector", format!("the collector cannot be reached: {why}"))
             .change(format!(
                 "allow TCP to {} in the site's firewall, and see whether it runs: systemctl status firstmile-collector",

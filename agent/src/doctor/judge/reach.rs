@@ -226,7 +226,20 @@ pub(super) fn tls(targets: &[Destination]) -> Vec<Finding> {
     let mut unusual: BTreeMap<(&str, Option<&str>), Vec<&Destination>> = BTreeMap::new();
     for target in targets {
         match &target.tls {
-            Some(Tls::Shown { issuer, distrust }) => {
+            Some(Tls::Shown {
+                is_out_of_time: true,
+                ..
+            }) => findings.push(
+                Finding::problem(
+                    "tls",
+                    "its certificate is not valid at this machine's time: the clock is wrong, or the certificate has ended",
+                )
+                .about(&target.name)
+                .change("sudo timedatectl set-ntp true"),
+            ),
+            Some(Tls::Shown {
+                issuer, distrust, ..
+            }) => {
                 if distrust.is_none() && !is_suspicious(target, issuer) {
                     usual += 1;
                 } else {

@@ -42,6 +42,7 @@ fn target(name: &str) -> Destination {
         tls: Some(Tls::Shown {
             issuer: "Microsoft Corporation, Microsoft Azure RSA TLS Issuing CA 04".to_owned(),
             distrust: None,
+            is_out_of_time: false,
         }),
     }
 }
@@ -165,6 +166,7 @@ fn with_issuer(facts: &mut Facts, issuer: &str, distrust: Option<&str>) {
     first(facts).tls = Some(Tls::Shown {
         issuer: issuer.to_owned(),
         distrust: distrust.map(str::to_owned),
+        is_out_of_time: false,
     });
 }
 
@@ -234,6 +236,7 @@ fn one_inspecting_box_is_one_finding() {
         target.tls = Some(Tls::Shown {
             issuer: "Example Inspection".to_owned(),
             distrust: Some("UnknownIssuer".to_owned()),
+            is_out_of_time: false,
         });
     }
     let findings = judge(&facts);

@@ -203,6 +203,20 @@ pub(super) const REACH: &[Case] = &[
         "extra_roots = [",
     ),
     (
+        "certificate out of time",
+        |f| {
+            first(f).tls = Some(Tls::Shown {
+                issuer: "Example CA".to_owned(),
+                distrust: Some("not valid yet".to_owned()),
+                is_out_of_time: true,
+            });
+        },
+        "tls",
+        Problem,
+        "not valid at this machine's time",
+        "timedatectl",
+    ),
+    (
         "no handshake",
         |f| first(f).tls = Some(Tls::Failed("connection reset".to_owned())),
         "tls",

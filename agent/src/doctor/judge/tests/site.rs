@@ -100,6 +100,18 @@ pub(super) const COLLECTOR: &[Case] = &[
         "allow TCP to https://collector.example:8443/",
     ),
     (
+        "another certificate",
+        |f| {
+            with_enrolled(f, |e| {
+                e.contact = Err("invalid peer certificate: UnknownIssuer".to_owned());
+            });
+        },
+        "collector",
+        Problem,
+        "certificate is not accepted: invalid peer",
+        "exempt https://collector.example:8443/ from TLS inspection",
+    ),
+    (
         "ill",
         |f| with_enrolled(f, |e| e.contact = Ok(503)),
         "collector",
