@@ -7,7 +7,7 @@ mod values;
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ impl Ingest {
     fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
         let listen = section
             .take("listen")?
-            .unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)));
+            .unwrap_or(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)));
         let public_url = match section.take::<PublicUrl>("public_url")? {
             Some(url) => url.0,
             None => default_public_url(listen),
@@ -283,7 +283,7 @@ mod tests {
     fn an_empty_file_and_no_default_file_are_the_defaults() {
         let config = parse("").expect("parses");
         assert_eq!(config.data_dir, Path::new("/var/lib/firstmile-collector"));
-        assert_eq!(config.ingest.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.ingest.listen.to_string(), "[::]:8443");
         assert_eq!(config.dashboard.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.ingest.public_url.port(), Some(8443));
         assert_eq!(config.geo.microsoft_asns, None);

@@ -76,7 +76,11 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+                // A socket of both families shows IPv4 as IPv6.
+                Ok((stream, peer)) => (
+                    stream,
+                    SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+                ),
                 Err(error) => {
                     warn!(%error, "connection cannot be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -3,6 +3,7 @@
 //! Start: CA, store, meaning, sockets, then the tasks from the store outwards. Stop: the listeners first, so that nothing
 //! new comes in; then the commit of what was received; then the worker. What it had not applied waits on disk.
 
+mod bind;
 mod certificates;
 mod error;
 mod tables;
@@ -138,8 +139,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let store: Arc<dyn Store> = Arc::new(open_store(config).await?);
     let meaning = Arc::new(read_meaning(&config.geo)?);
     let certificates = Certificates::open(Arc::clone(&authority), config)?;
-    let ingest_socket = bind("ingest.listen", config.ingest.listen).await?;
-    let dashboard_socket = bind("dashboard.listen", config.dashboard.listen).await?;
+    let ingest_socket = bind("ingest.listen", config.ingest.listen)?;
+    let dashboard_socket = bind("dashboard.listen", config.dashboard.listen)?;
     let starting = Starting {
         alone,
         counters: Arc::default(),
@@ -334,14 +335,12 @@ fn take(data_dir: &Path) -> Result<File, StartError> {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen {
-            key,
-            address,
-            source,
-        })
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    bind::bind(address).map_err(|source| StartError::Listen {
+        key,
+        address,
+        source,
+    })
 }
 
 /// The bound address: port 0 has become a real one.
