@@ -26,7 +26,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Take reports in and serve the dashboard, until SIGTERM or Ctrl-C.
-    Serve,
+    Serve {
+        /// Started in the project's checkout: offer its simulated internet where no real one is reached.
+        #[arg(long, hide = true)]
+        hint_lab: bool,
+    },
     /// Print a join string for a new agent, alone on standard output.
     JoinString(JoinArgs),
     /// Take a join string back that was not used yet.
@@ -106,7 +110,7 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.command {
-            Command::Serve => commands::serve(&config).await,
+            Command::Serve { hint_lab } => commands::serve(&Config { hint_lab, ..config }).await,
             Command::JoinString(args) => commands::done(commands::join_string(&config, args).await),
             Command::RevokeJoinString { join_string } => {
                 commands::done(commands::revoke_join_string(&config, join_string).await)

@@ -81,6 +81,8 @@ pub struct ApiState {
     pub login_required: bool,
     /// Whether the page is served over TLS, so that cookies are marked for it.
     pub tls: bool,
+    /// Whether to offer the simulated internet where no real one is reached.
+    pub hint_lab: bool,
     /// The wall clock.
     pub now_unix_ms: fn() -> i64,
     /// The monotonic clock.

@@ -7,8 +7,8 @@ use super::types::{Agent, AgentTarget, Notice};
 /// Names in one sentence; more are counted.
 const NAMED: usize = 3;
 
-/// Notices for these agents.
-pub(super) fn of(agents: &[Agent], set_aside: u64) -> Vec<Notice> {
+/// Notices for these agents. `hint_lab`: whoever started the collector has the simulated internet at hand.
+pub(super) fn of(agents: &[Agent], set_aside: u64, hint_lab: bool) -> Vec<Notice> {
     if agents.is_empty() {
         return vec![notice(
             "info",
@@ -23,7 +23,7 @@ pub(super) fn of(agents: &[Agent], set_aside: u64) -> Vec<Notice> {
         .filter(|agent| agent.state == "reporting")
         .collect();
     let mut notices = Vec::new();
-    notices.extend(no_edge_reached(&reporting));
+    notices.extend(no_edge_reached(&reporting, hint_lab));
     notices.extend(nobody_reports(agents, &reporting));
     notices.extend(silent(agents, &reporting));
     if notices
@@ -43,7 +43,7 @@ pub(super) fn of(agents: &[Agent], set_aside: u64) -> Vec<Notice> {
 }
 
 /// Agents report, most targets were tried, and none answers.
-fn no_edge_reached(reporting: &[&Agent]) -> Option<Notice> {
+fn no_edge_reached(reporting: &[&Agent], hint_lab: bool) -> Option<Notice> {
     let targets: Vec<&AgentTarget> = reporting.iter().flat_map(|agent| &agent.targets).collect();
     let ok = targets.iter().any(|target| target.state == "ok");
     let waiting = targets
@@ -64,9 +64,14 @@ fn no_edge_reached(reporting: &[&Agent]) -> Option<Notice> {
             (n > 0).then(|| counted(n, reason))
         })
         .collect();
+    let advice = if hint_lab {
+        "If this machine has no way to the internet, `cargo xtask run --lab` shows the same pages over a simulated one."
+    } else {
+        "Do the agents' machines have a way to the internet, and a resolver? `firstmile-agent once` on one of them shows \
+         what each probe finds."
+    };
     let text = format!(
-        "No agent reaches any edge: {}. If this machine has no way to the internet, \
-         `cargo xtask run --lab` shows the same pages over a simulated one.",
+        "No agent reaches any edge: {}. {advice}",
         reasons.join(", ")
     );
     Some(notice("error", "no_edge_reached", text))
@@ -218,7 +223,7 @@ mod tests {
     }
 
     fn told(agents: &[Agent]) -> Vec<(String, String)> {
-        let notices = of(agents, 0).into_iter();
+        let notices = of(agents, 0, false).into_iter();
         notices.map(|notice| (notice.code, notice.text)).collect()
     }
 
@@ -233,8 +238,8 @@ mod tests {
             agent("Oslo", "silent", &["silent"]),
         ];
         let want = "No agent reaches any edge: 2 targets with a name that does not resolve, 1 target without an \
-                    answer. If this machine has no way to the internet, `cargo xtask run --lab` shows the same pages \
-                    over a simulated one.";
+                    answer. Do the agents' machines have a way to the internet, and a resolver? `firstmile-agent once` on \
+                    one of them shows what each probe finds.";
         assert_eq!(
             told(&agents),
             [
@@ -245,6 +250,17 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn the_simulated_internet_is_offered_to_those_who_have_it() {
+        let agents = [agent("Pune", "reporting", &["dns_failed"])];
+        for hint_lab in [false, true] {
+            let offered = of(&agents, 0, hint_lab)
+                .iter()
+                .any(|notice| notice.text.contains("xtask"));
+            assert_eq!(offered, hint_lab);
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) async fn status(
         sites_total: count(sites.len()),
         reports_accepted: state.counters.accepted(),
         reports_refused: refused.collect(),
-        notices: notices::of(&agents, state.counters.set_aside()),
+        notices: notices::of(&agents, state.counters.set_aside(), state.hint_lab),
     }))
 }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub geo: Geo,
     /// How long what is kept.
     pub retention: Retention,
+    /// Whether to offer the project's simulated internet where no real one is reached; from the command line only.
+    pub hint_lab: bool,
 }
 
 /// How agents reach the collector.
@@ -152,6 +154,7 @@ impl Config {
             dashboard,
             geo,
             retention,
+            hint_lab: false,
         })
     }
 

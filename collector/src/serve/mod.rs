@@ -269,6 +269,7 @@ impl Starting {
             )),
             login_required: config.dashboard.is_beyond_loopback(),
             tls,
+            hint_lab: config.hint_lab,
             now_unix_ms: clock::unix_ms,
             now: clock::now,
             stop: self.outer.0.clone(),

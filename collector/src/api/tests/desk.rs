@@ -92,6 +92,7 @@ async fn open(login_required: bool) -> Desk {
         inviter: Arc::new(Inviter::new(Arc::clone(&store), url, CaHash([7; 32]))),
         login_required,
         tls: login_required,
+        hint_lab: false,
         now_unix_ms: || NOW,
         now: clock::now as fn() -> Instant,
         stop: CancellationToken::new(),
