@@ -10,12 +10,17 @@ use firstmile_wire::ids::OrganisationId;
 use futures::StreamExt;
 use tower::ServiceExt;
 
-use super::desk::{Desk, NOW, desk, other_organisation, request};
+use super::desk::{Desk, NOW, PASSWORD, desk, other_organisation, public_desk, request};
 use crate::api::LiveMessage;
 use crate::api::types::Live;
 
 async fn listen(desk: &Desk) -> BodyDataStream {
+    listen_with(desk, "").await
+}
+
+async fn listen_with(desk: &Desk, cookie: &str) -> BodyDataStream {
     let mut request = request("GET", "/api/v1/live")
+        .header(header::COOKIE, cookie)
         .body(Body::empty())
         .expect("a request");
     request
@@ -63,6 +68,27 @@ async fn a_page_hears_its_own_organisation_only() {
         hear(&mut stream).await,
         "event: reports\ndata: {\"kind\":\"reports\",\"to_unix_ms\":2}\n\n"
     );
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_session() {
+    let desk = public_desk().await;
+    let body = format!(r#"{{"user":"admin","password":"{PASSWORD}"}}"#);
+    let answer = desk.change("POST", "/api/v1/login", &body).await;
+    let cookie = answer.headers[header::SET_COOKIE].to_str().expect("text");
+    let cookie = cookie.split(';').next().expect("name and token");
+    let mut stream = listen_with(&desk, cookie).await;
+    desk.live
+        .send(message(OrganisationId::default_organisation(), 1))
+        .expect("somebody listens");
+    assert!(hear(&mut stream).await.contains("\"to_unix_ms\":1"));
+    let logout = request("POST", "/api/v1/logout").header(header::COOKIE, cookie);
+    let answer = desk
+        .send(logout.body(Body::empty()).expect("a request"))
+        .await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+    assert!(ended.expect("ends in time").is_none());
 }
 
 #[tokio::test]
