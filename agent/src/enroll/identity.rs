@@ -11,7 +11,7 @@ use firstmile_wire::ids::{AgentId, OrganisationId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::report::spool::write_durably_as;
+use crate::report::durable::write_durably_as;
 
 /// More than any identity: two certificates, a key, a few names.
 const PROBE_BYTES: usize = 16 << 10;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::report::spool::give_to_owner_of_folder;
+use crate::report::durable::give_to_owner_of_folder;
 
 const LOCK_FILE: &str = "run.lock";
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod counters;
+pub(crate) mod durable;
 pub(crate) mod pipeline;
 mod restamp;
 pub(crate) mod spool;

@@ -10,13 +10,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use firstmile_wire::ids::{AgentId, Epoch};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::durable::{UNFINISHED, write_durably};
 use super::restamp::restamp;
 use crate::config::SpoolLimits;
 
@@ -25,7 +26,6 @@ const BLOCK: u64 = 64;
 
 const STATE_FILE: &str = "state.json";
 const SUFFIX: &str = ".report";
-const UNFINISHED: &str = ".tmp";
 
 /// Why the spool cannot keep a report.
 #[derive(Debug, thiserror::Error)]
@@ -407,102 +407,6 @@ fn modified_unix_ms(metadata: &fs::Metadata) -> i64 {
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or(0)
-}
-
-/// Writes a file so that after a crash it is either as before or complete.
-pub(crate) fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_durably_as(file, bytes, 0o644)
-}
-
-/// As [`write_durably`], with the permissions of a new file (Unix).
-pub(crate) fn write_durably_as(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    replace(file, bytes, mode, File::sync_all)?;
-    sync_directory(file.parent().unwrap_or(Path::new(".")))
-}
-
-/// Writes a file so that whoever reads it finds it whole; after a power cut it may be as before, or damaged.
-pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(file, bytes, 0o644, |_| Ok(()))
-}
-
-fn replace(
-    file: &Path,
-    bytes: &[u8],
-    mode: u32,
-    sync: impl FnOnce(&File) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut unfinished = file.as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
-    let written = create(&unfinished, mode).and_then(|mut handle| {
-        give_to_owner_of_folder(&handle, file)?;
-        handle.write_all(bytes)?;
-        sync(&handle)?;
-        fs::rename(&unfinished, file)
-    });
-    if written.is_err() {
-        // A full disk: leave nothing behind. Failing to remove it changes nothing, opening the spool removes it too.
-        drop(fs::remove_file(&unfinished));
-    }
-    written
-}
-
-#[cfg(unix)]
-fn create(file: &Path, mode: u32) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    drop(fs::remove_file(file)); // an old one may have other permissions
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(file)
-}
-
-#[cfg(not(unix))]
-fn create(file: &Path, _mode: u32) -> io::Result<File> {
-    File::create(file)
-}
-
-/// The administrator's commands run as root, the service as a user of its own: what root writes into the service's folder
-/// is the service's to read.
-#[cfg(unix)]
-pub(crate) fn give_to_owner_of_folder(handle: &File, file: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    const ROOT: u32 = 0;
-    let folder = fs::metadata(directory_of(file))?;
-    if folder.uid() == ROOT || handle.metadata()?.uid() != ROOT {
-        return Ok(());
-    }
-    fchown(handle, Some(folder.uid()), Some(folder.gid()))
-}
-
-/// Elsewhere the folder's access list is inherited.
-#[cfg(not(unix))]
-pub(crate) fn give_to_owner_of_folder(_handle: &File, _file: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
-}
-
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    File::open(directory)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

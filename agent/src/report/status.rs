@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spool::write_whole;
+use super::durable::write_whole;
 use crate::host;
 
 /// Seconds without a write after which an agent counts as dead: six writes.
