@@ -9,3 +9,4 @@ pub(crate) mod spool;
 pub(crate) mod status;
 pub(crate) mod status_writer;
 pub(crate) mod upload;
+mod upload_error;

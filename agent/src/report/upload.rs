@@ -18,6 +18,7 @@ use url::Url;
 use super::counters::Counters;
 use super::pipeline::Store;
 use super::status::Status;
+use super::upload_error::{EPOCH_CONFLICT, UploadError, ended};
 use crate::clock;
 use crate::enroll::{Identity, renew};
 use crate::net::https::innermost;
@@ -38,75 +39,6 @@ const RENEW_PAUSE_MS: i64 = 3_600_000;
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 << 10;
-
-/// Why one report did not reach the collector.
-#[derive(Debug, thiserror::Error)]
-enum UploadError {
-    #[error("cannot reach collector {collector}: {why}")]
-    Unreachable {
-        collector: Url,
-        why: String,
-        source: reqwest::Error,
-    },
-    #[error("collector {collector} asks to be left alone ({status})")]
-    Overloaded {
-        collector: Url,
-        status: u16,
-        retry_after: Option<Duration>,
-    },
-    #[error("collector refuses ({}): {}", refusal.code, refusal.message)]
-    Refused {
-        refusal: Refusal,
-        retry_after: Option<Duration>,
-    },
-    #[error("{collector} answers {status}, which no collector does")]
-    NotACollector { collector: Url, status: u16 },
-}
-
-/// What helps when agent and collector can no longer prove to each other who they are.
-const ENROL_AGAIN: &str =
-    "stop the agent and enrol again: firstmile-agent enroll --replace <join string>";
-
-/// The collector holds another report of the same epoch and sequence.
-const EPOCH_CONFLICT: &str = "epoch_conflict";
-
-/// The times in a report are far from the collector's own.
-const CLOCK_SKEW: &str = "clock_skew";
-
-impl UploadError {
-    /// The collector's word for a refusal.
-    fn code(&self) -> Option<&str> {
-        match self {
-            Self::Refused { refusal, .. } => Some(&refusal.code),
-            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::NotACollector { .. } => None,
-        }
-    }
-
-    /// Whether TLS failed because one side does not know the other's CA, or takes its certificate for ended.
-    fn is_about_certificates(&self) -> bool {
-        match self {
-            Self::Unreachable { source, .. } => {
-                tls_cause(source).is_some_and(is_about_certificates)
-            }
-            Self::Overloaded { .. } | Self::Refused { .. } | Self::NotACollector { .. } => false,
-        }
-    }
-
-    /// What `status` says: with what to do about it, where that is known.
-    fn to_problem(&self) -> String {
-        if self.is_about_certificates() {
-            return format!(
-                "{self}; is this the collector that this agent enrolled at? If it was set up anew, {ENROL_AGAIN}"
-            );
-        }
-        if self.code() == Some(CLOCK_SKEW) {
-            return format!(
-                "the clock of this machine or that of the collector is wrong; reports are kept until they agree: {self}"
-            );
-        }
-        self.to_string()
-    }
-}
 
 /// Sends reports.
 pub(crate) struct Uploader {
@@ -421,60 +353,6 @@ fn note_end(identity: &Identity, status: &Mutex<Status>) {
             .unwrap_or_else(PoisonError::into_inner)
             .upload_problem = Some(problem);
     }
-}
-
-fn ended(identity: &Identity, now_unix_ms: i64) -> Option<String> {
-    let end = identity.not_after_unix_ms;
-    let shown = || {
-        jiff::Timestamp::from_millisecond(end).map_or_else(|_| end.to_string(), |at| at.to_string())
-    };
-    (now_unix_ms >= end).then(|| {
-        format!(
-            "the certificate of this agent ended on {}; unless this machine's clock is wrong, {ENROL_AGAIN}",
-            shown()
-        )
-    })
-}
-
-/// What rustls said, somewhere below an error. `io::Error` hides the error that it wraps from `source`.
-fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
-        }
-        let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// Of all that TLS says, what another enrolment would mend. A new CA under the old name shows as a bad signature.
-fn is_about_certificates(error: &rustls::Error) -> bool {
-    use rustls::{AlertDescription, CertificateError, Error};
-    let alerts = [
-        AlertDescription::UnknownCA,
-        AlertDescription::BadCertificate,
-        AlertDescription::CertificateExpired,
-        AlertDescription::CertificateRevoked,
-        AlertDescription::CertificateUnknown,
-        AlertDescription::DecryptError,
-    ];
-    if let Error::AlertReceived(alert) = error {
-        return alerts.contains(alert);
-    }
-    let Error::InvalidCertificate(reason) = error else {
-        return false;
-    };
-    matches!(
-        reason,
-        CertificateError::UnknownIssuer | CertificateError::BadSignature
-    )
 }
 
 fn client(identity: &Identity) -> Result<reqwest::Client, TlsError> {

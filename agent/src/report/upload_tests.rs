@@ -23,6 +23,7 @@ use super::*;
 use crate::config::SpoolLimits;
 use crate::enroll::request::enroll;
 use crate::report::spool::Spool;
+use crate::report::upload_error::{CLOCK_SKEW, ENROL_AGAIN};
 
 fn collector_url() -> Url {
     Url::parse("https://collector.example/").expect("a URL")
