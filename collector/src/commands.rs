@@ -25,9 +25,6 @@ pub(super) const FAILED: u8 = 1;
 /// Exit code of a usage or a configuration that cannot work.
 pub(super) const CONFIGURATION: u8 = 2;
 
-/// An agent that was not heard for so long is silent: six reports of the default plan.
-const SILENT_AFTER_MS: i64 = 180_000;
-
 /// Says on one line why, and gives the exit code.
 pub(super) fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     let line = format!("firstmile-collector: {error:#}\n");
@@ -277,19 +274,13 @@ struct AgentRow<'a> {
 impl<'a> AgentRow<'a> {
     fn of(agent: &'a Agent, sites: &'a [Site], now_unix_ms: i64) -> Self {
         let site = sites.iter().find(|site| site.id == agent.site);
-        let state = match agent.last_seen_unix_ms {
-            _ if agent.revoked => "revoked",
-            None => "waiting",
-            Some(seen) if now_unix_ms - seen > SILENT_AFTER_MS => "silent",
-            Some(_) => "reporting",
-        };
         Self {
             agent_id: agent.id.to_string(),
             hostname: &agent.hostname,
             site: site.map_or("?", |site| &site.name),
             country: site.and_then(|site| site.geography.country.as_deref()),
             version: &agent.version,
-            state,
+            state: agent.state(now_unix_ms),
             last_seen_unix_ms: agent.last_seen_unix_ms,
             enrolled_unix_ms: agent.enrolled_unix_ms,
             spool_dropped_reports: agent.spool_dropped_reports,
@@ -420,6 +411,7 @@ mod tests {
             last_seen_unix_ms: None,
             spool_dropped_reports: 0,
             revoked,
+            usual_gap_ms: 0,
         }
     }
 

@@ -12,7 +12,6 @@ use super::failure::Failure;
 use super::principal::Access;
 use super::query::{self, Asked, GeographiesQuery, Measure};
 use super::types::{ApiError, Figures, GeographyLevel, GeographyReport, GeographyRow, Window};
-use super::view::state_of;
 use crate::detect::PathBrief;
 use crate::geo::country_name;
 use crate::registry::{Site, SiteId};
@@ -132,7 +131,7 @@ async fn places(
         let gathering = gatherings
             .entry(geography_key(site, level))
             .or_insert_with(|| Gathering::at(site, level));
-        let silent = state_of(agent, now_unix_ms) == "silent";
+        let silent = agent.state(now_unix_ms) == "silent";
         gathering.count(
             site,
             silent,

@@ -14,7 +14,7 @@ use super::principal::Access;
 use super::query::{self, Asked, PathQuery};
 use super::status::count;
 use super::types::{ApiError, PathHop, PathNode, PathReport, PathSpan};
-use super::view::{path_state, state_of};
+use super::view::path_state;
 use crate::detect::PathBrief;
 use crate::detect::identity::{Projection, identity_of};
 use crate::geo::Meaning;
@@ -75,7 +75,7 @@ pub(super) async fn path(
     let site = store.site(organisation, agent.site).await?;
     let now = (state.now_unix_ms)();
     let brief = memories.get(&wanted).map(PathBrief::from);
-    let path_state = path_state(brief.as_ref(), state_of(&agent, now), now);
+    let path_state = path_state(brief.as_ref(), &agent, now);
     Ok(Json(PathReport {
         agent_id: id.to_string(),
         site_name: site.name,

@@ -19,9 +19,7 @@ use crate::registry::{self, SiteId, Target};
 use crate::rollup::{Cell, MINUTE_MS, Weighting, figures, window_start};
 use crate::store::{ByAgent, CellQuery, Group, ProtocolHistory, Scope};
 
-/// An agent that was not heard for so long is silent: six report intervals.
-pub(super) const SILENT_AFTER_MS: i64 = 3 * MINUTE_MS;
-/// A path without a round for so long is not known any more: ten rounds of the default plan.
+/// A path without a round for so long is not known any more: ten rounds of the default plan. Longer if reports come seldom.
 const PATH_BLIND_AFTER_MS: i64 = 10 * MINUTE_MS;
 /// What a target's figures cover.
 const FIGURES_MS: i64 = 15 * MINUTE_MS;
@@ -159,7 +157,7 @@ impl<'a> View<'a> {
 
     /// An agent as the API shows it.
     pub(super) fn agent(&self, agent: &registry::Agent) -> Agent {
-        let state = state_of(agent, self.now_unix_ms);
+        let state = agent.state(self.now_unix_ms);
         let targets = of(agent.id, &self.known.targets)
             .iter()
             .map(|target| self.target(agent, state, target))
@@ -224,7 +222,7 @@ impl<'a> View<'a> {
             edge_pop: sighting
                 .and_then(|sighting| self.state.meaning.edge_of_headers(&sighting.headers)),
             ingress_pop: brief.and_then(|brief| ingress_pop(self.state, brief)),
-            path_state: path_state(brief, agent_state, self.now_unix_ms)
+            path_state: path_state(brief, agent, self.now_unix_ms)
                 .as_str()
                 .to_owned(),
             figures: figures(&tcp, u32::from(tcp.n() > 0), Weighting::Sample),
@@ -322,29 +320,20 @@ async fn cells(
     Ok(keyed.collect())
 }
 
-/// `reporting`, `silent`, `waiting` or `revoked`.
-pub(super) fn state_of(agent: &registry::Agent, now_unix_ms: i64) -> &'static str {
-    match agent.last_seen_unix_ms {
-        _ if agent.revoked => "revoked",
-        None => "waiting",
-        Some(seen) if now_unix_ms - seen > SILENT_AFTER_MS => "silent",
-        Some(_) => "reporting",
-    }
-}
-
 /// A path that nobody looked at for a while is not known, whatever was remembered.
 pub(super) fn path_state(
     brief: Option<&PathBrief>,
-    agent_state: &str,
+    agent: &registry::Agent,
     now_unix_ms: i64,
 ) -> PathState {
     let Some(brief) = brief else {
         return PathState::Learning;
     };
+    let blind_after_ms = PATH_BLIND_AFTER_MS.max(agent.silent_after_ms());
     let old = brief
         .newest_unix_ms
-        .is_some_and(|newest| now_unix_ms - newest > PATH_BLIND_AFTER_MS);
-    if old || matches!(agent_state, "silent" | "revoked") {
+        .is_some_and(|newest| now_unix_ms - newest > blind_after_ms);
+    if old || matches!(agent.state(now_unix_ms), "silent" | "revoked") {
         PathState::Blind
     } else {
         brief.state()

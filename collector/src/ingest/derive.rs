@@ -176,7 +176,7 @@ fn newest<T: Clone, K: Ord>(all: &[T], key: impl Fn(&T) -> K, at: impl Fn(&T) ->
 fn agent_after(agent: &Agent, batch: &Batch) -> Agent {
     let mut agent = agent.clone();
     agent.version.clone_from(&batch.agent_version);
-    agent.last_seen_unix_ms = agent.last_seen_unix_ms.max(Some(batch.received_unix_ms));
+    agent.note_report(batch.received_unix_ms);
     agent.spool_dropped_reports = batch.counters.spool_dropped_reports;
     if let Some(host) = &batch.host {
         agent.os = Some(host.os.clone());

@@ -39,6 +39,7 @@ fn known() -> Known {
             last_seen_unix_ms: Some(NOW_MS + 5),
             spool_dropped_reports: 0,
             revoked: false,
+            usual_gap_ms: 0,
         },
         site: Site {
             id: site,

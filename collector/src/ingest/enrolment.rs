@@ -118,6 +118,7 @@ fn agent_of(grant: &JoinGrant, request: &EnrollRequest, now_unix_ms: i64) -> Age
         last_seen_unix_ms: None,
         spool_dropped_reports: 0,
         revoked: false,
+        usual_gap_ms: 0,
     }
 }
 

@@ -110,6 +110,7 @@ mod tests {
             last_seen_unix_ms: None,
             spool_dropped_reports: 0,
             revoked: false,
+            usual_gap_ms: 0,
         }
     }
 

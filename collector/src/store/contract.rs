@@ -84,6 +84,7 @@ fn agent(number: u128, site: SiteId) -> Agent {
         last_seen_unix_ms: None,
         spool_dropped_reports: 0,
         revoked: false,
+        usual_gap_ms: 0,
     }
 }
 

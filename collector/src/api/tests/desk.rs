@@ -221,6 +221,7 @@ fn agent(organisation: &OrganisationId, site: SiteId, name: &str, seed: u128) ->
         last_seen_unix_ms: Some(NOW - 5_000),
         spool_dropped_reports: 0,
         revoked: false,
+        usual_gap_ms: 0,
     }
 }
 

@@ -70,6 +70,7 @@ async fn settle(desk: &Desk, organisation: &OrganisationId, number: u128, memory
         last_seen_unix_ms: Some(NOW),
         spool_dropped_reports: 0,
         revoked: false,
+        usual_gap_ms: 0,
     };
     let key = ReportKey {
         organisation: organisation.clone(),

@@ -169,6 +169,7 @@ async fn what_was_acknowledged_survives_kill_9_and_counts_once() {
         last_seen_unix_ms: None,
         spool_dropped_reports: 0,
         revoked: false,
+        usual_gap_ms: 0,
     };
     let store = open(dir.path()).await.unwrap();
     store.put_site(&site).await.unwrap();

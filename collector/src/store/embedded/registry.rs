@@ -136,7 +136,7 @@ pub(super) fn note_country(
 
 const AGENT: &str =
     "SELECT organisation, agent, site, hostname, version, os, icmp_capability, enrolled_unix_ms,
-    last_seen_unix_ms, spool_dropped_reports, revoked FROM agent";
+    last_seen_unix_ms, spool_dropped_reports, revoked, usual_gap_ms FROM agent";
 
 /// All agents, in the order of their enrolment.
 pub(super) fn agents(
@@ -192,13 +192,13 @@ pub(super) fn no_agent(agent: AgentId) -> StoreError {
 pub(super) fn put_agent(tx: &Transaction<'_>, agent: &Agent) -> StoreResult<()> {
     tx.prepare_cached(
         "INSERT INTO agent (organisation, agent, site, hostname, version, os, icmp_capability, enrolled_unix_ms,
-             last_seen_unix_ms, spool_dropped_reports, revoked)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             last_seen_unix_ms, spool_dropped_reports, revoked, usual_gap_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
          ON CONFLICT (organisation, agent) DO UPDATE SET hostname = excluded.hostname, version = excluded.version,
              os = coalesce(excluded.os, os), icmp_capability = coalesce(excluded.icmp_capability, icmp_capability),
              last_seen_unix_ms = coalesce(max(last_seen_unix_ms, excluded.last_seen_unix_ms),
                  excluded.last_seen_unix_ms, last_seen_unix_ms),
-             spool_dropped_reports = excluded.spool_dropped_reports",
+             spool_dropped_reports = excluded.spool_dropped_reports, usual_gap_ms = excluded.usual_gap_ms",
     )
     .and_then(|mut statement| {
         statement.execute(params![
@@ -212,7 +212,8 @@ pub(super) fn put_agent(tx: &Transaction<'_>, agent: &Agent) -> StoreResult<()> 
             agent.enrolled_unix_ms,
             agent.last_seen_unix_ms,
             agent.spool_dropped_reports.cast_signed(),
-            agent.revoked
+            agent.revoked,
+            agent.usual_gap_ms
         ])
     })
     .map(drop)
@@ -371,6 +372,7 @@ fn agent_of(row: &Row<'_>) -> StoreResult<Agent> {
             last_seen_unix_ms: row.get(8)?,
             spool_dropped_reports: row.get::<_, i64>(9)?.cast_unsigned(),
             revoked: row.get(10)?,
+            usual_gap_ms: row.get(11)?,
         })
     };
     read().map_err(engine("read an agent"))
