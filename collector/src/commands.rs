@@ -331,39 +331,60 @@ fn ago(ms: i64) -> String {
 }
 
 /// Sets the dashboard's login.
-pub(super) fn passwd(config: &Config, user: &str) -> Result<()> {
+pub(super) async fn passwd(config: &Config, user: &str) -> Result<()> {
     serve::open_authority(config)?; // makes data_dir, as a first start does
-    let password = read_password()?;
+    let password = read_password().await?;
     login::set_login(&config.data_dir, user, &password)?;
     print(&format!(
         "login {user} set; restart the collector to use it"
     ))
 }
 
-/// One line of standard input. On a terminal it is typed without echo where `stty` can switch it off.
-fn read_password() -> Result<String> {
+/// One line of standard input. On a terminal it is typed without echo where `stty` can switch it off; Ctrl-C gives it back.
+async fn read_password() -> Result<String> {
     let on_terminal = io::stdin().is_terminal();
-    let hidden = on_terminal && stty("-echo");
-    if on_terminal {
-        io::stderr()
-            .write_all(b"password: ")
-            .context("the terminal cannot be written to")?;
-    }
-    let mut line = String::new();
-    let read = io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .context("the password cannot be read");
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    // Listens from here on: what is hidden has to be shown again.
+    let early = futures::poll!(&mut interrupted);
+    let hidden = on_terminal && early.is_pending() && stty("-echo");
+    let asked = if on_terminal {
+        io::stderr().write_all(b"password: ")
+    } else {
+        Ok(())
+    };
+    let read = match asked.context("the terminal cannot be written to") {
+        Ok(()) => tokio::select! {
+            read = line_of_input() => read,
+            _ = interrupted => Err(anyhow!("interrupted; the login stays as it is")),
+        },
+        Err(error) => Err(error),
+    };
     if hidden {
         stty("echo");
         io::stderr()
             .write_all(b"\n")
             .context("the terminal cannot be written to")?;
     }
-    if read? == 0 {
+    let line = read?;
+    if line.is_empty() {
         return Err(anyhow!("no password came; write it to standard input"));
     }
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Reads on a thread of its own: no runtime waits for it when the process ends before the line does.
+async fn line_of_input() -> Result<String> {
+    let (done, line) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line).map(|_| line);
+        // Nobody waits after an interrupt.
+        drop(done.send(read));
+    });
+    line.await
+        .context("the password cannot be read")?
+        .context("the password cannot be read")
 }
 
 fn stty(mode: &str) -> bool {

@@ -119,7 +119,7 @@ fn main() -> ExitCode {
             Command::RevokeAgent { agent, json } => {
                 commands::done(commands::revoke_agent(&config, &agent, json).await)
             }
-            Command::Passwd { user } => commands::done(commands::passwd(&config, &user)),
+            Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::CheckConfig => commands::done(commands::check_config(&config)),
             Command::Openapi => commands::done(commands::openapi()),
         }
