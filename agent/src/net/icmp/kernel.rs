@@ -322,8 +322,12 @@ mod tests {
             }
         }
         let probes = (0..50).map(|_| engine.echo(loopback));
-        for measured in futures::future::join_all(probes).await {
-            assert_eq!(measured.clock, Clock::Kernel);
+        let measured = futures::future::join_all(probes).await;
+        // The machine's stamps are one switch for all programs: where another one's last socket closes, a probe may miss its
+        // stamp, and then says so.
+        let stamped = measured.iter().filter(|one| one.clock == Clock::Kernel);
+        assert!(stamped.count() >= 40, "{measured:?}");
+        for measured in measured {
             assert!(
                 matches!(measured.outcome, Outcome::Answered(rtt) if rtt < TIMEOUT)
                     || measured.outcome == Outcome::NotPermitted,
