@@ -123,7 +123,7 @@ impl Local {
     fn start_collector(&self) -> Result<Child> {
         println!("==> start the collector");
         let mut child = Command::new(&self.collector)
-            .args(["serve", "--config"])
+            .args(["serve", "--hint-lab", "--config"])
             .arg(&self.collector_config)
             .stdout(Stdio::piped())
             .process_group(OWN_GROUP)
