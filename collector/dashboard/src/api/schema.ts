@@ -362,10 +362,13 @@ export interface components {
             readonly detected_unix_ms: number;
             /**
              * Format: int64
-             * @description When the old path was back for six rounds, the new one was adopted, or the agent was revoked; absent while open.
+             * @description When it ended, as `ending` says; absent while open.
              */
             readonly ended_unix_ms?: number | null;
-            /** @description How it ended: `recovered`, `adopted` or `agent_revoked`. */
+            /**
+             * @description How it ended: `recovered` (the old path was back for six rounds), `adopted` (the new one stayed for a day), `not_observed` (no
+             *     round for a day) or `agent_revoked`.
+             */
             readonly ending?: string | null;
             /** @description Identity of the event. */
             readonly event_id: string;

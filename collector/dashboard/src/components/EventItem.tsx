@@ -67,7 +67,7 @@ export function Lasting({ event }: { event: PathEvent }) {
   const now = useNow();
   const from = openedAt(event);
   if (event.ended_unix_ms === null || event.ended_unix_ms === undefined) return <>for {duration(Math.floor((now - from) / 5000) * 5000)} so far</>;
-  const ending = { recovered: "then back on the old path", adopted: "then the new path became the usual one", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
+  const ending = { recovered: "then back on the old path", adopted: "then the new path became the usual one", not_observed: "then nobody looked for a day", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
   return (
     <>
       for {duration(event.ended_unix_ms - from)}

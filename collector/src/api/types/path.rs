@@ -136,9 +136,10 @@ pub struct Event {
     #[serde(default)]
     #[schema(required = true)]
     pub reopenings: u32,
-    /// When the old path was back for six rounds, the new one was adopted, or the agent was revoked; absent while open.
+    /// When it ended, as `ending` says; absent while open.
     pub ended_unix_ms: Option<i64>,
-    /// How it ended: `recovered`, `adopted` or `agent_revoked`.
+    /// How it ended: `recovered` (the old path was back for six rounds), `adopted` (the new one stayed for a day), `not_observed` (no
+    /// round for a day) or `agent_revoked`.
     pub ending: Option<String>,
     /// The path before.
     pub before: PathIdentity,
