@@ -149,7 +149,7 @@ impl Story {
         let host = &self.host;
         for options in ["", "--replace"] {
             host.sh(&format!(
-                "firstmile-collector join-string --site Elsewhere | firstmile-agent enroll {options} -"
+                "systemctl stop firstmile-agent; firstmile-collector join-string --site Elsewhere | firstmile-agent enroll {options} -"
             ))?;
             host.sh("systemctl restart firstmile-agent")?;
             host.ensure_active("firstmile-agent")?;
