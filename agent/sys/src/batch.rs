@@ -270,8 +270,31 @@ mod tests {
         found
     }
 
+    /// A pair whose datagrams are stamped on arrival. The kernel switches that on, for all programs at once, a little after
+    /// the first socket asks for it, and off when the last such socket closes: keep the pair while stamps are needed.
+    fn stamped_pair() -> (UdpSocket, UdpSocket) {
+        let (near, far) = pair();
+        timestamping::enable(far.as_fd()).unwrap();
+        let mut inbox = Inbox::new(16);
+        for _ in 0..1_000_000 {
+            near.send_to(b"?", far.local_addr().unwrap()).unwrap();
+            inbox.receive(far.as_fd(), Queue::Data).unwrap();
+            let stamped = inbox.datagrams().any(|datagram| {
+                datagram
+                    .controls()
+                    .any(|control| matches!(control, Control::Stamp(_)))
+            });
+            if stamped {
+                return (near, far);
+            }
+            std::thread::yield_now();
+        }
+        panic!("the kernel stamps nothing that arrives");
+    }
+
     #[test]
     fn a_batch_arrives_in_order_and_both_ways_are_stamped() {
+        let _stamping = stamped_pair();
         let (near, far) = pair();
         for socket in [&near, &far] {
             timestamping::enable(socket.as_fd()).unwrap();
