@@ -42,7 +42,7 @@ impl fmt::Debug for Identity {
 /// Why there is no identity to use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
-    #[error("this agent is not enrolled: there is no {}; get a join string from the collector (`firstmile-collector join-string --site NAME`) and run `firstmile-agent enroll <join string>`", file.display())]
+    #[error("this agent is not enrolled: there is no {}; get a join string from the collector (`firstmile-collector join-string --site NAME`) and paste it into `firstmile-agent enroll -`", file.display())]
     NotEnrolled { file: PathBuf },
     #[error("cannot read {}; run as the user that enrolled", file.display())]
     Unreadable { file: PathBuf, source: io::Error },

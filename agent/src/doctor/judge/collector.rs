@@ -94,7 +94,7 @@ pub(super) fn collector(collector: &Collector, now_unix_ms: i64) -> Vec<Finding>
     match collector {
         Collector::NotEnrolled => vec![
             Finding::warning("collector", "this agent is not enrolled: it can measure for you (once, trace) and reports to nobody")
-                .change("firstmile-collector join-string --site NAME on the collector, then sudo firstmile-agent enroll <join string> here"),
+                .change("firstmile-collector join-string --site NAME on the collector, then paste what it prints into `sudo firstmile-agent enroll -` here"),
         ],
         Collector::Hidden => vec![
             Finding::warning("collector", "this user may not look whether the agent is enrolled, so the collector was not tried")

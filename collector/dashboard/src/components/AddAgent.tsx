@@ -97,8 +97,8 @@ function Commands({ response }: { response: JoinStringResponse }) {
       <p>
         For one agent at <strong>{response.site.name}</strong>, until <Time ms={response.expires_unix_ms} /> (in {duration(Math.max(0, response.expires_unix_ms - now))}). It is shown only now: copy it.
       </p>
-      <Copyable title="Linux, as root" text={commands.linux} />
-      <Copyable title="Windows, in an administrator’s PowerShell" text={commands.windows} />
+      <Copyable title="On a machine with the agent’s package" text={commands.installed} />
+      <Copyable title="On a machine with the program alone" text={commands.byHand} />
       <Copyable title="The join string alone" text={response.join_string} />
     </div>
   );

@@ -1,15 +1,15 @@
-/** What to run on a machine that shall become an agent. */
-export function joinCommands(joinString: string): { linux: string; windows: string } {
+/**
+ * What to run on a machine that shall become an agent. The join string is a secret, so it goes through standard input: on a
+ * command line it would stand in the process list and in the shell's history.
+ */
+export function joinCommands(joinString: string): { installed: string; byHand: string } {
   return {
-    linux: `firstmile-agent enroll ${shellQuote(joinString)} && systemctl enable --now firstmile-agent`,
-    windows: `& "$env:ProgramFiles\\firstmile\\firstmile-agent.exe" enroll ${powerShellQuote(joinString)}; if ($?) { Restart-Service firstmile-agent }`,
+    installed: `sudo install -m 600 /dev/stdin /etc/firstmile/join ${hereDocument(joinString)}`,
+    byHand: `firstmile-agent enroll - ${hereDocument(joinString)}`,
   };
 }
 
-function shellQuote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
-function powerShellQuote(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
+/** A join string has no line breaks, so it cannot end the document early. */
+function hereDocument(text: string): string {
+  return `<<'END'\n${text.replaceAll(/\s/g, "")}\nEND`;
 }
