@@ -1,4 +1,4 @@
-//! A listener that one peer cannot exhaust: bounded connections over all and of each address ([`super::places`]), handshakes,
+//! A listener that one peer cannot exhaust: bounded connections over all and of each address (`places`), handshakes,
 //! headers and streams; a connection that asks for nothing is closed. Ends gracefully.
 
 use std::convert::Infallible;
