@@ -69,6 +69,7 @@ fn report_of_0_1() -> Report {
             addresses: vec![vec![192, 0, 2, 1]],
             cname_chain: vec!["edge.example".to_owned()],
             ttl_s: 60,
+            ..Resolution::default()
         }],
         counters: Some(AgentCounters {
             spool_dropped_reports: 1,
@@ -78,7 +79,9 @@ fn report_of_0_1() -> Report {
             upload_failures: 5,
             rejected_reports: 6,
             skipped_probes: 7,
+            ..AgentCounters::default()
         }),
+        ..Report::default()
     }
 }
 
@@ -96,6 +99,7 @@ fn series() -> Series {
             Outcome::Timeout.into(),
             Outcome::Refused.into(),
         ],
+        ..Series::default()
     }
 }
 
@@ -114,6 +118,7 @@ fn trace() -> TraceRound {
                     rtt_us: 400,
                     reply_ttl: 64,
                     icmp: 11 << 8,
+                    ..TraceHop::default()
                 },
                 TraceHop {
                     ttl: 2,
@@ -121,9 +126,11 @@ fn trace() -> TraceRound {
                 },
             ],
             destination_ttl: 3,
+            ..TraceFlow::default()
         }],
         burst: true,
         destination_port: 443,
+        ..TraceRound::default()
     }
 }
 

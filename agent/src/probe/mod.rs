@@ -31,6 +31,10 @@ pub(crate) enum Outcome {
     NotPermitted,
     TlsFailed,
     HttpFailed,
+    /// A standing connection was reset.
+    Reset,
+    /// A router or firewall said that it will not pass the packet.
+    Filtered,
     /// A fault of this machine: nothing can be said of the network.
     LocalError,
 }
@@ -47,13 +51,18 @@ impl Outcome {
             | Self::NotPermitted
             | Self::TlsFailed
             | Self::HttpFailed
+            | Self::Reset
+            | Self::Filtered
             | Self::LocalError => None,
         }
     }
 
     /// Whether the network lost this probe, as opposed to answering it or never having been asked.
     pub(crate) const fn is_lost(self) -> bool {
-        matches!(self, Self::Timeout | Self::Unreachable)
+        matches!(
+            self,
+            Self::Timeout | Self::Unreachable | Self::Reset | Self::Filtered
+        )
     }
 
     /// The outcome that an error of the operating system stands for.
@@ -65,9 +74,8 @@ impl Outcome {
         )]
         match error.kind() {
             Kind::TimedOut => Self::Timeout,
-            Kind::HostUnreachable | Kind::ConnectionReset | Kind::ConnectionAborted => {
-                Self::Unreachable
-            }
+            Kind::HostUnreachable => Self::Unreachable,
+            Kind::ConnectionReset | Kind::ConnectionAborted => Self::Reset,
             Kind::NetworkUnreachable | Kind::AddrNotAvailable | Kind::NetworkDown => Self::NoRoute,
             Kind::PermissionDenied => Self::NotPermitted,
             _ => Self::LocalError,
@@ -85,6 +93,8 @@ impl Outcome {
             Self::NotPermitted => v1::Outcome::NotPermitted,
             Self::TlsFailed => v1::Outcome::TlsFailed,
             Self::HttpFailed => v1::Outcome::HttpFailed,
+            Self::Reset => v1::Outcome::Reset,
+            Self::Filtered => v1::Outcome::Filtered,
             Self::LocalError => v1::Outcome::LocalError,
         }
     }
@@ -113,6 +123,10 @@ impl Clock {
 pub(crate) struct Measured {
     pub(crate) outcome: Outcome,
     pub(crate) clock: Clock,
+    /// How late this program itself ran when it took the time; `None` when nobody can tell.
+    pub(crate) scheduling_delay: Option<Duration>,
+    /// TTL or hop limit of the reply as received, 0 when unknown.
+    pub(crate) reply_ttl: u8,
 }
 
 impl Measured {
@@ -121,6 +135,8 @@ impl Measured {
         Self {
             outcome,
             clock: Clock::Kernel,
+            scheduling_delay: None,
+            reply_ttl: 0,
         }
     }
 }
@@ -131,6 +147,41 @@ impl From<Outcome> for Measured {
         Self {
             outcome,
             clock: Clock::User,
+            scheduling_delay: None,
+            reply_ttl: 0,
+        }
+    }
+}
+
+/// What keeps a sample out of some figures: a set of [`v1::Mark`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u32);
+
+impl Marks {
+    /// The set with one mark more.
+    #[must_use]
+    pub(crate) const fn with(self, mark: v1::Mark) -> Self {
+        Self(self.0 | mark as u32)
+    }
+
+    pub(crate) const fn to_wire(self) -> u32 {
+        self.0
+    }
+}
+
+/// A user-clock time that was taken while this program ran later than this is marked untrusted.
+pub(crate) const TRUSTED_DELAY: Duration = Duration::from_millis(1);
+
+impl Measured {
+    /// The marks that follow from the clock and the delay alone.
+    pub(crate) fn marks(self) -> Marks {
+        let late = self
+            .scheduling_delay
+            .is_some_and(|delay| delay > TRUSTED_DELAY);
+        if late && self.clock == Clock::User && self.outcome.rtt().is_some() {
+            Marks::default().with(v1::Mark::Untrusted)
+        } else {
+            Marks::default()
         }
     }
 }
@@ -148,6 +199,11 @@ pub(crate) struct Sample {
     pub(crate) phase: v1::Phase,
     pub(crate) outcome: Outcome,
     pub(crate) clock: Clock,
+    pub(crate) scheduling_delay: Option<Duration>,
+    pub(crate) reply_ttl: u8,
+    pub(crate) marks: Marks,
+    /// Index of the vantage point in the configuration; 0 is the machine's own choice where none is configured.
+    pub(crate) vantage: u16,
 }
 
 /// The wire form of an address: 4 or 16 bytes.

@@ -58,13 +58,24 @@ struct SeriesKey {
     protocol: i32,
     phase: i32,
     clock: Clock,
+    vantage: u16,
+}
+
+/// What a series holds of a sample, besides its key.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    at: Instant,
+    outcome: Outcome,
+    scheduling_delay_us: u32,
+    marks: u32,
+    reply_ttl: u8,
 }
 
 /// A batch under construction.
 #[derive(Debug)]
 pub(crate) struct Batch {
     anchor: Anchor,
-    series: BTreeMap<SeriesKey, Vec<(Instant, Outcome)>>,
+    series: BTreeMap<SeriesKey, Vec<Point>>,
     samples: usize,
     traces: Vec<v1::TraceRound>,
     hop_names: Vec<v1::HopName>,
@@ -175,11 +186,15 @@ impl Batch {
             protocol: sample.protocol.into(),
             phase: sample.phase.into(),
             clock: sample.clock,
+            vantage: sample.vantage,
         };
-        self.series
-            .entry(key)
-            .or_default()
-            .push((sample.at, sample.outcome));
+        self.series.entry(key).or_default().push(Point {
+            at: sample.at,
+            outcome: sample.outcome,
+            scheduling_delay_us: sample.scheduling_delay.map_or(0, micros),
+            marks: sample.marks.to_wire(),
+            reply_ttl: sample.reply_ttl,
+        });
         true
     }
 
@@ -204,6 +219,7 @@ impl Batch {
             flows,
             burst,
             destination_port: u32::from(round.destination_port),
+            ..v1::TraceRound::default()
         }
     }
 
@@ -217,6 +233,7 @@ impl Batch {
             addresses: answer.addresses.into_iter().map(address_bytes).collect(),
             cname_chain: answer.cname_chain,
             ttl_s: u32::try_from(answer.ttl.as_secs()).unwrap_or(u32::MAX),
+            ..v1::Resolution::default()
         }
     }
 }
@@ -243,25 +260,37 @@ fn wire_target(target: &Target) -> v1::Target {
 }
 
 /// Samples of one key as columns, in the order of time.
-fn columns(anchor: Anchor, key: SeriesKey, mut samples: Vec<(Instant, Outcome)>) -> v1::Series {
-    samples.sort_by_key(|(at, _)| *at);
+fn columns(anchor: Anchor, key: SeriesKey, mut samples: Vec<Point>) -> v1::Series {
+    samples.sort_by_key(|sample| sample.at);
     let mut series = v1::Series {
         target: index(key.target),
         destination: key.destination.map(address_bytes).unwrap_or_default(),
         protocol: key.protocol,
         phase: key.phase,
         clock: key.clock.to_wire().into(),
+        vantage: u32::from(key.vantage),
+        scheduling_delay_us: column(&samples, |sample| sample.scheduling_delay_us),
+        marks: column(&samples, |sample| sample.marks),
+        reply_ttl: column(&samples, |sample| u32::from(sample.reply_ttl)),
         ..v1::Series::default()
     };
     let mut before = 0;
-    for (at, outcome) in samples {
-        let offset = anchor.offset_ms(at);
+    for sample in samples {
+        let offset = anchor.offset_ms(sample.at);
         series.at_delta_ms.push(offset - before);
-        series.rtt_us.push(outcome.rtt().map_or(0, micros));
-        series.outcome.push(outcome.to_wire().into());
+        series.rtt_us.push(sample.outcome.rtt().map_or(0, micros));
+        series.outcome.push(sample.outcome.to_wire().into());
         before = offset;
     }
     series
+}
+
+/// One value a sample, or nothing at all where every one would be zero.
+fn column(samples: &[Point], value: impl Fn(&Point) -> u32) -> Vec<u32> {
+    if samples.iter().all(|sample| value(sample) == 0) {
+        return Vec::new();
+    }
+    samples.iter().map(value).collect()
 }
 
 fn wire_flow(flow_id: u32, flow: &FlowPath) -> v1::TraceFlow {
@@ -278,6 +307,7 @@ fn wire_flow(flow_id: u32, flow: &FlowPath) -> v1::TraceFlow {
                 rtt_us: micros(hop.rtt),
                 reply_ttl: u32::from(hop.reply_ttl),
                 icmp: u32::from(hop.icmp),
+                ..v1::TraceHop::default()
             },
         )
     });
@@ -285,6 +315,7 @@ fn wire_flow(flow_id: u32, flow: &FlowPath) -> v1::TraceFlow {
         flow_id,
         hops: hops.collect(),
         destination_ttl: flow.destination_ttl.map_or(0, u32::from),
+        ..v1::TraceFlow::default()
     }
 }
 
@@ -296,6 +327,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::probe::Marks;
 
     fn sample(at: Instant, outcome: Outcome) -> Observation {
         Observation::Sample(Sample {
@@ -306,6 +338,10 @@ mod tests {
             phase: v1::Phase::Rtt,
             outcome,
             clock: Clock::User,
+            scheduling_delay: None,
+            reply_ttl: 0,
+            marks: Marks::default(),
+            vantage: 0,
         })
     }
 
@@ -353,6 +389,10 @@ mod tests {
             phase: v1::Phase::Dns,
             outcome: Outcome::DnsFailed,
             clock: Clock::User,
+            scheduling_delay: None,
+            reply_ttl: 0,
+            marks: Marks::default(),
+            vantage: 0,
         };
         for sample in [
             one,

@@ -47,6 +47,7 @@ impl Counters {
             upload_failures: self.upload_failures.value(),
             rejected_reports: self.rejected_reports.value(),
             skipped_probes: self.skipped_probes.value(),
+            ..v1::AgentCounters::default()
         }
     }
 }

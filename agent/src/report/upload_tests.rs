@@ -42,6 +42,7 @@ fn answers_say_whether_to_keep_a_report() {
         stored: 4,
         replicated: 3,
         plan_version: 0,
+        ..v1::Ack::default()
     };
     assert_eq!(answer(200, &ack.encode_to_vec()).expect("an ack"), ack);
     assert!(
@@ -282,6 +283,7 @@ async fn reports_go_in_order_are_kept_until_acked_and_dropped_only_when_refused_
             stored: replicated,
             replicated,
             plan_version: 0,
+            ..v1::Ack::default()
         }
         .encode_to_vec()
     };
@@ -343,6 +345,7 @@ async fn a_machine_set_back_goes_on_under_a_new_epoch_and_loses_nothing() {
         stored: 1,
         replicated: 0,
         plan_version: 0,
+        ..v1::Ack::default()
     };
     collector.script.lock().expect("not poisoned").extend([
         (200, Vec::new(), ack.encode_to_vec()),

@@ -380,15 +380,19 @@ impl Watch {
         phase: Phase,
         measured: impl Into<Measured>,
     ) {
-        let Measured { outcome, clock } = measured.into();
+        let measured = measured.into();
         self.prober.record(Sample {
             at,
             target: self.index,
             destination,
             protocol,
             phase,
-            outcome,
-            clock,
+            outcome: measured.outcome,
+            clock: measured.clock,
+            scheduling_delay: measured.scheduling_delay,
+            reply_ttl: measured.reply_ttl,
+            marks: measured.marks(),
+            vantage: 0,
         });
     }
 }

@@ -42,6 +42,7 @@ fn sample_report() -> Report {
                 Outcome::Timeout as i32,
                 Outcome::Answered as i32,
             ],
+            ..Series::default()
         }],
         traces: vec![TraceRound {
             target: 0,
@@ -52,9 +53,11 @@ fn sample_report() -> Report {
                 flow_id: 33_434,
                 hops: vec![hop(2, &[]), hop(1, &[198, 51, 100, 1])],
                 destination_ttl: 3,
+                ..TraceFlow::default()
             }],
             burst: false,
             destination_port: 443,
+            ..TraceRound::default()
         }],
         hop_names: vec![HopName {
             address: vec![198, 51, 100, 1],
@@ -79,6 +82,7 @@ fn sample_report() -> Report {
             addresses: vec![vec![192, 0, 2, 1]],
             cname_chain: vec!["edge.example".to_owned()],
             ttl_s: 60,
+            ..v1::Resolution::default()
         }],
         ..Report::default()
     }
@@ -91,6 +95,7 @@ fn hop(ttl: u32, address: &[u8]) -> TraceHop {
         rtt_us: 900,
         reply_ttl: 64,
         icmp: 11 << 8,
+        ..TraceHop::default()
     }
 }
 
@@ -349,7 +354,7 @@ prop_compose! {
         ttls in prop::collection::vec(0u32..300, 0..6),
     ) -> TraceRound {
         let hops = ttls.into_iter().map(|ttl| hop(ttl, &[192, 0, 2, 1])).collect();
-        let flows = vec![TraceFlow { flow_id: 1, hops, destination_ttl: 0 }];
+        let flows = vec![TraceFlow { flow_id: 1, hops, ..TraceFlow::default() }];
         TraceRound { target, destination, at_offset_ms, flows, ..TraceRound::default() }
     }
 }

@@ -1,6 +1,6 @@
 //! What agents may ask for: enrolment, renewal, and taking their reports.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,6 +199,10 @@ impl Ingest {
             stored,
             replicated: stored,
             plan_version: 0,
+            seen_address: match peer.ip().to_canonical() {
+                IpAddr::V4(v4) => v4.octets().to_vec(),
+                IpAddr::V6(v6) => v6.octets().to_vec(),
+            },
         })
     }
 

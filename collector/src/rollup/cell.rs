@@ -46,9 +46,13 @@ impl Cell {
                 self.answered.record(rtt_us);
                 self.min_us = Some(self.min_us.map_or(rtt_us, |min| min.min(rtt_us)));
             }
-            Outcome::Timeout | Outcome::Unreachable => self.lost = self.lost.saturating_add(1),
+            Outcome::Timeout | Outcome::Unreachable | Outcome::Reset | Outcome::Filtered => {
+                self.lost = self.lost.saturating_add(1);
+            }
             Outcome::Refused => self.refused = self.refused.saturating_add(1),
-            Outcome::TlsFailed | Outcome::HttpFailed => self.failed = self.failed.saturating_add(1),
+            Outcome::TlsFailed | Outcome::HttpFailed | Outcome::QuicFailed => {
+                self.failed = self.failed.saturating_add(1);
+            }
             Outcome::DnsFailed
             | Outcome::NoRoute
             | Outcome::NotPermitted
@@ -193,7 +197,7 @@ fn unreached(sample: &Sample) -> &'static [Phase] {
         Phase::Dns => &[Phase::Connect, Phase::Tls, Phase::Ttfb],
         Phase::Connect => &[Phase::Tls, Phase::Ttfb],
         Phase::Tls => &[Phase::Ttfb],
-        Phase::Ttfb | Phase::Rtt | Phase::Unspecified => &[],
+        Phase::Ttfb | Phase::TtfbWarm | Phase::Handshake | Phase::Rtt | Phase::Unspecified => &[],
     }
 }
 

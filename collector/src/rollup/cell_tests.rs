@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::rollup::{AGENT_WEIGHT, AgentMerge, FIVE_MINUTES_MS, Weighting, figures};
 
-const OUTCOMES: [Outcome; 11] = [
+const OUTCOMES: [Outcome; 14] = [
     Outcome::Unspecified,
     Outcome::Answered,
     Outcome::Timeout,
@@ -22,6 +22,9 @@ const OUTCOMES: [Outcome; 11] = [
     Outcome::TlsFailed,
     Outcome::HttpFailed,
     Outcome::LocalError,
+    Outcome::Reset,
+    Outcome::Filtered,
+    Outcome::QuicFailed,
 ];
 
 fn cells() -> impl Strategy<Value = Cell> {
@@ -55,13 +58,14 @@ fn only_silence_and_unreachability_are_loss() {
         cell.record(outcome, 20_000);
         let (n, lost) = match outcome {
             Outcome::Answered | Outcome::Refused => (2, 0),
-            Outcome::Timeout | Outcome::Unreachable => (2, 1),
+            Outcome::Timeout | Outcome::Unreachable | Outcome::Reset | Outcome::Filtered => (2, 1),
             Outcome::Unspecified
             | Outcome::DnsFailed
             | Outcome::NoRoute
             | Outcome::NotPermitted
             | Outcome::TlsFailed
             | Outcome::HttpFailed
+            | Outcome::QuicFailed
             | Outcome::LocalError => (1, 0),
         };
         assert_eq!(

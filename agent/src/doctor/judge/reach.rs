@@ -106,7 +106,7 @@ fn reach(target: &Destination) -> Finding {
         )
         .change(rule),
         Some(Outcome::Timeout) => Finding::problem("reach", silence(target, &at)).change(rule),
-        Some(Outcome::Unreachable) => Finding::problem(
+        Some(Outcome::Unreachable | Outcome::Reset | Outcome::Filtered) => Finding::problem(
             "reach",
             format!("a router says that {at} cannot be reached on TCP {port}, or a firewall cuts the connection"),
         )

@@ -293,13 +293,30 @@ fn measured(ending: Ending, destination: IpAddr) -> Measured {
             Measured {
                 outcome: Outcome::Answered(answer.rtt),
                 clock,
+                scheduling_delay: Some(answer.delay),
+                reply_ttl: answer.hop_limit.unwrap_or(0),
             }
         }
         Ending::Timeout => Measured::kernel(Outcome::Timeout),
-        Ending::Unreachable { .. } => Measured::kernel(Outcome::Unreachable),
+        Ending::Unreachable { kind, code, .. } => {
+            Measured::kernel(if is_prohibited(destination, kind, code) {
+                Outcome::Filtered
+            } else {
+                Outcome::Unreachable
+            })
+        }
         // It was answered, so it is not lost; it has no RTT, so it is no answer.
         Ending::Spoiled(_) => Measured::kernel(Outcome::LocalError),
         Ending::NotSent(error) => Measured::kernel(route::outcome_of(&error, destination)),
+    }
+}
+
+/// Whether an ICMP error says "administratively prohibited": RFC 1812 §5.2.7.1 (codes 9, 10, 13), RFC 4443 §3.1 (codes 1, 5,
+/// 6).
+const fn is_prohibited(destination: IpAddr, kind: u8, code: u8) -> bool {
+    match destination {
+        IpAddr::V4(_) => kind == 3 && matches!(code, 9 | 10 | 13),
+        IpAddr::V6(_) => kind == 1 && matches!(code, 1 | 5 | 6),
     }
 }
 

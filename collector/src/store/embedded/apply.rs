@@ -140,8 +140,9 @@ fn put_histories(
 /// Every probe has exactly one sample of its first phase, whatever it comes to; the later phases would count it again.
 fn begins_a_probe(phase: i32) -> bool {
     match Phase::try_from(phase) {
-        Ok(Phase::Rtt | Phase::Dns | Phase::Connect | Phase::Unspecified) | Err(_) => true,
-        Ok(Phase::Tls | Phase::Ttfb) => false,
+        Ok(Phase::Rtt | Phase::Dns | Phase::Connect | Phase::Handshake | Phase::Unspecified)
+        | Err(_) => true,
+        Ok(Phase::Tls | Phase::Ttfb | Phase::TtfbWarm) => false,
     }
 }
 
