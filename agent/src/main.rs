@@ -5,6 +5,7 @@
 
 mod clock;
 mod config;
+mod delay;
 mod doctor;
 mod enroll;
 mod host;
@@ -27,6 +28,7 @@ use firstmile_wire::join::JoinString;
 use firstmile_wire::v1::TraceKind;
 
 use crate::config::{AgentConfig, Target};
+use crate::delay::Delays;
 use crate::enroll::{Identity, ObtainError};
 use crate::net::tls::{TlsError, probe_roots};
 use crate::report::status::Status;
@@ -196,7 +198,8 @@ fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
 }
 
 fn run_agent(config: AgentConfig) -> Result<Ending> {
-    match block_on(run::run(config))? {
+    let delays = Delays::default();
+    match block_on_watched(run::run(config, delays.clone()), delays)? {
         Ok(()) => Ok(Ending::Well),
         Err(RunError::Tls(error)) if error.is_of_config() => Err(error.into()),
         Err(error) => {
@@ -298,11 +301,18 @@ fn check_config(config: &AgentConfig) -> Result<Ending> {
     Ok(Ending::Well)
 }
 
-/// One thread does all probing: it is cheaper and its times are steadier than those of a pool. Disk waits on others.
+/// Runs a command of which nobody has to know how late it runs.
 fn block_on<F: Future>(future: F) -> Result<F::Output> {
+    block_on_watched(future, Delays::default())
+}
+
+/// One thread does all probing: it is cheaper and its times are steadier than those of a pool. Disk waits on others.
+/// `delays` hears of each time that the thread wakes.
+fn block_on_watched<F: Future>(future: F, delays: Delays) -> Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
+        .on_thread_unpark(move || delays.on_wake())
         .build()
         .context("cannot start the runtime")?;
     let output = runtime.block_on(future);

@@ -164,6 +164,10 @@ impl Marks {
         Self(self.0 | mark as u32)
     }
 
+    pub(crate) const fn has(self, mark: v1::Mark) -> bool {
+        self.0 & mark as u32 != 0
+    }
+
     pub(crate) const fn to_wire(self) -> u32 {
         self.0
     }
@@ -173,6 +177,15 @@ impl Marks {
 pub(crate) const TRUSTED_DELAY: Duration = Duration::from_millis(1);
 
 impl Measured {
+    /// The same, taken while this program ran so late; the engine's own figure, where it has one, stays.
+    #[must_use]
+    pub(crate) fn delayed_by(self, delay: Option<Duration>) -> Self {
+        Self {
+            scheduling_delay: self.scheduling_delay.or(delay),
+            ..self
+        }
+    }
+
     /// The marks that follow from the clock and the delay alone.
     pub(crate) fn marks(self) -> Marks {
         let late = self

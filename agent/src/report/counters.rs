@@ -35,6 +35,8 @@ pub(crate) struct Counters {
     pub(crate) rejected_reports: Count,
     /// Probes that were due and not sent, and samples that found no room.
     pub(crate) skipped_probes: Count,
+    /// Samples of the user clock that were taken too late to be trusted.
+    pub(crate) untrusted_samples: Count,
 }
 
 impl Counters {
@@ -47,6 +49,7 @@ impl Counters {
             upload_failures: self.upload_failures.value(),
             rejected_reports: self.rejected_reports.value(),
             skipped_probes: self.skipped_probes.value(),
+            untrusted_samples: self.untrusted_samples.value(),
             ..v1::AgentCounters::default()
         }
     }

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::AgentConfig;
+use crate::delay::Delays;
 use crate::enroll::Identity;
 use crate::enroll::identity::IdentityError;
 use crate::host;
@@ -63,11 +64,11 @@ impl RunError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT; `delays` is what the runtime tells.
 ///
 /// # Errors
 /// See [`RunError`].
-pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
+pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunError> {
     let identity = Identity::load(&config.state_dir)?;
     let agent = identity.agent_id;
     let _alone = alone_in(&config.state_dir)?;
@@ -115,7 +116,9 @@ pub(crate) async fn run(config: AgentConfig) -> Result<(), RunError> {
         status_changed,
     };
     announce(&config, capability);
-    let prober = Prober::new(&config, recorder, counters, status, &tasks, &probing)?;
+    let prober = Prober::new(
+        &config, delays, recorder, counters, status, &tasks, &probing,
+    )?;
     let batched = tasks.spawn(pipeline.run(inbox, batching.clone()));
     tasks.spawn(uploader.run(uploading.clone()));
     tasks.spawn(status_writer.run(uploading.clone()));

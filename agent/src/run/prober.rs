@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use firstmile_wire::v1::{Phase, Protocol};
+use firstmile_wire::v1::{self, Phase, Protocol};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::names;
 use crate::clock;
 use crate::config::{AgentConfig, Plan};
+use crate::delay::Delays;
 use crate::net::dns::Dns;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
@@ -30,6 +31,7 @@ const NAME_QUEUE: usize = 64;
 /// The engines and the way out.
 pub(super) struct Prober {
     pub(super) plan: Plan,
+    pub(super) delays: Delays,
     pub(super) dns: Arc<Dns>,
     pub(super) echo: Arc<dyn EchoEngine>,
     pub(super) https: HttpsProber,
@@ -48,6 +50,7 @@ impl Prober {
     /// [`TlsError`] when `extra_roots` cannot be used.
     pub(super) fn new(
         config: &AgentConfig,
+        delays: Delays,
         recorder: Recorder,
         counters: Arc<Counters>,
         status: Arc<Mutex<Status>>,
@@ -67,6 +70,7 @@ impl Prober {
         ));
         Ok(Self {
             plan: config.plan,
+            delays,
             dns,
             echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
             https: HttpsProber::new(&config.extra_roots)?,
@@ -90,6 +94,9 @@ impl Prober {
         let is_whole = sample.protocol != Protocol::Https || sample.phase == Phase::Ttfb;
         if is_whole && sample.outcome.rtt().is_some() {
             self.note_success(super::kind_word(sample.protocol));
+        }
+        if sample.marks.has(v1::Mark::Untrusted) {
+            self.counters.untrusted_samples.add(1);
         }
         self.recorder.record(Observation::Sample(sample));
     }

@@ -28,7 +28,10 @@ pub(super) type Probing = BoxFuture<'static, Finding>;
 
 /// What a probe found.
 pub(super) enum Finding {
-    Resolved(Vec<Answer>),
+    Resolved {
+        answers: Vec<Answer>,
+        delay: Option<Duration>,
+    },
     Pulse {
         protocol: Protocol,
         destination: IpAddr,
@@ -39,6 +42,7 @@ pub(super) enum Finding {
         destination: IpAddr,
         at: Instant,
         exchange: Exchange,
+        delay: Option<Duration>,
     },
     Round {
         destination: IpAddr,
@@ -51,11 +55,18 @@ pub(super) enum Finding {
 pub(super) fn resolve(prober: &Arc<Prober>, name: String) -> Probing {
     let prober = Arc::clone(prober);
     Box::pin(async move {
-        let (v4, v6) = tokio::join!(
-            prober.dns.resolve(&name, false),
-            prober.dns.resolve(&name, true)
-        );
-        Finding::Resolved(vec![v4, v6])
+        let watch = prober.delays.watch();
+        let both = async {
+            tokio::join!(
+                prober.dns.resolve(&name, false),
+                prober.dns.resolve(&name, true)
+            )
+        };
+        let (v4, v6) = watch.over(both).await;
+        Finding::Resolved {
+            answers: vec![v4, v6],
+            delay: watch.take(),
+        }
     })
 }
 
@@ -64,7 +75,15 @@ pub(super) fn echo(prober: &Arc<Prober>, destination: IpAddr) -> Probing {
     let prober = Arc::clone(prober);
     Box::pin(async move {
         let at = clock::now();
-        let measured = prober.echo.echo(destination).await;
+        let watch = prober.delays.watch();
+        let measured = watch.over(prober.echo.echo(destination)).await;
+        let measured = match measured.scheduling_delay {
+            Some(delay) => {
+                prober.delays.on_echo(clock::now(), delay);
+                measured
+            }
+            None => measured.delayed_by(watch.take()),
+        };
         Finding::Pulse {
             protocol: Protocol::Icmp,
             destination,
@@ -76,10 +95,14 @@ pub(super) fn echo(prober: &Arc<Prober>, destination: IpAddr) -> Probing {
 
 /// One connection, closed at once.
 pub(super) fn connect(prober: &Arc<Prober>, to: SocketAddr) -> Probing {
-    let timeout = prober.plan.probe_timeout;
+    let prober = Arc::clone(prober);
     Box::pin(async move {
         let at = clock::now();
-        let measured = tcp::connect(to, timeout).await;
+        let watch = prober.delays.watch();
+        let measured = watch
+            .over(tcp::connect(to, prober.plan.probe_timeout))
+            .await
+            .delayed_by(watch.take());
         Finding::Pulse {
             protocol: Protocol::Tcp,
             destination: to.ip(),
@@ -94,14 +117,16 @@ pub(super) fn https(prober: &Arc<Prober>, target: &Target, destination: IpAddr) 
     let (prober, target) = (Arc::clone(prober), target.clone());
     Box::pin(async move {
         let at = clock::now();
-        let exchange = prober
+        let watch = prober.delays.watch();
+        let asking = prober
             .https
-            .exchange(&target, destination, prober.plan.probe_timeout)
-            .await;
+            .exchange(&target, destination, prober.plan.probe_timeout);
+        let exchange = watch.over(asking).await;
         Finding::Https {
             destination,
             at,
             exchange,
+            delay: watch.take(),
         }
     })
 }

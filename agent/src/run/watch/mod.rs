@@ -3,43 +3,33 @@
 //! One task for each target owns everything of it, probes included: a slow or dead target delays no other one, and a
 //! slow probe delays no other probe.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod findings;
+mod paths;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use firstmile_wire::v1::{Phase, Protocol};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::prober::Prober;
 use super::probes::{self, Finding, Probing};
 use crate::clock;
 use crate::config::{AgentConfig, Host, Plan, Target};
-use crate::net::dns::Answer;
-use crate::net::https::Exchange;
-use crate::net::route;
-use crate::net::trace::{RoundResult, TraceError};
 use crate::probe::addresses::Pinned;
-use crate::probe::edge;
 use crate::probe::path::PathMemory;
-use crate::probe::trace::MAX_TTL;
 use crate::probe::{Measured, Outcome, Sample};
-use crate::report::batch::Observation;
 use crate::schedule::trigger::Triggers;
 use crate::schedule::{Action, Periods, Step, TargetSchedule};
 
 /// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
 const MAX_IN_FLIGHT: usize = 64;
-
-/// Destinations whose path is remembered; a target that moves on forgets one of the others.
-const MAX_PATHS: usize = 8;
-
-/// A name is asked for again no sooner than this, however short its TTL.
-const LEAST_TTL: Duration = Duration::from_secs(15);
 
 /// Starts a task for each target.
 pub(super) fn spawn_all(
@@ -181,33 +171,9 @@ impl Watch {
         }
     }
 
-    /// A path round, unless one is under way or the hop budget is spent.
-    fn trace(&mut self, destination: IpAddr, burst: bool) -> Option<Probing> {
-        let known = self
-            .paths
-            .get(&destination)
-            .map(PathMemory::known)
-            .unwrap_or_default();
-        let reach = known.destination_ttl.or(known.last_ttl).unwrap_or(MAX_TTL);
-        let packets = u32::from(self.prober.tracer.flows()) * u32::from(reach);
-        let mut budget = self
-            .prober
-            .budget
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if self.tracing.contains(&destination) || !budget.take(destination, packets, clock::now()) {
-            self.prober.counters.skipped_probes.add(1);
-            return None;
-        }
-        drop(budget);
-        self.tracing.insert(destination);
-        let to = SocketAddr::new(destination, self.target.port);
-        Some(probes::trace(&self.prober, to, burst, known))
-    }
-
     fn on_finding(&mut self, finding: Finding) {
         let suspicious = match finding {
-            Finding::Resolved(answers) => self.on_resolved(answers),
+            Finding::Resolved { answers, delay } => self.on_resolved(answers, delay),
             Finding::Pulse {
                 protocol,
                 destination,
@@ -222,7 +188,8 @@ impl Watch {
                 destination,
                 at,
                 exchange,
-            } => self.on_exchange(destination, at, exchange),
+                delay,
+            } => self.on_exchange(destination, at, exchange, delay),
             Finding::Round {
                 destination,
                 burst,
@@ -232,144 +199,6 @@ impl Watch {
         if suspicious && self.schedule.start_burst(clock::now()) {
             debug!(target = %self.target.name, "suspicion, looking at the path at once");
         }
-    }
-
-    fn on_resolved(&mut self, answers: Vec<Answer>) -> bool {
-        let mut changed = false;
-        self.record_dns(&answers);
-        for answer in answers {
-            let pinned = if answer.ipv6 {
-                &mut self.v6
-            } else {
-                &mut self.v4
-            };
-            let answered = matches!(answer.outcome, Outcome::Answered(_));
-            changed |= pinned.on_answer(answered.then_some(answer.addresses.as_slice()));
-            if answered
-                && !answer.addresses.is_empty()
-                && answer.ttl < self.prober.plan.dns_interval
-            {
-                self.schedule
-                    .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
-            }
-            self.prober.recorder.record(Observation::Resolution {
-                target: self.index,
-                answer,
-            });
-        }
-        self.resolved = true;
-        self.look_for_ipv6_route();
-        if changed {
-            info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), "another address is probed");
-        }
-        changed
-    }
-
-    /// One sample for each question would count a name twice: the first one answered stands for all.
-    fn record_dns(&self, answers: &[Answer]) {
-        let answered = answers.iter().find(|answer| answer.outcome.rtt().is_some());
-        if let Some(answer) = answered.or(answers.first()) {
-            self.record(answer.at, None, Protocol::Dns, Phase::Dns, answer.outcome);
-        }
-    }
-
-    /// IPv6 without a route is a state of the site, said once for each resolution, not a failure of each probe.
-    fn look_for_ipv6_route(&mut self) {
-        let Some(address) = self.v6.address() else {
-            return;
-        };
-        self.v6_routed = route::source_for(address).is_ok();
-        if !self.v6_routed {
-            self.record(
-                clock::now(),
-                Some(address),
-                Protocol::Tcp,
-                Phase::Rtt,
-                Outcome::NoRoute,
-            );
-        }
-    }
-
-    fn on_exchange(&mut self, destination: IpAddr, at: Instant, exchange: Exchange) -> bool {
-        let phases = [
-            (Phase::Connect, Some(exchange.connect)),
-            (Phase::Tls, exchange.tls),
-            (Phase::Ttfb, exchange.ttfb),
-        ];
-        for (phase, outcome) in phases {
-            if let Some(outcome) = outcome {
-                self.record(at, Some(destination), Protocol::Https, phase, outcome);
-            }
-        }
-        if !exchange.problem.is_empty() {
-            debug!(target = %self.target.name, %destination, problem = exchange.problem, "HTTPS failed");
-        }
-        if exchange.status == 0 {
-            return false;
-        }
-        let code = edge::code(&exchange.headers);
-        let Exchange {
-            status, headers, ..
-        } = exchange;
-        self.prober.recorder.record(Observation::Edge {
-            target: self.index,
-            destination,
-            at,
-            status,
-            headers,
-        });
-        let changed = self.triggers.on_edge_code(destination, code);
-        if changed {
-            self.prober.recorder.flush_soon();
-        }
-        changed
-    }
-
-    fn on_round(
-        &mut self,
-        destination: IpAddr,
-        burst: bool,
-        result: Result<RoundResult, TraceError>,
-    ) -> bool {
-        self.tracing.remove(&destination);
-        let round = match result {
-            Ok(round) => round,
-            Err(error) => {
-                if !std::mem::replace(&mut self.trace_refused, true) {
-                    warn!(target = %self.target.name, %destination, %error, "no path round, tried again without further notice");
-                }
-                return false;
-            }
-        };
-        self.trace_refused = false;
-        while self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&destination) {
-            self.paths.pop_first();
-        }
-        let change = self
-            .paths
-            .entry(destination)
-            .or_default()
-            .absorb(&round.flows);
-        let hops: BTreeSet<IpAddr> = round
-            .flows
-            .iter()
-            .flat_map(|flow| flow.hops.iter().flatten().map(|hop| hop.address))
-            .collect();
-        if !hops.is_empty() {
-            self.prober.note_success("trace");
-            self.prober
-                .want_names(hops.into_iter().collect::<VecDeque<_>>());
-        }
-        self.prober.recorder.record(Observation::Round {
-            target: self.index,
-            destination,
-            burst,
-            round,
-        });
-        if change.differs {
-            self.prober.recorder.flush_soon();
-        }
-        change.suspicious
     }
 
     fn record(

@@ -1,0 +1,120 @@
+//! What the probes of a target found: recorded, and judged for whether the path deserves a look.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use firstmile_wire::v1::{Phase, Protocol};
+use tracing::{debug, info};
+
+use super::Watch;
+use crate::clock;
+use crate::net::dns::Answer;
+use crate::net::https::Exchange;
+use crate::net::route;
+use crate::probe::edge;
+use crate::probe::{Measured, Outcome};
+use crate::report::batch::Observation;
+
+/// A name is asked for again no sooner than this, however short its TTL.
+const LEAST_TTL: Duration = Duration::from_secs(15);
+
+impl Watch {
+    pub(super) fn on_resolved(&mut self, answers: Vec<Answer>, delay: Option<Duration>) -> bool {
+        let mut changed = false;
+        self.record_dns(&answers, delay);
+        for answer in answers {
+            let pinned = if answer.ipv6 {
+                &mut self.v6
+            } else {
+                &mut self.v4
+            };
+            let answered = matches!(answer.outcome, Outcome::Answered(_));
+            changed |= pinned.on_answer(answered.then_some(answer.addresses.as_slice()));
+            if answered
+                && !answer.addresses.is_empty()
+                && answer.ttl < self.prober.plan.dns_interval
+            {
+                self.schedule
+                    .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
+            }
+            self.prober.recorder.record(Observation::Resolution {
+                target: self.index,
+                answer,
+            });
+        }
+        self.resolved = true;
+        self.look_for_ipv6_route();
+        if changed {
+            info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), "another address is probed");
+        }
+        changed
+    }
+
+    /// One sample for each question would count a name twice: the first one answered stands for all.
+    fn record_dns(&self, answers: &[Answer], delay: Option<Duration>) {
+        let answered = answers.iter().find(|answer| answer.outcome.rtt().is_some());
+        if let Some(answer) = answered.or(answers.first()) {
+            let measured = Measured::from(answer.outcome).delayed_by(delay);
+            self.record(answer.at, None, Protocol::Dns, Phase::Dns, measured);
+        }
+    }
+
+    /// IPv6 without a route is a state of the site, said once for each resolution, not a failure of each probe.
+    fn look_for_ipv6_route(&mut self) {
+        let Some(address) = self.v6.address() else {
+            return;
+        };
+        self.v6_routed = route::source_for(address).is_ok();
+        if !self.v6_routed {
+            self.record(
+                clock::now(),
+                Some(address),
+                Protocol::Tcp,
+                Phase::Rtt,
+                Outcome::NoRoute,
+            );
+        }
+    }
+
+    pub(super) fn on_exchange(
+        &mut self,
+        destination: IpAddr,
+        at: Instant,
+        exchange: Exchange,
+        delay: Option<Duration>,
+    ) -> bool {
+        let phases = [
+            (Phase::Connect, Some(exchange.connect)),
+            (Phase::Tls, exchange.tls),
+            (Phase::Ttfb, exchange.ttfb),
+        ];
+        for (phase, outcome) in phases {
+            if let Some(outcome) = outcome {
+                let measured = Measured::from(outcome).delayed_by(delay);
+                self.record(at, Some(destination), Protocol::Https, phase, measured);
+            }
+        }
+        if !exchange.problem.is_empty() {
+            debug!(target = %self.target.name, %destination, problem = exchange.problem, "HTTPS failed");
+        }
+        if exchange.status == 0 {
+            return false;
+        }
+        let code = edge::code(&exchange.headers);
+        let Exchange {
+            status, headers, ..
+        } = exchange;
+        self.prober.recorder.record(Observation::Edge {
+            target: self.index,
+            destination,
+            at,
+            status,
+            headers,
+        });
+        let changed = self.triggers.on_edge_code(destination, code);
+        if changed {
+            self.prober.recorder.flush_soon();
+        }
+        changed
+    }
+}

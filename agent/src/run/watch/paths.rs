@@ -1,0 +1,91 @@
+//! Path rounds of a target: when one may run, and what it brought.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::PoisonError;
+
+use tracing::warn;
+
+use super::Watch;
+use crate::clock;
+use crate::net::trace::{RoundResult, TraceError};
+use crate::probe::path::PathMemory;
+use crate::probe::trace::MAX_TTL;
+use crate::report::batch::Observation;
+use crate::run::probes::{self, Probing};
+
+/// Destinations whose path is remembered; a target that moves on forgets one of the others.
+const MAX_PATHS: usize = 8;
+
+impl Watch {
+    /// A path round, unless one is under way or the hop budget is spent.
+    pub(super) fn trace(&mut self, destination: IpAddr, burst: bool) -> Option<Probing> {
+        let known = self
+            .paths
+            .get(&destination)
+            .map(PathMemory::known)
+            .unwrap_or_default();
+        let reach = known.destination_ttl.or(known.last_ttl).unwrap_or(MAX_TTL);
+        let packets = u32::from(self.prober.tracer.flows()) * u32::from(reach);
+        let mut budget = self
+            .prober
+            .budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.tracing.contains(&destination) || !budget.take(destination, packets, clock::now()) {
+            self.prober.counters.skipped_probes.add(1);
+            return None;
+        }
+        drop(budget);
+        self.tracing.insert(destination);
+        let to = SocketAddr::new(destination, self.target.port);
+        Some(probes::trace(&self.prober, to, burst, known))
+    }
+
+    pub(super) fn on_round(
+        &mut self,
+        destination: IpAddr,
+        burst: bool,
+        result: Result<RoundResult, TraceError>,
+    ) -> bool {
+        self.tracing.remove(&destination);
+        let round = match result {
+            Ok(round) => round,
+            Err(error) => {
+                if !std::mem::replace(&mut self.trace_refused, true) {
+                    warn!(target = %self.target.name, %destination, %error, "no path round, tried again without further notice");
+                }
+                return false;
+            }
+        };
+        self.trace_refused = false;
+        while self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&destination) {
+            self.paths.pop_first();
+        }
+        let change = self
+            .paths
+            .entry(destination)
+            .or_default()
+            .absorb(&round.flows);
+        let hops: BTreeSet<IpAddr> = round
+            .flows
+            .iter()
+            .flat_map(|flow| flow.hops.iter().flatten().map(|hop| hop.address))
+            .collect();
+        if !hops.is_empty() {
+            self.prober.note_success("trace");
+            self.prober
+                .want_names(hops.into_iter().collect::<VecDeque<_>>());
+        }
+        self.prober.recorder.record(Observation::Round {
+            target: self.index,
+            destination,
+            burst,
+            round,
+        });
+        if change.differs {
+            self.prober.recorder.flush_soon();
+        }
+        change.suspicious
+    }
+}
