@@ -3,6 +3,7 @@
 //! Pure: rounds go in, events come out; time is that of the rounds.
 
 pub mod baseline;
+pub mod comparability;
 mod event;
 pub mod failover;
 pub mod identity;
@@ -59,6 +60,8 @@ impl PathState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PathMemory {
+    /// Packets whose rounds are compared (wire number, 0 before the first round): TCP where it can be had.
+    pub kind: i32,
     /// Newest identity seen.
     pub latest: Option<PathIdentity>,
     /// The open event, if the path is shifted.

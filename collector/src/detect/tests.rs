@@ -126,6 +126,7 @@ fn round(at: usize, flows: Vec<Flow>) -> Round {
         kind: TraceKind::Tcp,
         burst: false,
         flows,
+        stream: firstmile_wire::v1::TraceStream::Full,
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use firstmile_wire::ids::ReportKey;
-use firstmile_wire::v1::{AgentCounters, HostFacts, Outcome, Phase, Protocol, TraceKind};
+use firstmile_wire::v1::{
+    AgentCounters, HostFacts, Mark, Outcome, Phase, Protocol, TraceKind, TraceStream,
+};
 
 use crate::registry::Target;
 
@@ -52,6 +54,29 @@ pub struct Sample {
     pub outcome: Outcome,
     /// RTT, meaningful for answered and refused ones.
     pub rtt_us: u32,
+    /// TTL or hop limit of the reply as received, 0 when unknown.
+    pub reply_ttl: u8,
+    /// What keeps it out of some figures.
+    pub marks: Marks,
+}
+
+/// What keeps a sample out of some figures: a set of [`Mark`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(pub u32);
+
+impl Marks {
+    /// Marks whose samples say nothing of the road from this site to the edge: the time was the machine's own fault, the
+    /// answer came from something nearer, or the packet took another way than those of the site's users.
+    const ELSEWHERE: u32 = Mark::Untrusted as u32
+        | Mark::TerminatedLocally as u32
+        | Mark::Tunnel as u32
+        | Mark::Roaming as u32
+        | Mark::AfterIdle as u32;
+
+    /// Whether the sample stays out of the figures of its site.
+    pub const fn leaves_figures(self) -> bool {
+        self.0 & Self::ELSEWHERE != 0
+    }
 }
 
 /// One round of a flow-pinned traceroute.
@@ -67,6 +92,8 @@ pub struct Round {
     pub kind: TraceKind,
     /// Triggered by a suspicion.
     pub burst: bool,
+    /// Why it was run, and how much of the path it looked at.
+    pub stream: TraceStream,
     /// One for each flow.
     pub flows: Vec<Flow>,
 }

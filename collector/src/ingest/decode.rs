@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use firstmile_wire::frame::{self, FrameError};
 use firstmile_wire::ids::{AgentId, Epoch, ReportKey};
-use firstmile_wire::v1::{self, Outcome, Phase, Protocol, Report, TraceKind};
+use firstmile_wire::v1::{self, Outcome, Phase, Protocol, Report, TraceKind, TraceStream};
 
 use super::batch::{Batch, Flow, Hop, Resolution, Round, Sample, Sighting};
-use super::families;
+use super::vantages::Names;
+use super::{families, series};
 use crate::auth::identity::Identity;
 use crate::registry::Target;
 
@@ -120,20 +121,9 @@ pub fn decode(
     let hop_names = hop_names(&report.hop_names)?;
     let sightings = reader.sightings(&report.edge_sightings)?;
     let resolutions = reader.resolutions(&report.resolutions)?;
-    let targets = reader.targets;
+    let targets = reader.names.into_targets();
     let agent_version = short("the agent's version", &report.agent_version)?;
-    let mut host = report.host;
-    if let Some(host) = &mut host {
-        let facts = [
-            &mut host.hostname,
-            &mut host.os,
-            &mut host.arch,
-            &mut host.icmp_capability,
-        ];
-        for fact in facts {
-            *fact = short("a fact of the host", fact)?;
-        }
-    }
+    let host = report.host.map(host_of).transpose()?;
     Ok(families::split(Batch {
         key,
         received_unix_ms,
@@ -147,6 +137,19 @@ pub fn decode(
         sightings,
         resolutions,
     }))
+}
+
+fn host_of(mut host: v1::HostFacts) -> Result<v1::HostFacts, DecodeError> {
+    let facts = [
+        &mut host.hostname,
+        &mut host.os,
+        &mut host.arch,
+        &mut host.icmp_capability,
+    ];
+    for fact in facts {
+        *fact = short("a fact of the host", fact)?;
+    }
+    Ok(host)
 }
 
 fn key_of(report: &Report, sender: &Identity) -> Result<ReportKey, DecodeError> {
@@ -175,8 +178,7 @@ fn key_of(report: &Report, sender: &Identity) -> Result<ReportKey, DecodeError> 
 struct Reader {
     received_unix_ms: i64,
     anchor_unix_ms: i64,
-    targets: Vec<Target>,
-    names: Vec<Arc<str>>,
+    names: Names,
 }
 
 impl Reader {
@@ -187,26 +189,13 @@ impl Reader {
             .iter()
             .map(target_of)
             .collect::<Result<Vec<_>, _>>()?;
-        let names = targets
-            .iter()
-            .map(|target| Arc::from(target.name.as_str()))
-            .collect();
         let reader = Self {
             received_unix_ms,
             anchor_unix_ms: report.wall_anchor_unix_ms,
-            targets,
-            names,
+            names: Names::new(report, &targets)?,
         };
         reader.plausible("the wall anchor", report.wall_anchor_unix_ms)?;
         Ok(reader)
-    }
-
-    fn target(&self, index: u32) -> Result<Arc<str>, DecodeError> {
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        self.names
-            .get(index)
-            .map(Arc::clone)
-            .ok_or(wrong("a target's index", "is out of bounds"))
     }
 
     fn at(&self, what: &'static str, offset_ms: i64) -> Result<i64, DecodeError> {
@@ -238,43 +227,16 @@ impl Reader {
         let count = series.iter().map(|series| series.at_delta_ms.len()).sum();
         limit("samples", count, MAX_SAMPLES)?;
         let mut samples = Vec::with_capacity(count);
-        for series in series {
-            self.samples_of(series, &mut samples)?;
+        for one in series {
+            let target = self.names.from(one.target, one.vantage)?;
+            series::read(
+                one,
+                &target,
+                |offset_ms| self.at("a sample", offset_ms),
+                &mut samples,
+            )?;
         }
         Ok(samples)
-    }
-
-    fn samples_of(
-        &self,
-        series: &v1::Series,
-        samples: &mut Vec<Sample>,
-    ) -> Result<(), DecodeError> {
-        let count = series.at_delta_ms.len();
-        if series.rtt_us.len() != count || series.outcome.len() != count {
-            return Err(wrong("the columns of a series", "differ in length"));
-        }
-        let target = self.target(series.target)?;
-        let destination = address(&series.destination)?;
-        let (protocol, phase) = (protocol_of(series.protocol), phase_of(series.phase));
-        let mut offset_ms = 0_i64;
-        let columns = series
-            .at_delta_ms
-            .iter()
-            .zip(&series.rtt_us)
-            .zip(&series.outcome);
-        for ((delta_ms, rtt_us), outcome) in columns {
-            offset_ms = offset_ms.saturating_add(*delta_ms);
-            samples.push(Sample {
-                at_unix_ms: self.at("a sample", offset_ms)?,
-                target: Arc::clone(&target),
-                destination,
-                protocol,
-                phase,
-                outcome: outcome_of(*outcome),
-                rtt_us: rtt(*rtt_us)?,
-            });
-        }
-        Ok(())
     }
 
     fn rounds(&self, traces: &[v1::TraceRound]) -> Result<Vec<Round>, DecodeError> {
@@ -297,21 +259,22 @@ impl Reader {
         limit("flows of a round", round.flows.len(), MAX_FLOWS)?;
         Ok(Round {
             at_unix_ms: self.at("a path round", round.at_offset_ms)?,
-            target: self.target(round.target)?,
+            target: self.names.from(round.target, round.vantage)?,
             destination: some_address(&round.destination, "the destination of a path round")?,
             kind: TraceKind::try_from(round.kind).unwrap_or(TraceKind::Unspecified),
             burst: round.burst,
+            stream: TraceStream::try_from(round.stream).unwrap_or_default(),
             flows: round.flows.iter().map(flow_of).collect::<Result<_, _>>()?,
         })
     }
 
     fn sightings(&self, sightings: &[v1::EdgeSighting]) -> Result<Vec<Sighting>, DecodeError> {
         limit("edge sightings", sightings.len(), MAX_FACTS)?;
-        let one = |sighting: &v1::EdgeSighting| {
+        let one = |sighting: &v1::EdgeSighting, target| {
             limit("headers of a sighting", sighting.headers.len(), MAX_HEADERS)?;
             Ok(Sighting {
                 at_unix_ms: self.at("an edge sighting", sighting.at_offset_ms)?,
-                target: self.target(sighting.target)?,
+                target,
                 destination: address(&sighting.destination)?,
                 http_status: sighting.http_status,
                 headers: sighting
@@ -321,12 +284,12 @@ impl Reader {
                     .collect::<Result<_, _>>()?,
             })
         };
-        sightings.iter().map(one).collect()
+        self.under_each_name(sightings, |sighting| sighting.target, one)
     }
 
     fn resolutions(&self, resolutions: &[v1::Resolution]) -> Result<Vec<Resolution>, DecodeError> {
         limit("resolutions", resolutions.len(), MAX_FACTS)?;
-        let one = |resolution: &v1::Resolution| {
+        let one = |resolution: &v1::Resolution, target| {
             limit(
                 "addresses of a resolution",
                 resolution.addresses.len(),
@@ -341,7 +304,7 @@ impl Reader {
             let answer = |bytes: &Vec<u8>| some_address(bytes, "an address of a resolution");
             Ok(Resolution {
                 at_unix_ms: self.at("a resolution", resolution.at_offset_ms)?,
-                target: self.target(resolution.target)?,
+                target,
                 resolver: short("a resolver", &resolution.resolver)?,
                 ipv6: resolution.ipv6,
                 outcome: outcome_of(resolution.outcome),
@@ -358,7 +321,23 @@ impl Reader {
                 ttl_s: resolution.ttl_s,
             })
         };
-        resolutions.iter().map(one).collect()
+        self.under_each_name(resolutions, |resolution| resolution.target, one)
+    }
+
+    /// What is told of a target without a vantage point holds for every name of it.
+    fn under_each_name<F, T>(
+        &self,
+        facts: &[F],
+        target: impl Fn(&F) -> u32,
+        read: impl Fn(&F, Arc<str>) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let mut all = Vec::with_capacity(facts.len());
+        for fact in facts {
+            for name in self.names.all(target(fact))? {
+                all.push(read(fact, name)?);
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -429,7 +408,7 @@ fn header_of(header: &v1::Header) -> Result<(String, String), DecodeError> {
     Ok((name, short("a header's value", &header.value)?))
 }
 
-fn address(bytes: &[u8]) -> Result<Option<IpAddr>, DecodeError> {
+pub(super) fn address(bytes: &[u8]) -> Result<Option<IpAddr>, DecodeError> {
     if bytes.is_empty() {
         Ok(None)
     } else {
@@ -451,7 +430,7 @@ fn ttl(ttl: u32) -> Result<u32, DecodeError> {
     }
 }
 
-fn rtt(rtt_us: u32) -> Result<u32, DecodeError> {
+pub(super) fn rtt(rtt_us: u32) -> Result<u32, DecodeError> {
     if rtt_us <= MAX_RTT_US {
         Ok(rtt_us)
     } else {
@@ -460,14 +439,14 @@ fn rtt(rtt_us: u32) -> Result<u32, DecodeError> {
 }
 
 /// A text of bounded length without control characters: it ends up in tables on somebody's terminal.
-fn short(what: &'static str, text: &str) -> Result<String, DecodeError> {
+pub(super) fn short(what: &'static str, text: &str) -> Result<String, DecodeError> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(wrong(what, "is longer than 1024 bytes"));
     }
     Ok(text.chars().filter(|letter| !letter.is_control()).collect())
 }
 
-fn limit(what: &'static str, got: usize, max: usize) -> Result<(), DecodeError> {
+pub(super) fn limit(what: &'static str, got: usize, max: usize) -> Result<(), DecodeError> {
     if got <= max {
         Ok(())
     } else {
@@ -475,19 +454,19 @@ fn limit(what: &'static str, got: usize, max: usize) -> Result<(), DecodeError> 
     }
 }
 
-const fn wrong(what: &'static str, problem: &'static str) -> DecodeError {
+pub(super) const fn wrong(what: &'static str, problem: &'static str) -> DecodeError {
     DecodeError::Inconsistent { what, problem }
 }
 
-fn protocol_of(number: i32) -> Protocol {
+pub(super) fn protocol_of(number: i32) -> Protocol {
     Protocol::try_from(number).unwrap_or(Protocol::Unspecified)
 }
 
-fn phase_of(number: i32) -> Phase {
+pub(super) fn phase_of(number: i32) -> Phase {
     Phase::try_from(number).unwrap_or(Phase::Unspecified)
 }
 
-fn outcome_of(number: i32) -> Outcome {
+pub(super) fn outcome_of(number: i32) -> Outcome {
     Outcome::try_from(number).unwrap_or(Outcome::Unspecified)
 }
 

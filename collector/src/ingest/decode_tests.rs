@@ -393,3 +393,53 @@ proptest! {
         prop_assert!(decode(cut, &sender(), NOW_MS).is_err());
     }
 }
+
+#[test]
+fn columns_that_no_sample_needs_may_be_absent_but_not_short() {
+    let mut marked = sample_report();
+    marked.series[0].marks = vec![1, 0, 8];
+    marked.series[0].reply_ttl = vec![57, 0, 300];
+    let batch = decode_report(&marked).expect("adds up");
+    let told: Vec<_> = batch
+        .samples
+        .iter()
+        .map(|sample| (sample.marks.0, sample.reply_ttl))
+        .collect();
+    assert_eq!(told, [(1, 57), (0, 0), (8, 255)]);
+    for shorten in [
+        |series: &mut Series| series.marks = vec![1],
+        |series: &mut Series| series.reply_ttl = vec![1; 4],
+        |series: &mut Series| series.scheduling_delay_us = vec![1; 2],
+    ] {
+        let mut short = sample_report();
+        shorten(&mut short.series[0]);
+        assert!(matches!(
+            decode_report(&short),
+            Err(DecodeError::Inconsistent { .. })
+        ));
+    }
+}
+
+#[test]
+fn each_vantage_point_is_a_target_of_its_own() {
+    let mut report = sample_report();
+    report.vantages = ["", "uplink-b"]
+        .map(|name| v1::Vantage {
+            name: name.to_owned(),
+            ..v1::Vantage::default()
+        })
+        .to_vec();
+    let mut second = report.series[0].clone();
+    second.vantage = 1;
+    report.series.push(second);
+    let batch = decode_report(&report).expect("adds up");
+    let names: Vec<_> = batch
+        .targets
+        .iter()
+        .map(|target| target.name.clone())
+        .collect();
+    assert_eq!(names, ["exchange", "exchange via uplink-b"]);
+    assert_eq!(batch.sightings.len(), 2, "an edge is that of both");
+    report.series[0].vantage = 2;
+    assert!(decode_report(&report).is_err());
+}

@@ -8,6 +8,7 @@ use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
 use super::batch::{Batch, Resolution, Round, Sighting};
 use crate::api::types::{Live, Pop};
+use crate::detect::comparability::{Comparability, comparability, is_whole};
 use crate::detect::failover::observe;
 use crate::detect::identity::identity_of;
 use crate::detect::{Context, Observation, PathMemory};
@@ -48,11 +49,6 @@ pub(super) struct Derived {
 pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning) -> Derived {
     let mut applied = Applied {
         cells: cells_of(batch.key.agent, &batch.samples),
-        latest_rounds: newest(
-            &batch.rounds,
-            |round| round.target.to_string(),
-            |round| round.at_unix_ms,
-        ),
         hop_names: batch
             .hop_names
             .iter()
@@ -88,19 +84,33 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
         };
     }
     let mut touched: BTreeMap<String, PathMemory> = BTreeMap::new();
+    // The path page shows a path from its first hop on.
+    let mut shown: BTreeMap<String, &Round> = BTreeMap::new();
     for round in &batch.rounds {
         let target = round.target.to_string();
         let sighting = edge_before(round, sightings.iter().chain(&batch.sightings), meaning);
         let edge = sighting.as_ref().map(|(_, edge)| edge);
-        let projection = identity_of(round, &names, edge, meaning);
+        let memory = touched
+            .entry(target.clone())
+            .or_insert_with_key(|target| memories.remove(target).unwrap_or_default());
+        match comparability(memory.kind, round) {
+            Comparability::Evidence => continue,
+            Comparability::Anew => *memory = PathMemory::default(),
+            Comparability::Compare => {}
+        }
+        memory.kind = i32::from(round.kind);
+        let mut projection = identity_of(round, &names, edge, meaning);
+        if is_whole(round) {
+            shown.insert(target.clone(), round);
+        } else {
+            // Its flows begin on the way: they can contradict the AS path, not tell it.
+            projection.identity.as_path.clear();
+        }
         applied.identities.push((
             target.clone(),
             round.at_unix_ms,
             projection.identity.clone(),
         ));
-        let memory = touched
-            .entry(target)
-            .or_insert_with_key(|target| memories.remove(target).unwrap_or_default());
         let observation = Observation {
             at_unix_ms: round.at_unix_ms,
             destination: round.destination,
@@ -119,6 +129,7 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
             .events
             .extend(observe(memory, &observation, &context, meaning));
     }
+    applied.latest_rounds = shown.into_values().cloned().collect();
     applied.path_memories = touched.into_iter().collect();
 }
 

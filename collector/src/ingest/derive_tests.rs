@@ -1,7 +1,7 @@
 //! What one report changes, given what is known.
 
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
-use firstmile_wire::v1::{AgentCounters, HostFacts, TraceKind};
+use firstmile_wire::v1::{AgentCounters, HostFacts, TraceKind, TraceStream};
 use proptest::prelude::*;
 
 use super::*;
@@ -102,6 +102,7 @@ fn round(at_unix_ms: i64) -> Round {
         kind: TraceKind::Tcp,
         burst: false,
         flows: flows.collect(),
+        stream: TraceStream::Full,
     }
 }
 
@@ -124,7 +125,50 @@ fn sample(at_unix_ms: i64, rtt_us: u32) -> Sample {
         phase: Phase::Rtt,
         outcome: Outcome::Answered,
         rtt_us,
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks::default(),
     }
+}
+
+#[test]
+fn packets_of_another_kind_and_parts_of_a_path_are_not_pooled_with_it() {
+    let meaning = Meaning::builtin();
+    let told = |rounds: Vec<Round>| {
+        let batch = Batch { rounds, ..batch() };
+        derive(&batch, known(), &meaning).applied
+    };
+    let icmp = |at| Round {
+        kind: TraceKind::Icmp,
+        ..round(at)
+    };
+    let tail = |at| {
+        let mut tail = round(at);
+        tail.stream = TraceStream::Tail;
+        for flow in &mut tail.flows {
+            flow.hops.iter_mut().for_each(|hop| hop.ttl = 5);
+            flow.destination_ttl = Some(6);
+        }
+        tail
+    };
+    let applied = told(vec![round(NOW_MS), icmp(NOW_MS + 1), tail(NOW_MS + 2)]);
+    let compared: Vec<i64> = applied.identities.iter().map(|(_, at, _)| *at).collect();
+    assert_eq!(
+        compared,
+        [NOW_MS, NOW_MS + 2],
+        "ICMP is evidence beside TCP"
+    );
+    let shown: Vec<i64> = applied
+        .latest_rounds
+        .iter()
+        .map(|one| one.at_unix_ms)
+        .collect();
+    assert_eq!(shown, [NOW_MS], "the whole path is shown, not its end");
+    let kept = told(vec![icmp(NOW_MS), round(NOW_MS + 1)]);
+    let from_tcp_alone = told(vec![round(NOW_MS + 1)]);
+    assert_eq!(
+        kept.path_memories, from_tcp_alone.path_memories,
+        "learnt anew"
+    );
 }
 
 #[test]

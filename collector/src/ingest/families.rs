@@ -132,6 +132,8 @@ mod tests {
             phase: Phase::Rtt,
             outcome: *outcome,
             rtt_us: 1,
+            reply_ttl: 0,
+            marks: crate::ingest::batch::Marks::default(),
         };
         let went = probes
             .iter()
@@ -164,6 +166,7 @@ mod tests {
                     kind: TraceKind::Tcp,
                     burst: false,
                     flows: vec![],
+                    stream: firstmile_wire::v1::TraceStream::Full,
                 })
                 .collect(),
             hop_names: vec![],

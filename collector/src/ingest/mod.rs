@@ -14,5 +14,7 @@ pub mod locate;
 mod places;
 pub mod refusal;
 pub mod routes;
+mod series;
+mod vantages;
 
 pub use counters::Counters;

@@ -8,13 +8,18 @@ use firstmile_wire::v1::{Outcome, Phase, Protocol};
 use super::histogram::Histogram;
 use super::varint::{self, DecodeError, Reader};
 use super::{MINUTE_MS, window_start};
+#[cfg(doc)]
+use crate::ingest::batch::Marks;
 use crate::ingest::batch::Sample;
 use crate::store::CellKey;
 
 /// First byte of the bytes form.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// The form before it: without `unanswered`.
+/// The form before it: without `left_out`.
+const WITHOUT_LEFT_OUT: u8 = 2;
+
+/// The form before that: without `unanswered` either.
 const WITHOUT_UNANSWERED: u8 = 1;
 
 /// The samples of one key and window, or of many merged.
@@ -34,6 +39,8 @@ pub struct Cell {
     pub unanswered: u64,
     /// Nothing was sent, or nothing is known of it: says nothing of the network.
     pub not_sent: u64,
+    /// Marked by the agent as saying nothing of the road from here to the edge ([`Marks::leaves_figures`]).
+    pub left_out: u64,
     /// Smallest RTT of an answered probe, exact.
     pub min_us: Option<u32>,
 }
@@ -70,6 +77,7 @@ impl Cell {
         self.failed = self.failed.saturating_add(other.failed);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.not_sent = self.not_sent.saturating_add(other.not_sent);
+        self.left_out = self.left_out.saturating_add(other.left_out);
         self.min_us = self.min_us.into_iter().chain(other.min_us).min();
     }
 
@@ -83,9 +91,8 @@ impl Cell {
 
     /// Probes of any outcome.
     pub fn probes(&self) -> u64 {
-        [self.n(), self.failed, self.unanswered, self.not_sent]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        let others = [self.failed, self.unanswered, self.not_sent, self.left_out];
+        others.into_iter().fold(self.n(), u64::saturating_add)
     }
 
     /// The same probes where their protocol was never answered: silence is no loss there.
@@ -110,6 +117,7 @@ impl Cell {
             self.failed,
             self.not_sent,
             self.unanswered,
+            self.left_out,
         ] {
             varint::put(&mut bytes, count);
         }
@@ -127,7 +135,7 @@ impl Cell {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.byte()?;
-        if version != VERSION && version != WITHOUT_UNANSWERED {
+        if !(WITHOUT_UNANSWERED..=VERSION).contains(&version) {
             return Err(DecodeError::Version { version });
         }
         let [lost, refused, failed, not_sent] = [
@@ -137,6 +145,11 @@ impl Cell {
             reader.number()?,
         ];
         let unanswered = if version == WITHOUT_UNANSWERED {
+            0
+        } else {
+            reader.number()?
+        };
+        let left_out = if version <= WITHOUT_LEFT_OUT {
             0
         } else {
             reader.number()?
@@ -156,6 +169,7 @@ impl Cell {
             failed,
             unanswered,
             not_sent,
+            left_out,
             min_us,
         })
     }
@@ -168,6 +182,8 @@ impl Cell {
 ///
 /// An HTTPS probe that fails ends there, and its later phases have no sample of their own. They count it with the outcome that
 /// ended it: else the time to the first byte would be without loss while no connection is to be had.
+///
+/// A sample that its agent marked as untrusted, or as taken in another network than the site's, is only counted.
 pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
     let mut cells = BTreeMap::<CellKey, Cell>::new();
     for sample in samples {
@@ -179,10 +195,12 @@ pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
                 protocol: i32::from(sample.protocol),
                 phase: i32::from(*phase),
             };
-            cells
-                .entry(key)
-                .or_default()
-                .record(sample.outcome, sample.rtt_us);
+            let cell = cells.entry(key).or_default();
+            if sample.marks.leaves_figures() {
+                cell.left_out = cell.left_out.saturating_add(1);
+            } else {
+                cell.record(sample.outcome, sample.rtt_us);
+            }
         }
     }
     cells

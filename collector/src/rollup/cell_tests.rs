@@ -95,6 +95,8 @@ fn a_failed_https_probe_counts_in_the_phases_it_did_not_come_to() {
         phase,
         outcome,
         rtt_us: 10_000,
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks::default(),
     };
     for (name, phase, outcome, want) in [
         (
@@ -156,6 +158,8 @@ fn a_sample_belongs_to_the_minute_it_was_sent_in() {
         phase,
         outcome: Outcome::Answered,
         rtt_us: 10_000,
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks::default(),
     };
     let cells = cells_of(
         agent,
@@ -281,17 +285,65 @@ fn where_a_protocol_was_never_answered_silence_is_no_loss() {
 }
 
 #[test]
-fn bytes_of_the_version_before_are_read() {
-    let mut cell = Cell::default();
-    cell.record(Outcome::Answered, 100);
-    cell.record(Outcome::Timeout, 0);
-    let before = [1, 1, 0, 0, 0, 101, 1, 100, 1, 0];
-    assert_eq!(Cell::from_bytes(&before), Ok(cell));
+fn bytes_of_the_versions_before_are_read() {
+    let mut first = Cell::default();
+    first.record(Outcome::Answered, 100);
+    first.record(Outcome::Timeout, 0);
+    let second = Cell {
+        unanswered: 5,
+        ..first.clone()
+    };
+    let histograms = [101, 1, 100, 1, 0];
+    for (version, counts, want) in [
+        (1, vec![1, 0, 0, 0], first),
+        (2, vec![1, 0, 0, 0, 5], second),
+    ] {
+        let before = [vec![version], counts, histograms.to_vec()].concat();
+        assert_eq!(Cell::from_bytes(&before), Ok(want), "form {version}");
+    }
     assert_eq!(
-        Cell::from_bytes(&[3]),
-        Err(DecodeError::Version { version: 3 })
+        Cell::from_bytes(&[4, 0]),
+        Err(DecodeError::Version { version: 4 })
     );
     assert_eq!(Cell::from_bytes(&[]), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn what_says_nothing_of_the_road_is_counted_and_in_no_figure() {
+    use firstmile_wire::v1::Mark;
+    let agent = AgentId(Uuid::from_u128(1));
+    let sample = |mark: Mark, outcome, rtt_us| Sample {
+        at_unix_ms: 0,
+        target: Arc::from("a"),
+        destination: None,
+        protocol: Protocol::Tcp,
+        phase: Phase::Rtt,
+        outcome,
+        rtt_us,
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks(mark as u32),
+    };
+    for (mark, left_out) in [
+        (Mark::None, false),
+        (Mark::NotUsersPath, false),
+        (Mark::Untrusted, true),
+        (Mark::TerminatedLocally, true),
+        (Mark::Tunnel, true),
+        (Mark::Roaming, true),
+        (Mark::AfterIdle, true),
+    ] {
+        let samples = [
+            sample(Mark::None, Outcome::Answered, 10_000),
+            sample(mark, Outcome::Answered, 90_000),
+            sample(mark, Outcome::Timeout, 0),
+        ];
+        let cells = cells_of(agent, &samples);
+        let cell = cells.values().next().expect("one cell");
+        let told = figures(cell, 1, Weighting::Sample);
+        let want = if left_out { (1, 2, 0) } else { (3, 0, 1) };
+        assert_eq!((told.n, told.left_out, cell.lost), want, "{mark:?}");
+        assert_eq!(cell.probes(), 3, "{mark:?}: none is thrown away");
+    }
 }
 
 proptest! {

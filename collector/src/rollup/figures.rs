@@ -35,6 +35,7 @@ pub fn figures(cell: &Cell, agents: u32, weighting: Weighting) -> Figures {
     Figures {
         n,
         agents,
+        left_out: cell.left_out,
         loss_ratio: ratio(cell.lost, n),
         min_us: cell.min_us,
         p5_us: quantile(0.05),

@@ -124,6 +124,8 @@ fn sample(at_unix_ms: i64, target: &str, rtt_us: Option<u32>) -> Sample {
             Outcome::Timeout
         },
         rtt_us: rtt_us.unwrap_or(0),
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks::default(),
     }
 }
 

@@ -416,6 +416,12 @@ export interface components {
              */
             readonly agents: number;
             /**
+             * Format: int64
+             * @description Probes that agents marked as saying nothing of the road from the site: taken late by a busy machine, answered by
+             *     something nearer than the edge, through a tunnel, or in another network. They are in no other figure.
+             */
+            readonly left_out: number;
+            /**
              * Format: double
              * @description Lost probes over `n`; absent when `n` is 0.
              */

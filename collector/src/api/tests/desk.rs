@@ -297,6 +297,8 @@ fn samples(address: IpAddr) -> Vec<Sample> {
         },
         outcome,
         rtt_us,
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks::default(),
     };
     let exchange = (0..10).flat_map(|n| {
         let (outcome, rtt_us) = if n == 3 {
@@ -353,6 +355,7 @@ fn round(destination: IpAddr) -> Round {
         destination,
         kind: TraceKind::Tcp,
         burst: false,
+        stream: firstmile_wire::v1::TraceStream::Full,
         flows: (0..4).map(flow).collect(),
     }
 }

@@ -150,6 +150,8 @@ fn samples(address: IpAddr) -> Vec<Sample> {
             phase,
             outcome: Outcome::Answered,
             rtt_us: 10_000,
+            reply_ttl: 0,
+            marks: crate::ingest::batch::Marks::default(),
         })
     })
     .collect()
@@ -180,6 +182,7 @@ fn round(target: &str, at_unix_ms: i64) -> Round {
         destination,
         kind: TraceKind::Tcp,
         burst: false,
+        stream: firstmile_wire::v1::TraceStream::Full,
         flows: (0..8).map(flow).collect(),
     }
 }

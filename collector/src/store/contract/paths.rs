@@ -39,6 +39,7 @@ pub(super) fn round(at_unix_ms: i64, target: &str) -> Round {
             hops: vec![hop, silent],
             destination_ttl: Some(3),
         }],
+        stream: firstmile_wire::v1::TraceStream::Full,
     }
 }
 

@@ -52,6 +52,8 @@ fn applied(key: &ReportKey) -> Applied {
         phase: Phase::Rtt,
         outcome: Outcome::Answered,
         rtt_us: 10_000,
+        reply_ttl: 0,
+        marks: crate::ingest::batch::Marks::default(),
     };
     Applied {
         cells: cells_of(agent(), &[sample]),

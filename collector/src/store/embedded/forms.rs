@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use firstmile_wire::v1::{Outcome, TraceKind};
+use firstmile_wire::v1::{Outcome, TraceKind, TraceStream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,8 @@ pub(super) struct RoundForm {
     destination: IpAddr,
     kind: i32,
     burst: bool,
+    #[serde(default)]
+    stream: i32,
     flows: Vec<FlowForm>,
 }
 
@@ -66,6 +68,7 @@ impl From<&Round> for RoundForm {
             destination: round.destination,
             kind: i32::from(round.kind),
             burst: round.burst,
+            stream: i32::from(round.stream),
             flows: round.flows.iter().map(flow).collect(),
         }
     }
@@ -91,6 +94,7 @@ impl From<RoundForm> for Round {
             destination: form.destination,
             kind: TraceKind::try_from(form.kind).unwrap_or_default(),
             burst: form.burst,
+            stream: TraceStream::try_from(form.stream).unwrap_or_default(),
             flows: form.flows.into_iter().map(flow).collect(),
         }
     }
