@@ -17,5 +17,11 @@ fn every_site_measures_the_truth_and_a_failed_pop_is_flagged_within_a_minute() {
         .unwrap();
     println!("{}", report.table());
     assert!(report.passed(), "the table above says what is wrong");
-    assert_eq!(report.rows.len(), 12, "six sites, two front doors");
+    let rows = report.rows.len();
+    assert_eq!(rows, 24, "six sites, two front doors, two families");
+    let samples = report.rows.iter().flat_map(|row| &row.rtt);
+    assert!(
+        samples.clone().all(|rtt| rtt.n > 0),
+        "nothing is compared unmeasured"
+    );
 }

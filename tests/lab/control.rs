@@ -1,7 +1,7 @@
 //! The socket file by which a running lab is told what to do: one line of JSON each way.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum Request {
     },
     /// What the lab looks like now, for people.
     Status,
-    /// The true path and RTT of every site to every front door: a list of [`Truth`].
+    /// The true path and RTT of every site to every front door over each family: a list of [`Truth`].
     Truth,
     /// How many TCP connections the front doors saw from each site before a time: a map from its name.
     Knocks {
@@ -45,7 +45,7 @@ pub enum Request {
     },
 }
 
-/// The truth about one site and one front door, read from the routers' forwarding tables and the emulator's links.
+/// The truth about one site and one front door over one family, read from the routers' forwarding tables and the emulator's links.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
     /// The site.
@@ -53,15 +53,35 @@ pub struct Truth {
     /// The front door.
     pub target: String,
     /// Address of the front door.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Metro of the front door that answers; absent when it cannot be reached.
     pub metro: Option<String>,
     /// Sum of the links' delays, there and back.
     pub rtt_us: Option<u64>,
     /// Address by which each router answers a trace, without the destination.
-    pub hops: Vec<Ipv4Addr>,
+    pub hops: Vec<IpAddr>,
     /// The routers by name.
     pub routers: Vec<String>,
+}
+
+impl Truth {
+    /// `"IPv4"` or `"IPv6"`.
+    pub const fn family(&self) -> &'static str {
+        if self.destination.is_ipv4() {
+            "IPv4"
+        } else {
+            "IPv6"
+        }
+    }
+
+    /// The target's name at the collector, where each family is a target of its own.
+    pub fn collector_target(&self) -> String {
+        if self.destination.is_ipv4() {
+            self.target.clone()
+        } else {
+            format!("{} (IPv6)", self.target)
+        }
+    }
 }
 
 /// What a round trip over one emulated link costs beyond its delay.

@@ -1,7 +1,7 @@
 //! The front doors: TLS and HTTP on the anycast addresses, with the header that names the metro.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,7 +63,8 @@ impl Door {
             tasks.spawn(async move {
                 while let Some((stream, peer)) = next_connection(&listener, &tracker).await {
                     if acceptor.is_some() {
-                        knocks.book(peer.ip(), clock::unix_ms());
+                        // A socket of both families shows IPv4 as IPv6.
+                        knocks.book(peer.ip().to_canonical(), clock::unix_ms());
                     }
                     tracker.spawn(answer(stream, acceptor.clone(), Arc::clone(&head)));
                 }
@@ -170,7 +171,8 @@ pub(crate) fn certify(scenario: &Scenario, ca_file: &Path) -> anyhow::Result<Arc
 }
 
 fn listen(port: u16) -> anyhow::Result<TcpListener> {
-    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    // IPv4 too, as long as the system's `bindv6only` is off, which a new namespace's is.
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     TcpListener::bind(address).with_context(|| format!("cannot listen at {address}"))
 }
 

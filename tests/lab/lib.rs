@@ -22,6 +22,7 @@ pub mod outer;
 mod requirements;
 mod scenario;
 mod truth;
+mod twin;
 mod wiring;
 mod world;
 

@@ -1,7 +1,7 @@
 //! The configuration of dnsmasq: front doors by name, routers by address. Pure.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::network::Network;
 use crate::scenario::Scenario;
@@ -12,13 +12,31 @@ pub(crate) fn configuration(scenario: &Scenario, network: &Network, listen: Ipv4
         "no-hosts\nno-resolv\nno-poll\nbind-interfaces\nlisten-address={listen}\nport=53\nlocal=/#/\nlocal-ttl=60\n"
     );
     for door in &scenario.front_doors {
-        writeln!(text, "address=/{}/{}", door.host, door.address).ok();
+        for address in scenario.addresses_of(door) {
+            writeln!(text, "address=/{}/{address}", door.host).ok();
+        }
     }
     for (address, name) in network.names() {
-        let [a, b, c, d] = address.octets();
-        writeln!(text, "ptr-record={d}.{c}.{b}.{a}.in-addr.arpa,{name}").ok();
+        writeln!(text, "ptr-record={},{name}", reverse(address)).ok();
     }
     text
+}
+
+/// The name under which an address has its PTR record (RFC 1035 §3.5, RFC 3596 §2.5).
+fn reverse(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(four) => {
+            let [a, b, c, d] = four.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(six) => nibbles(six),
+    }
+}
+
+fn nibbles(six: Ipv6Addr) -> String {
+    let digits = format!("{:032x}", six.to_bits());
+    let reversed = digits.chars().rev().flat_map(|digit| [digit, '.']);
+    reversed.chain("ip6.arpa".chars()).collect()
 }
 
 #[cfg(test)]
@@ -33,5 +51,16 @@ mod tests {
         let text = configuration(&scenario, &network, Ipv4Addr::new(192, 0, 2, 1));
         assert!(text.contains("in-addr.arpa,ae24-0.icr01.ams21.ntwk.msn.net"));
         assert!(text.contains("address=/exchange.frontdoor.example/203.0.113.10"));
+        assert!(text.contains("address=/exchange.frontdoor.example/2001:db8:cb00:7100::a"));
+    }
+
+    #[test]
+    fn an_address_is_asked_for_backwards() {
+        assert_eq!(
+            reverse("192.0.2.1".parse().unwrap()),
+            "1.2.0.192.in-addr.arpa"
+        );
+        let six = "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert_eq!(reverse("2001:db8:1:2:3:4:567:89ab".parse().unwrap()), six);
     }
 }

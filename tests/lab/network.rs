@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::Ipv4Net;
 
 use crate::scenario::{Relation, Scenario, Site};
+use crate::twin;
 
 /// Local preference of what customers, peers and providers announce; the gaps leave room for costs.
 pub(crate) const FROM_CUSTOMER: u32 = 300;
@@ -53,6 +54,8 @@ pub(crate) struct End {
     pub(crate) node: usize,
     pub(crate) interface: String,
     pub(crate) address: Ipv4Addr,
+    /// Its twin.
+    pub(crate) address6: Ipv6Addr,
     pub(crate) bgp: Option<Neighbour>,
 }
 
@@ -75,7 +78,8 @@ pub(crate) struct Neighbour {
 pub(crate) struct Wire {
     pub(crate) name: String,
     pub(crate) ends: [End; 2],
-    pub(crate) prefix_length: u8,
+    /// What both addresses are in.
+    pub(crate) subnet: Ipv4Net,
     pub(crate) delay: Duration,
     pub(crate) jitter: Duration,
     pub(crate) loss_ratio: f64,
@@ -86,8 +90,15 @@ pub(crate) struct Wire {
 pub(crate) struct Network {
     pub(crate) nodes: Vec<Node>,
     pub(crate) wires: Vec<Wire>,
-    /// Addresses that every front door machine has.
-    pub(crate) front_doors: Vec<Ipv4Addr>,
+    /// Addresses that every front door machine has, of both families.
+    pub(crate) front_doors: Vec<IpAddr>,
+}
+
+impl End {
+    /// Its address of each family.
+    pub(crate) const fn addresses(&self) -> [IpAddr; 2] {
+        [IpAddr::V4(self.address), IpAddr::V6(self.address6)]
+    }
 }
 
 /// Which two interfaces a wire joins, before it is numbered.
@@ -113,7 +124,7 @@ impl Network {
         let front_doors = scenario
             .front_doors
             .iter()
-            .map(|door| door.address)
+            .flat_map(|door| scenario.addresses_of(door))
             .collect();
         let mut network = Self {
             nodes: nodes(scenario),
@@ -135,12 +146,8 @@ impl Network {
             let asn = network.nodes.get(to).map_or(0, |node| node.asn);
             let subnet = pools.get_mut(&asn).and_then(Iterator::next);
             let subnet = subnet.with_context(|| format!("AS {asn} has no address left"))?;
-            network.push(
-                &draft,
-                [from, to],
-                [subnet.network(), subnet.broadcast()],
-                31,
-            );
+            let addresses = [subnet.network(), subnet.broadcast()];
+            network.push(&draft, [from, to], addresses, subnet);
         }
         for site in &scenario.sites {
             network.push_lan(site)?;
@@ -154,10 +161,10 @@ impl Network {
         found.with_context(|| format!("there is no node `{name}`"))
     }
 
-    /// Where an agent lives.
-    pub(crate) fn host_address(&self, site: &str) -> Option<Ipv4Addr> {
+    /// Where an agent lives: its address of each family.
+    pub(crate) fn host_addresses(&self, site: &str) -> Option<[IpAddr; 2]> {
         let host = self.index(&host_name(site)).ok()?;
-        self.ends_of(host).map(|(_, _, end)| end.address).next()
+        self.ends_of(host).map(|(_, _, end)| end.addresses()).next()
     }
 
     /// All ends that sit on a node: the wire, which side of it, and the end.
@@ -179,9 +186,10 @@ impl Network {
     }
 
     /// The name of each address that has one.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (Ipv4Addr, &str)> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (IpAddr, &str)> {
         let ends = self.wires.iter().flat_map(|wire| &wire.ends);
-        ends.filter_map(|end| Some((end.address, self.nodes.get(end.node)?.dns.as_deref()?)))
+        let named = ends.filter_map(|end| Some((end, self.nodes.get(end.node)?.dns.as_deref()?)));
+        named.flat_map(|(end, name)| end.addresses().map(|address| (address, name)))
     }
 
     fn push_lan(&mut self, site: &Site) -> anyhow::Result<()> {
@@ -197,7 +205,7 @@ impl Network {
         let mut hosts = site.prefix.hosts();
         let gateway = hosts.next().context("a site's prefix is too small")?;
         let host = hosts.nth(8).context("a site's prefix is too small")?;
-        self.push(&draft, ends, [host, gateway], site.prefix.prefix_len());
+        self.push(&draft, ends, [host, gateway], site.prefix);
         Ok(())
     }
 
@@ -206,13 +214,14 @@ impl Network {
         draft: &Draft<'_>,
         nodes: [usize; 2],
         addresses: [Ipv4Addr; 2],
-        prefix_length: u8,
+        subnet: Ipv4Net,
     ) {
         let asn = nodes.map(|node| self.nodes.get(node).map_or(0, |node| node.asn));
         let end = |own: usize, other: usize| End {
             node: pick(nodes, own),
             interface: pick(draft.ends, other).to_owned(),
             address: pick(addresses, own),
+            address6: twin::address(subnet, pick(addresses, own)),
             bgp: draft
                 .bgp
                 .map(|terms| pick(terms, own))
@@ -228,7 +237,7 @@ impl Network {
         self.wires.push(Wire {
             name: draft.ends.join(":"),
             ends: [end(0, 1), end(1, 0)],
-            prefix_length,
+            subnet,
             delay: draft.delay,
             jitter: draft.jitter,
             loss_ratio: draft.loss_ratio,
@@ -239,22 +248,17 @@ impl Network {
 /// Prefix, number and name of each system, as the collector's `geo.ip_to_as` wants it.
 pub(crate) fn ip_to_as(scenario: &Scenario) -> String {
     let mut lines = String::from("# prefix,asn,name of the lab\n");
+    let mut line = |prefix: Ipv4Net, asn: u32, name: &str| {
+        writeln!(lines, "{prefix},{asn},{name}").ok();
+        writeln!(lines, "{},{asn},{name}", twin::network(prefix)).ok();
+    };
     for system in &scenario.systems {
-        writeln!(
-            lines,
-            "{},{},{}",
-            system.infrastructure, system.number, system.name
-        )
-        .ok();
+        line(system.infrastructure, system.number, &system.name);
     }
-    writeln!(
-        lines,
-        "{},{},Front doors",
-        scenario.anycast.prefix, scenario.anycast.asn
-    )
-    .ok();
+    let anycast = &scenario.anycast;
+    line(anycast.prefix, anycast.asn, "Front doors");
     for site in &scenario.sites {
-        writeln!(lines, "{},{},Site {}", site.prefix, site.asn, site.name).ok();
+        line(site.prefix, site.asn, &format!("Site {}", site.name));
     }
     lines
 }
@@ -390,6 +394,8 @@ fn drafts(scenario: &Scenario) -> Vec<Draft<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
     use crate::scenario::BASE;
 
@@ -401,7 +407,7 @@ mod tests {
             .wires
             .iter()
             .flat_map(|wire| &wire.ends)
-            .map(|end| end.address)
+            .flat_map(End::addresses)
             .collect();
         let all = addresses.len();
         addresses.sort_unstable();
@@ -411,16 +417,18 @@ mod tests {
             let far = &wire.ends[1];
             let asn = network.nodes[far.node].asn;
             let table = ip_to_as(&scenario);
-            let owner = (table.lines().skip(1)).find(|line| {
-                let prefix: Ipv4Net = line.split(',').next().unwrap().parse().unwrap();
-                prefix.contains(&far.address)
-            });
-            assert_eq!(
-                owner.unwrap().split(',').nth(1),
-                Some(asn.to_string().as_str()),
-                "{}",
-                wire.name
-            );
+            for address in far.addresses() {
+                let owner = (table.lines().skip(1)).find(|line| {
+                    let prefix: IpNet = line.split(',').next().unwrap().parse().unwrap();
+                    prefix.contains(&address)
+                });
+                assert_eq!(
+                    owner.unwrap().split(',').nth(1),
+                    Some(asn.to_string().as_str()),
+                    "{}",
+                    wire.name
+                );
+            }
         }
     }
 

@@ -108,6 +108,11 @@ impl Lab {
             .collect()
     }
 
+    /// How many targets the collector knows of each agent: each family of a front door is one.
+    pub fn targets(&self) -> usize {
+        2 * self.scenario.front_doors.len()
+    }
+
     /// The state directory.
     pub fn state(&self) -> &Path {
         &self.options.state

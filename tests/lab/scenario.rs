@@ -3,12 +3,14 @@
 //! Pure. A [`Scenario`] that exists is consistent: names are unique, and whatever is named exists.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer};
+
+use crate::twin;
 
 /// The scenario that runs when none is named.
 pub(crate) const BASE: &str = include_str!("../scenarios/base.toml");
@@ -190,6 +192,12 @@ impl Scenario {
     pub(crate) fn router(&self, name: &str) -> anyhow::Result<&Router> {
         let found = self.routers.iter().find(|router| router.name == name);
         found.with_context(|| format!("there is no router `{name}`"))
+    }
+
+    /// The address of a front door in each family.
+    pub(crate) fn addresses_of(&self, door: &FrontDoor) -> [IpAddr; 2] {
+        let six = twin::address(self.anycast.prefix, door.address);
+        [door.address.into(), six.into()]
     }
 
     fn check_names(&self) -> anyhow::Result<()> {

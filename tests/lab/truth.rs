@@ -1,6 +1,8 @@
-//! The truth about paths: read hop by hop from the forwarding tables that the routers really use.
+//! The truth about paths: read hop by hop from the forwarding tables that the routers really use, for each family.
 
-use std::net::Ipv4Addr;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,150 +11,178 @@ use serde::Deserialize;
 
 use crate::control::Truth;
 use crate::network::{Network, Role, host_name};
-use crate::scenario::{FrontDoor, Scenario};
+use crate::scenario::Scenario;
 
 /// More routers than any sane path has.
 const MOST_HOPS: usize = 30;
 
 /// One answer of `ip -json route get`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Route {
-    gateway: Option<Ipv4Addr>,
+    gateway: Option<IpAddr>,
     dev: Option<String>,
+    prefsrc: Option<IpAddr>,
 }
 
 /// A way through the network.
 struct Way {
     last: usize,
-    routers: Vec<(Ipv4Addr, usize)>,
+    /// Each router and the address of the interface by which packets reach it.
+    routers: Vec<(IpAddr, usize)>,
     delay: Duration,
 }
 
-/// The truth about every site and front door. `delay` says how long a link takes now; none when nothing passes.
+/// One look at all forwarding tables: each is asked once.
+struct Walker<'a> {
+    network: &'a Network,
+    delay: &'a dyn Fn(usize) -> Option<Duration>,
+    known: RefCell<BTreeMap<(usize, IpAddr), Option<Route>>>,
+}
+
+/// The truth about every site and front door, over both families. `delay` says how long a link takes now; none when
+/// nothing passes.
 pub(crate) fn all(
     scenario: &Scenario,
     network: &Network,
     delay: &dyn Fn(usize) -> Option<Duration>,
 ) -> anyhow::Result<Vec<Truth>> {
+    let walker = Walker {
+        network,
+        delay,
+        known: RefCell::default(),
+    };
     let mut truths = Vec::new();
     for site in &scenario.sites {
-        let mut known: Option<Truth> = None;
+        let mut known: [Option<Truth>; 2] = [None, None];
         for door in &scenario.front_doors {
-            // All front doors share one prefix, so one walk serves them all.
-            let truth = match &known {
-                Some(first) => Truth {
-                    target: door.name.clone(),
-                    destination: door.address,
-                    ..first.clone()
-                },
-                None => one(network, &site.name, door, delay)?,
-            };
-            known.get_or_insert_with(|| truth.clone());
-            truths.push(truth);
+            for (destination, known) in scenario.addresses_of(door).into_iter().zip(&mut known) {
+                // All front doors share one prefix, so one walk serves them all.
+                let truth = match known {
+                    Some(first) => Truth {
+                        target: door.name.clone(),
+                        destination,
+                        ..first.clone()
+                    },
+                    None => walker.one(&site.name, &door.name, destination)?,
+                };
+                known.get_or_insert_with(|| truth.clone());
+                truths.push(truth);
+            }
         }
     }
     Ok(truths)
 }
 
-fn one(
-    network: &Network,
-    site: &str,
-    door: &FrontDoor,
-    delay: &dyn Fn(usize) -> Option<Duration>,
-) -> anyhow::Result<Truth> {
-    let host = network.index(&host_name(site))?;
-    let source = network
-        .host_address(site)
-        .context("a site without a host")?;
-    let there = walk(network, host, door.address, delay)?;
-    let back = match &there {
-        Some(way) => walk(network, way.last, source, delay)?,
-        None => None,
-    };
-    let edge = there.as_ref().and_then(|way| network.nodes.get(way.last));
-    let names = |way: &Way| {
-        way.routers
-            .iter()
-            .filter_map(|(_, node)| network.nodes.get(*node))
-            .map(|node| node.name.clone())
-            .collect()
-    };
-    Ok(Truth {
-        site: site.to_owned(),
-        target: door.name.clone(),
-        destination: door.address,
-        metro: back.as_ref().and(edge).and_then(|node| node.metro.clone()),
-        rtt_us: there
-            .as_ref()
-            .zip(back.as_ref())
-            .and_then(|(there, back)| u64::try_from((there.delay + back.delay).as_micros()).ok()),
-        hops: there
-            .as_ref()
-            .map(|way| way.routers.iter().map(|(address, _)| *address).collect())
-            .unwrap_or_default(),
-        routers: there.as_ref().map(names).unwrap_or_default(),
-    })
-}
-
-/// Follows the forwarding tables from a node to the host or front door that has `destination`.
-fn walk(
-    network: &Network,
-    from: usize,
-    destination: Ipv4Addr,
-    delay: &dyn Fn(usize) -> Option<Duration>,
-) -> anyhow::Result<Option<Way>> {
-    let mut way = Way {
-        last: from,
-        routers: Vec::new(),
-        delay: Duration::ZERO,
-    };
-    for _ in 0..MOST_HOPS {
-        let Some(route) = lookup(network, way.last, destination)? else {
-            return Ok(None);
+impl Walker<'_> {
+    fn one(&self, site: &str, target: &str, destination: IpAddr) -> anyhow::Result<Truth> {
+        let host = self.network.index(&host_name(site))?;
+        let sources = self.network.host_addresses(site);
+        let source = sources
+            .into_iter()
+            .flatten()
+            .find(|source| source.is_ipv4() == destination.is_ipv4())
+            .context("a site without a host")?;
+        let there = self.walk(host, destination)?;
+        let back = match &there {
+            Some(way) => self.walk(way.last, source)?,
+            None => None,
         };
-        let Some((wire, side, _)) = network
-            .ends_of(way.last)
-            .find(|(_, _, end)| Some(&end.interface) == route.dev.as_ref())
-        else {
-            return Ok(None);
-        };
-        let far = network
-            .wires
-            .get(wire)
-            .and_then(|wire| wire.ends.get(1 - side))
-            .context("a wire has two ends")?;
-        if route.gateway.is_some_and(|gateway| gateway != far.address) {
-            bail!(
-                "{destination}: gateway {:?} is not at the far end of {}",
-                route.gateway,
-                far.interface
-            );
+        let edge = (there.as_ref()).and_then(|way| self.network.nodes.get(way.last));
+        let delay = there.as_ref().zip(back.as_ref());
+        let delay = delay.map(|(there, back)| (there.delay + back.delay).as_micros());
+        let mut hops = Vec::new();
+        let mut routers = Vec::new();
+        for (reached_at, node) in there.iter().flat_map(|way| &way.routers) {
+            hops.push(self.answers_with(*node, *reached_at, source)?);
+            routers.extend(self.network.nodes.get(*node).map(|node| node.name.clone()));
         }
-        let Some(crossing) = delay(wire) else {
-            return Ok(None);
-        };
-        way.delay += crossing;
-        way.last = far.node;
-        let role = network.nodes.get(far.node).map(|node| node.role);
-        if matches!(role, Some(Role::Host | Role::Edge)) {
-            return Ok(Some(way));
-        }
-        way.routers.push((far.address, far.node));
+        Ok(Truth {
+            site: site.to_owned(),
+            target: target.to_owned(),
+            destination,
+            metro: back.and(edge).and_then(|node| node.metro.clone()),
+            rtt_us: delay.and_then(|micros| u64::try_from(micros).ok()),
+            hops,
+            routers,
+        })
     }
-    bail!("the path to {destination} loops")
+
+    /// The address by which a router answers a trace. Over IPv4 that of the interface by which the packet came, as the
+    /// lab tells its kernels; over IPv6 the kernel knows one way only: that of the interface by which the answer leaves.
+    fn answers_with(
+        &self,
+        node: usize,
+        reached_at: IpAddr,
+        source: IpAddr,
+    ) -> anyhow::Result<IpAddr> {
+        if reached_at.is_ipv4() {
+            return Ok(reached_at);
+        }
+        let route = self.lookup(node, source)?;
+        Ok(route.and_then(|route| route.prefsrc).unwrap_or(reached_at))
+    }
+
+    /// Follows the forwarding tables from a node to the host or front door that has `destination`.
+    fn walk(&self, from: usize, destination: IpAddr) -> anyhow::Result<Option<Way>> {
+        let network = self.network;
+        let mut way = Way {
+            last: from,
+            routers: Vec::new(),
+            delay: Duration::ZERO,
+        };
+        for _ in 0..MOST_HOPS {
+            let Some(route) = self.lookup(way.last, destination)? else {
+                return Ok(None);
+            };
+            let Some((wire, side, _)) = network
+                .ends_of(way.last)
+                .find(|(_, _, end)| Some(&end.interface) == route.dev.as_ref())
+            else {
+                return Ok(None);
+            };
+            let far = network
+                .wires
+                .get(wire)
+                .and_then(|wire| wire.ends.get(1 - side))
+                .context("a wire has two ends")?;
+            if let Some(gateway) = route.gateway
+                && !far.addresses().contains(&gateway)
+            {
+                let interface = &far.interface;
+                bail!("{destination}: gateway {gateway} is not at the far end of {interface}");
+            }
+            let Some(crossing) = (self.delay)(wire) else {
+                return Ok(None);
+            };
+            way.delay += crossing;
+            way.last = far.node;
+            let role = network.nodes.get(far.node).map(|node| node.role);
+            if matches!(role, Some(Role::Host | Role::Edge)) {
+                return Ok(Some(way));
+            }
+            let [four, six] = far.addresses();
+            let reached_at = if destination.is_ipv4() { four } else { six };
+            way.routers.push((reached_at, far.node));
+        }
+        bail!("the path to {destination} loops")
+    }
+
+    fn lookup(&self, node: usize, destination: IpAddr) -> anyhow::Result<Option<Route>> {
+        if let Some(route) = self.known.borrow().get(&(node, destination)) {
+            return Ok(route.clone());
+        }
+        let name = &self.network.nodes.get(node).context("no such node")?.name;
+        let route = ask(name, destination)?;
+        let mut known = self.known.borrow_mut();
+        known.insert((node, destination), route.clone());
+        Ok(route)
+    }
 }
 
-fn lookup(network: &Network, node: usize, destination: Ipv4Addr) -> anyhow::Result<Option<Route>> {
-    let name = &network.nodes.get(node).context("no such node")?.name;
+fn ask(namespace: &str, destination: IpAddr) -> anyhow::Result<Option<Route>> {
     let output = Command::new("ip")
-        .args([
-            "-n",
-            name,
-            "-json",
-            "route",
-            "get",
-            &destination.to_string(),
-        ])
+        .args(["-n", namespace, "-json", "route", "get"])
+        .arg(destination.to_string())
         .output()
         .context("cannot start ip")?;
     if !output.status.success() {
@@ -160,5 +190,7 @@ fn lookup(network: &Network, node: usize, destination: Ipv4Addr) -> anyhow::Resu
     }
     let routes: Vec<Route> =
         serde_json::from_slice(&output.stdout).context("ip's answer is not understood")?;
-    Ok(routes.into_iter().next())
+    // What is unreachable on purpose has a route that leads nowhere.
+    let leads = |route: &Route| route.dev.as_deref().is_some_and(|dev| dev != "lo");
+    Ok(routes.into_iter().next().filter(leads))
 }

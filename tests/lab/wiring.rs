@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use anyhow::Context;
 
 use crate::emulator::{Behaviour, Emulator, Pair};
-use crate::network::{Network, Node, Role};
+use crate::network::{End, Network, Node, Role};
 use crate::world::MANAGEMENT;
-use crate::{calibrate, netns};
+use crate::{calibrate, netns, twin};
 
 /// The two ends of a wire that the emulator holds.
 pub(crate) fn interfaces(wire: usize) -> [String; 2] {
@@ -17,12 +17,16 @@ pub(crate) fn interfaces(wire: usize) -> [String; 2] {
 /// Lays all wires and starts the emulator.
 pub(crate) fn lay(network: &Network) -> anyhow::Result<Emulator> {
     quiet()?;
-    netns::ip_batch(None, &hardware(network))?;
-    for (index, node) in network.nodes.iter().enumerate() {
+    netns::ip_batch(None, &machines(network))?;
+    for node in &network.nodes {
+        // Before there are interfaces: they begin with what holds then.
         netns::inside(&node.name, || {
-            quiet()?;
+            netns::set(EVERYWHERE)?;
             netns::set(variables(node.role))
         })?;
+    }
+    netns::ip_batch(None, &cables(network))?;
+    for (index, node) in network.nodes.iter().enumerate() {
         netns::ip_batch(Some(&node.name), &addresses(network, index, node))?;
     }
     let mut pairs: Vec<Pair> = network
@@ -58,13 +62,20 @@ pub(crate) fn change(behaviour: &mut Behaviour, change: &str) -> anyhow::Result<
     Ok(())
 }
 
-/// No chatter of IPv6 on links that carry IPv4 only.
+/// No chatter of IPv6 on the emulator's own ends of the links.
 fn quiet() -> anyhow::Result<()> {
     netns::set(&[
         ("net/ipv6/conf/all/disable_ipv6", "1"),
         ("net/ipv6/conf/default/disable_ipv6", "1"),
     ])
 }
+
+/// Addresses are given by hand and good at once: nothing is looked for, asked for or tried out first.
+const EVERYWHERE: &[(&str, &str)] = &[
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/router_solicitations", "0"),
+];
 
 fn variables(role: Role) -> &'static [(&'static str, &'static str)] {
     match role {
@@ -76,6 +87,9 @@ fn variables(role: Role) -> &'static [(&'static str, &'static str)] {
             ("net/ipv4/conf/all/rp_filter", "0"),
             ("net/ipv4/conf/default/rp_filter", "0"),
             ("net/ipv4/fib_multipath_hash_policy", "1"),
+            ("net/ipv6/conf/all/forwarding", "1"),
+            ("net/ipv6/icmp/ratelimit", "0"),
+            ("net/ipv6/fib_multipath_hash_policy", "1"),
         ],
         // The lab's only group is 0 when it runs without root.
         Role::Host => &[("net/ipv4/ping_group_range", "0 0")],
@@ -86,7 +100,7 @@ fn variables(role: Role) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-fn hardware(network: &Network) -> String {
+fn machines(network: &Network) -> String {
     let mut text = String::from("link set lo up\nlink add mgmt type bridge\n");
     writeln!(
         text,
@@ -96,6 +110,11 @@ fn hardware(network: &Network) -> String {
     for node in &network.nodes {
         writeln!(text, "netns add {}", node.name).ok();
     }
+    text
+}
+
+fn cables(network: &Network) -> String {
+    let mut text = String::new();
     for (index, wire) in network.wires.iter().enumerate() {
         for (interface, end) in interfaces(index).iter().zip(&wire.ends) {
             let node = network
@@ -138,12 +157,21 @@ fn addresses(network: &Network, index: usize, node: &Node) -> String {
         writeln!(
             text,
             "address add {}/{} dev {interface}\nlink set {interface} up",
-            end.address, wire.prefix_length
+            end.address,
+            wire.subnet.prefix_len()
         )
         .ok();
-        let far = wire.ends.get(1 - side).map(|far| far.address);
-        if let (Role::Host | Role::Edge, Some(gateway)) = (node.role, far) {
-            writeln!(text, "route add default via {gateway}").ok();
+        writeln!(
+            text,
+            "address add {}/{} dev {interface} nodad",
+            end.address6,
+            twin::length(wire.subnet)
+        )
+        .ok();
+        let gateways = wire.ends.get(1 - side).map(End::addresses);
+        if let (Role::Host | Role::Edge, Some([four, six])) = (node.role, gateways) {
+            writeln!(text, "route add default via {four}").ok();
+            writeln!(text, "route add ::/0 via {six}").ok();
         }
     }
     if node.role == Role::Host {
@@ -157,7 +185,8 @@ fn addresses(network: &Network, index: usize, node: &Node) -> String {
     }
     if node.role == Role::Edge {
         for door in &network.front_doors {
-            writeln!(text, "address add {door}/32 dev lo").ok();
+            let length = if door.is_ipv4() { 32 } else { 128 };
+            writeln!(text, "address add {door}/{length} dev lo").ok();
         }
     }
     text

@@ -349,9 +349,10 @@ impl World {
             let rtt = rtt.unwrap_or_default();
             writeln!(
                 text,
-                "{:<12}{:<12}{served:<12}{rtt:>9}  {}",
+                "{:<12}{:<12}{:<6}{served:<12}{rtt:>9}  {}",
                 truth.site,
                 truth.target,
+                truth.family(),
                 truth.routers.join(" > ")
             )
             .ok();
@@ -367,9 +368,10 @@ impl World {
     }
 
     fn knocks(&self, before_unix_ms: i64) -> BTreeMap<String, u64> {
-        let address = |site: &str| self.network.host_address(site);
         let count = |site: &str| {
-            address(site).map(|address| self.knocks.from(address.into(), before_unix_ms))
+            let addresses = self.network.host_addresses(site)?;
+            let of_each = addresses.map(|address| self.knocks.from(address, before_unix_ms));
+            Some(of_each.into_iter().sum())
         };
         (self.scenario.sites.iter())
             .filter_map(|site| Some((site.name.clone(), count(&site.name)?)))

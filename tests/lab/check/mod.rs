@@ -45,16 +45,17 @@ pub async fn run(options: CheckOptions, progress: &dyn Fn(&str)) -> anyhow::Resu
     checked
 }
 
-/// Waits until every agent reports and has learned the path to every target.
+/// Waits until every agent reports and has learned the path to every target over both families.
 ///
 /// # Errors
 /// When that takes too long; the text says who is not there yet.
-pub async fn learned(api: &Api, sites: usize) -> anyhow::Result<Vec<Agent>> {
+pub async fn learned(api: &Api, lab: &Lab) -> anyhow::Result<Vec<Agent>> {
+    let (sites, targets) = (lab.sites().len(), lab.targets());
     let mut last = Vec::new();
     let waited = clock::poll_until("agents and paths", LEARNING, PAUSE, async || {
         last = api.agents().await?;
         let stable = |agent: &Agent| {
-            !agent.targets.is_empty()
+            agent.targets.len() == targets
                 && agent
                     .targets
                     .iter()
@@ -92,7 +93,7 @@ async fn measure(lab: &Lab, quiet: Duration, progress: &dyn Fn(&str)) -> anyhow:
     let api = Api::new(&lab.dashboard())?;
     let start = clock::now();
     progress("waiting until the agents have learned their paths");
-    let agents = learned(&api, lab.sites().len()).await?;
+    let agents = learned(&api, lab).await?;
     let learning_s = since(start);
     progress(&format!(
         "learned in {learning_s:.0} s; quiet for {quiet:?}"
@@ -146,12 +147,13 @@ pub async fn compare(api: &Api, agents: &[Agent], truths: &[Truth]) -> anyhow::R
         let truth_us = truth
             .rtt_us
             .with_context(|| format!("{} does not reach {}", truth.site, truth.target))?;
+        let target = truth.collector_target();
         let mut rtt = Vec::new();
         for protocol in ["tcp", "icmp"] {
-            let figures = api.figures(agent, &truth.target, protocol).await?;
+            let figures = api.figures(agent, &target, protocol).await?;
             rtt.push(Rtt::compare(protocol, figures.n, figures.p50_us, truth_us));
         }
-        let path = api.path(agent, &truth.target).await?;
+        let path = api.path(agent, &target).await?;
         let addresses = |hop: &api::Hop| {
             let nodes = hop
                 .nodes
@@ -201,8 +203,10 @@ async fn fail_over(
     let mut failover: Vec<Flagged> = moved
         .iter()
         .map(|truth| Flagged {
+            collector_target: truth.collector_target(),
             site: truth.site.clone(),
             target: truth.target.clone(),
+            family: truth.family(),
             delay_s: None,
         })
         .collect();
@@ -214,7 +218,7 @@ async fn fail_over(
     while waiting(&failover) {
         for event in new_events(api, known).await? {
             let same = |flagged: &&mut Flagged| {
-                flagged.site == event.site_name && flagged.target == event.target
+                flagged.site == event.site_name && flagged.collector_target == event.target
             };
             match failover.iter_mut().find(same) {
                 Some(flagged) if event.class == "geo_failover" => {

@@ -37,6 +37,8 @@ pub struct Row {
     pub site: String,
     /// The front door.
     pub target: String,
+    /// `IPv4` or `IPv6`.
+    pub family: &'static str,
     /// Medians by protocol.
     pub rtt: Vec<Rtt>,
     /// True hops, then the destination.
@@ -54,6 +56,11 @@ pub struct Flagged {
     pub site: String,
     /// The front door.
     pub target: String,
+    /// `IPv4` or `IPv6`.
+    pub family: &'static str,
+    /// The target's name at the collector.
+    #[serde(skip)]
+    pub collector_target: String,
     /// From injection to the event in the API; absent when it was not flagged.
     pub delay_s: Option<f64>,
 }
@@ -125,6 +132,7 @@ impl Row {
         Self {
             site: truth.site.clone(),
             target: truth.target.clone(),
+            family: truth.family(),
             rtt,
             true_path,
             measured_path,
@@ -172,8 +180,8 @@ impl Report {
 
     fn measured(&self) -> String {
         let mut text = format!(
-            "\n{:<12}{:<12}{:>6}{:>10}{:>13}{:>10}  path\n",
-            "site", "target", "probe", "truth ms", "measured ms", "error ms"
+            "\n{:<12}{:<12}{:<6}{:>6}{:>10}{:>13}{:>10}  path\n",
+            "site", "target", "family", "probe", "truth ms", "measured ms", "error ms"
         );
         let number = |value: Option<f64>| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
@@ -189,8 +197,13 @@ impl Report {
             } in &row.rtt
             {
                 let (measured, error) = (number(*measured_ms), number(*error_ms));
-                let (site, target) = (&row.site, &row.target);
-                writeln!(text, "{site:<12}{target:<12}{protocol:>6}{truth_ms:>10.3}{measured:>13}{error:>10}  {path}").ok();
+                let Row {
+                    site,
+                    target,
+                    family,
+                    ..
+                } = row;
+                writeln!(text, "{site:<12}{target:<12}{family:<6}{protocol:>6}{truth_ms:>10.3}{measured:>13}{error:>10}  {path}").ok();
             }
             if !row.path_right {
                 let (truth, measured) = (row.true_path.join(" "), row.measured_path.join(" "));
@@ -205,14 +218,20 @@ impl Report {
         for Flagged {
             site,
             target,
+            family,
             delay_s,
+            ..
         } in &self.failover
         {
             let delay = delay_s.map_or_else(
                 || "NOT flagged".to_owned(),
                 |delay| format!("flagged after {delay:.1} s"),
             );
-            writeln!(text, "{site:<12}{target:<12}geo failover {delay}").ok();
+            writeln!(
+                text,
+                "{site:<12}{target:<12}{family:<6}geo failover {delay}"
+            )
+            .ok();
         }
         for event in &self.false_event_texts {
             writeln!(text, "false event: {event}").ok();
