@@ -1,6 +1,7 @@
 //! The agents of the sites: configuration, enrolment, start.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -36,7 +37,7 @@ pub(crate) fn start(
         .arg("--config")
         .arg(&config);
     let log = logs.join(format!("enroll-{site}.log"));
-    let status = netns::start(&host, enroll, &log)?
+    let status = netns::start(Some(&host), enroll, &log)?
         .wait()
         .context("cannot wait for an enrolment")?;
     ensure!(
@@ -46,7 +47,7 @@ pub(crate) fn start(
     );
     let mut run = Command::new(&order.agent);
     run.arg("run").arg("--config").arg(&config);
-    netns::start(&host, run, &logs.join(format!("agent-{site}.log")))
+    netns::start(Some(&host), run, &logs.join(format!("agent-{site}.log")))
 }
 
 /// Where an agent keeps its things.
@@ -56,8 +57,14 @@ pub(crate) fn home(state: &Path, site: &str) -> PathBuf {
 
 /// Faster than the defaults where a person is watching: trace rounds and reports come sooner.
 fn configuration(order: &Order, scenario: &Scenario, home: &Path) -> String {
+    let resolvers = [IpAddr::from(MANAGEMENT)]
+        .into_iter()
+        .chain(scenario.resolver().into_iter().flatten())
+        .map(|address| format!("\"{}\"", SocketAddr::from((address, 53))))
+        .collect::<Vec<_>>()
+        .join(", ");
     let mut text = format!(
-        "state_dir = {}\ntarget_sets = []\nresolvers = [\"{MANAGEMENT}:53\"]\nextra_roots = [{}]\n",
+        "state_dir = {}\ntarget_sets = []\nresolvers = [{resolvers}]\nextra_roots = [{}]\n",
         quoted(&home.join("state")),
         quoted(&ca_file(&order.state)),
     );

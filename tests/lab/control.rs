@@ -38,11 +38,31 @@ pub enum Request {
     },
     /// The emulator's own error: a [`Calibration`].
     Calibrate,
+    /// Runs a program on a machine of the lab and waits for it: an [`Outcome`].
+    Run {
+        /// The machine, such as `paris-pc`.
+        machine: String,
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// It is killed after that.
+        limit_ms: u64,
+    },
     /// Enrols and starts the agents.
     StartAgents {
         /// Site and join string of each.
         joins: Vec<(String, String)>,
     },
+}
+
+/// What a program in the lab said, and how it ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Exit code; absent when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
 }
 
 /// The truth about one site and one front door over one family, read from the routers' forwarding tables and the emulator's links.

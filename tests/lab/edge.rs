@@ -1,7 +1,7 @@
-//! The front doors: TLS and HTTP on the anycast addresses, with the header that names the metro.
+//! The front doors: TLS, HTTP and QUIC on the anycast addresses, with the header that names the metro.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::scenario::{Edge, Scenario};
-use crate::{clock, netns};
+use crate::{clock, netns, quic};
 
 /// Listening sockets of one front door machine.
 pub(crate) struct Door {
@@ -24,17 +24,26 @@ pub(crate) struct Door {
     metro: String,
     tls: TcpListener,
     plain: TcpListener,
+    quic: UdpSocket,
+}
+
+/// What the front doors show to those who come: a certificate of the lab's own CA.
+pub(crate) struct Credentials {
+    tls: Arc<ServerConfig>,
+    quic: quinn::ServerConfig,
 }
 
 impl Door {
     /// Listens in the namespace of the front door machine.
     pub(crate) fn listen(edge: &Edge) -> anyhow::Result<Self> {
-        let (tls, plain) = netns::inside(&edge.name, || Ok((listen(443)?, listen(80)?)))?;
+        let sockets = || Ok((listen(443)?, listen(80)?, datagrams(443)?));
+        let (tls, plain, quic) = netns::inside(&edge.name, sockets)?;
         Ok(Self {
             server: edge.server.clone(),
             metro: edge.metro.clone(),
             tls,
             plain,
+            quic,
         })
     }
 
@@ -42,7 +51,7 @@ impl Door {
     pub(crate) fn serve(
         self,
         tasks: &TaskTracker,
-        config: &Arc<ServerConfig>,
+        credentials: &Credentials,
         knocks: &Knocks,
     ) -> anyhow::Result<()> {
         let Self {
@@ -50,9 +59,11 @@ impl Door {
             metro,
             tls,
             plain,
+            quic,
         } = self;
+        quic::serve(tasks, quic, credentials.quic.clone())?;
         let head: Arc<[String; 2]> = Arc::new([server, metro]);
-        let acceptor = TlsAcceptor::from(Arc::clone(config));
+        let acceptor = TlsAcceptor::from(Arc::clone(&credentials.tls));
         for (listener, acceptor) in [(tls, Some(acceptor)), (plain, None)] {
             listener
                 .set_nonblocking(true)
@@ -131,8 +142,12 @@ async fn answer(stream: TcpStream, acceptor: Option<TlsAcceptor>, head: Arc<[Str
     }
 }
 
-/// Makes the lab's CA, writes its certificate to `ca_file`, and returns what the front doors need to speak TLS.
-pub(crate) fn certify(scenario: &Scenario, ca_file: &Path) -> anyhow::Result<Arc<ServerConfig>> {
+/// Makes the lab's CA and the front doors' certificate, and writes them to `ca_file` and `chain_file`.
+pub(crate) fn certify(
+    scenario: &Scenario,
+    ca_file: &Path,
+    chain_file: &Path,
+) -> anyhow::Result<Credentials> {
     let ca_key = KeyPair::generate().context("cannot make the CA's key")?;
     let mut ca = CertificateParams::default();
     ca.distinguished_name
@@ -142,8 +157,6 @@ pub(crate) fn certify(scenario: &Scenario, ca_file: &Path) -> anyhow::Result<Arc
     let ca_certificate = ca
         .self_signed(&ca_key)
         .context("cannot make the CA's certificate")?;
-    std::fs::write(ca_file, ca_certificate.pem())
-        .with_context(|| format!("cannot write {}", ca_file.display()))?;
     let hosts: Vec<String> = scenario
         .front_doors
         .iter()
@@ -157,6 +170,11 @@ pub(crate) fn certify(scenario: &Scenario, ca_file: &Path) -> anyhow::Result<Arc
     let certificate = leaf
         .signed_by(&key, &issuer)
         .context("cannot make the front doors' certificate")?;
+    let write = |file: &Path, text: &str| {
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+    };
+    write(ca_file, &ca_certificate.pem())?;
+    write(chain_file, &(certificate.pem() + &ca_certificate.pem()))?;
     let chain = vec![certificate.der().clone(), ca_certificate.der().clone()];
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -166,14 +184,23 @@ pub(crate) fn certify(scenario: &Scenario, ca_file: &Path) -> anyhow::Result<Arc
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .context("the front doors' certificate is refused")?;
+    let quic = quic::configuration(config.clone())?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Credentials {
+        tls: Arc::new(config),
+        quic,
+    })
 }
 
 fn listen(port: u16) -> anyhow::Result<TcpListener> {
     // IPv4 too, as long as the system's `bindv6only` is off, which a new namespace's is.
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     TcpListener::bind(address).with_context(|| format!("cannot listen at {address}"))
+}
+
+fn datagrams(port: u16) -> anyhow::Result<UdpSocket> {
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    UdpSocket::bind(address).with_context(|| format!("cannot listen at {address}"))
 }
 
 /// Answers each request of a connection, whatever it asks for.

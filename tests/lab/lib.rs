@@ -19,6 +19,7 @@ mod names;
 mod netns;
 mod network;
 pub mod outer;
+mod quic;
 mod requirements;
 mod scenario;
 mod truth;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use firstmile_lab::check::{self, CheckOptions};
-use firstmile_lab::control::{Request, ask};
+use firstmile_lab::control::{Outcome, Request, ask};
 use firstmile_lab::inside;
 use firstmile_lab::outer::{Lab, Options};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +50,16 @@ enum Command {
     },
     /// Show the true paths and RTTs of a running lab
     Status(State),
+    /// Run a program on a machine of a running lab, such as `on paris-pc -- ip route`; it may take a minute
+    On {
+        /// The machine: a site's router by the site's name, its host with `-pc`, or a router
+        machine: String,
+        /// The program and its arguments
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+        #[command(flatten)]
+        state: State,
+    },
     /// Bring up a lab of its own and compare what is measured with the truth
     Check(Check),
     /// Internal: leave for new namespaces
@@ -139,6 +149,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             changes,
             state,
         } => tell(&state, &Request::Link { name, changes }),
+        Command::On {
+            machine,
+            command,
+            state,
+        } => on(&state, machine, command),
         Command::Status(state) => tell(&state, &Request::Status),
         Command::Enter(arguments) => enter(&arguments),
         Command::Inside(arguments) => {
@@ -163,6 +178,19 @@ fn tell(state: &State, request: &Request) -> anyhow::Result<ExitCode> {
     let said: String = ask(&state.state, request)?;
     say(said.trim_end());
     Ok(ExitCode::SUCCESS)
+}
+
+fn on(state: &State, machine: String, command: Vec<String>) -> anyhow::Result<ExitCode> {
+    let request = Request::Run {
+        machine,
+        command,
+        limit_ms: 60_000,
+    };
+    let outcome: Outcome = ask(&state.state, &request)?;
+    say(outcome.stdout.trim_end());
+    complain(outcome.stderr.trim_end());
+    let code = outcome.code.and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
 async fn up(arguments: Up) -> anyhow::Result<()> {

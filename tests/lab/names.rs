@@ -1,20 +1,27 @@
 //! The configuration of dnsmasq: front doors by name, routers by address. Pure.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::network::Network;
 use crate::scenario::Scenario;
 
-/// Writes the configuration of the name server at `listen`.
-pub(crate) fn configuration(scenario: &Scenario, network: &Network, listen: Ipv4Addr) -> String {
-    let mut text = format!(
-        "no-hosts\nno-resolv\nno-poll\nbind-interfaces\nlisten-address={listen}\nport=53\nlocal=/#/\nlocal-ttl=60\n"
+/// Writes the configuration of a name server at the addresses `listen`.
+pub(crate) fn configuration(scenario: &Scenario, network: &Network, listen: &[IpAddr]) -> String {
+    let mut text = String::from(
+        "no-hosts\nno-resolv\nno-poll\nbind-interfaces\nport=53\nlocal=/#/\nlocal-ttl=60\n",
     );
+    for address in listen {
+        writeln!(text, "listen-address={address}").ok();
+    }
     for door in &scenario.front_doors {
-        for address in scenario.addresses_of(door) {
-            writeln!(text, "address=/{}/{address}", door.host).ok();
+        let [four, six] = scenario.addresses_of(door);
+        let mut name = door.host.as_str();
+        for next in &door.aliases {
+            writeln!(text, "cname={name},{next}").ok();
+            name = next;
         }
+        writeln!(text, "host-record={name},{four},{six}").ok();
     }
     for (address, name) in network.names() {
         writeln!(text, "ptr-record={},{name}", reverse(address)).ok();
@@ -48,10 +55,12 @@ mod tests {
     fn routers_have_names_in_microsofts_style() {
         let scenario = Scenario::parse(BASE).unwrap();
         let network = Network::plan(&scenario).unwrap();
-        let text = configuration(&scenario, &network, Ipv4Addr::new(192, 0, 2, 1));
+        let text = configuration(&scenario, &network, &[[192, 0, 2, 1].into()]);
         assert!(text.contains("in-addr.arpa,ae24-0.icr01.ams21.ntwk.msn.net"));
-        assert!(text.contains("address=/exchange.frontdoor.example/203.0.113.10"));
-        assert!(text.contains("address=/exchange.frontdoor.example/2001:db8:cb00:7100::a"));
+        assert!(text.contains(
+            "host-record=sharepoint.frontdoor.example,203.0.113.20,2001:db8:cb00:7100::14"
+        ));
+        assert!(text.contains("cname=exchange.frontdoor.example,exchange.afd.frontdoor.example"));
     }
 
     #[test]

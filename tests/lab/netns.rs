@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::control::Outcome;
 
 /// Runs `work` in the namespace `name`, on a thread of its own.
 pub(crate) fn inside<T: Send>(
@@ -28,18 +31,48 @@ pub(crate) fn inside<T: Send>(
     })
 }
 
-/// Starts a program in a namespace, with a host name of its own; its output goes to `log`.
-pub(crate) fn start(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Child> {
+/// Starts a program in a namespace, with a host name of its own, or in the lab's own; its output goes to `log`.
+pub(crate) fn start(name: Option<&str>, mut command: Command, log: &Path) -> anyhow::Result<Child> {
     let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let err = out.try_clone().context("cannot share the log")?;
-    inside(name, move || {
-        unshare(CloneFlags::CLONE_NEWUTS).context("cannot have a host name of its own")?;
-        nix::unistd::sethostname(name).context("cannot set the host name")?;
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
+    let mut spawn = move || {
         command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))
+    };
+    let Some(name) = name else { return spawn() };
+    inside(name, move || {
+        rename(name)?;
+        spawn()
     })
+}
+
+/// Runs a program in a namespace and waits for its end; past `limit` it is killed.
+pub(crate) fn run(name: &str, command: &[String], limit: Duration) -> anyhow::Result<Outcome> {
+    let limit = format!("{}", limit.as_secs_f64());
+    // `timeout` of coreutils waits and kills, and says so by its exit code 137.
+    let mut timeout = Command::new("timeout");
+    timeout
+        .args(["--signal=KILL", &limit])
+        .args(command)
+        .stdin(Stdio::null());
+    let output = inside(name, move || {
+        rename(name)?;
+        timeout.output().context("cannot start timeout")
+    })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Outcome {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    })
+}
+
+/// Gives the current thread, and what it starts, a host name of its own.
+fn rename(name: &str) -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWUTS).context("cannot have a host name of its own")?;
+    nix::unistd::sethostname(name).context("cannot set the host name")
 }
 
 /// Sets kernel variables of the current namespace, such as `net/ipv4/ip_forward`.

@@ -90,8 +90,8 @@ pub(crate) struct Wire {
 pub(crate) struct Network {
     pub(crate) nodes: Vec<Node>,
     pub(crate) wires: Vec<Wire>,
-    /// Addresses that every front door machine has, of both families.
-    pub(crate) front_doors: Vec<IpAddr>,
+    /// Addresses that every front door machine has, of both families, its name server's too.
+    pub(crate) anycast: Vec<IpAddr>,
 }
 
 impl End {
@@ -121,15 +121,15 @@ struct Terms {
 impl Network {
     /// Numbers the scenario's network.
     pub(crate) fn plan(scenario: &Scenario) -> anyhow::Result<Self> {
-        let front_doors = scenario
-            .front_doors
-            .iter()
-            .flat_map(|door| scenario.addresses_of(door))
+        let anycast = (scenario.front_doors.iter())
+            .map(|door| scenario.addresses_of(door))
+            .chain(scenario.resolver())
+            .flatten()
             .collect();
         let mut network = Self {
             nodes: nodes(scenario),
             wires: Vec::new(),
-            front_doors,
+            anycast,
         };
         let mut pools: BTreeMap<u32, _> = (scenario.systems.iter())
             .map(|system| {

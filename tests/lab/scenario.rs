@@ -93,6 +93,8 @@ pub(crate) struct Anycast {
     pub(crate) prefix: Ipv4Net,
     #[serde(rename = "as")]
     pub(crate) asn: u32,
+    /// Address of a name server beside the front doors, which agents then ask too.
+    pub(crate) resolver: Option<Ipv4Addr>,
 }
 
 /// A name that sites measure.
@@ -103,6 +105,9 @@ pub(crate) struct FrontDoor {
     pub(crate) host: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) service: String,
+    /// Names that the host is an alias of, one after the other; the last has the addresses.
+    #[serde(default)]
+    pub(crate) aliases: Vec<String>,
 }
 
 /// The machine that answers for all front doors in one metro.
@@ -196,8 +201,18 @@ impl Scenario {
 
     /// The address of a front door in each family.
     pub(crate) fn addresses_of(&self, door: &FrontDoor) -> [IpAddr; 2] {
-        let six = twin::address(self.anycast.prefix, door.address);
-        [door.address.into(), six.into()]
+        self.anycast_addresses(door.address)
+    }
+
+    /// The address of the front doors' name server in each family.
+    pub(crate) fn resolver(&self) -> Option<[IpAddr; 2]> {
+        let address = self.anycast.resolver?;
+        Some(self.anycast_addresses(address))
+    }
+
+    fn anycast_addresses(&self, four: Ipv4Addr) -> [IpAddr; 2] {
+        let six = twin::address(self.anycast.prefix, four);
+        [four.into(), six.into()]
     }
 
     fn check_names(&self) -> anyhow::Result<()> {

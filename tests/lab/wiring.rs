@@ -184,9 +184,9 @@ fn addresses(network: &Network, index: usize, node: &Node) -> String {
         .ok();
     }
     if node.role == Role::Edge {
-        for door in &network.front_doors {
-            let length = if door.is_ipv4() { 32 } else { 128 };
-            writeln!(text, "address add {door}/{length} dev lo").ok();
+        for address in &network.anycast {
+            let length = if address.is_ipv4() { 32 } else { 128 };
+            writeln!(text, "address add {address}/{length} dev lo").ok();
         }
     }
     text

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,25 +104,28 @@ fn wait_for_the_end() {
 }
 
 impl World {
+    /// Starts the name server of the management network, and one with the front doors, as far away as they are.
     fn start_names(&self) -> anyhow::Result<()> {
-        let file = Path::new("/run/dnsmasq.conf");
-        std::fs::write(
-            file,
-            names::configuration(&self.scenario, &self.network, MANAGEMENT),
-        )
-        .context("cannot write dnsmasq's configuration")?;
-        let log =
-            std::fs::File::create(self.log("dnsmasq")).context("cannot write dnsmasq's log")?;
-        // Without `--no-daemon` it would want to become another user, who does not exist in a user namespace.
-        let child = (Command::new("dnsmasq")
-            .arg("--no-daemon")
-            .arg(format!("--conf-file={}", file.display())))
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(log)
-        .spawn()
-        .context("cannot start dnsmasq (package dnsmasq-base)")?;
-        self.keep("dnsmasq", child);
+        let serve = |name: &str, listen: &[IpAddr], machine: Option<&str>| {
+            let file = format!("/run/{name}.conf");
+            let text = names::configuration(&self.scenario, &self.network, listen);
+            std::fs::write(&file, text).with_context(|| format!("cannot write {file}"))?;
+            let mut command = Command::new("dnsmasq");
+            // Without `--no-daemon` it would want to become another user, who does not exist in a user namespace.
+            command
+                .arg("--no-daemon")
+                .arg(format!("--conf-file={file}"));
+            let child = netns::start(machine, command, &self.log(name))?;
+            self.keep(name, child);
+            anyhow::Ok(())
+        };
+        serve("dnsmasq", &[MANAGEMENT.into()], None)?;
+        if let Some(listen) = self.scenario.resolver() {
+            for edge in &self.scenario.edges {
+                let name = format!("dnsmasq-{}", edge.name);
+                serve(&name, &listen, Some(&edge.name))?;
+            }
+        }
         Ok(())
     }
 
@@ -136,16 +139,17 @@ impl World {
             std::fs::write(&file, text).with_context(|| format!("cannot write {file}"))?;
             let mut command = Command::new("bird");
             command.args(["-f", "-c", &file, "-s", &socket_of(&node.name)]);
-            let child = netns::start(&node.name, command, &self.log(&node.name))?;
+            let child = netns::start(Some(&node.name), command, &self.log(&node.name))?;
             self.keep(&node.name, child);
         }
         Ok(())
     }
 
     fn start_doors(&self, tasks: &TaskTracker) -> anyhow::Result<()> {
-        let config = edge::certify(&self.scenario, &ca_file(&self.order.state))?;
+        let state = &self.order.state;
+        let credentials = edge::certify(&self.scenario, &ca_file(state), &chain_file(state))?;
         for edge in &self.scenario.edges {
-            Door::listen(edge)?.serve(tasks, &config, &self.knocks)?;
+            Door::listen(edge)?.serve(tasks, &credentials, &self.knocks)?;
         }
         Ok(())
     }
@@ -193,6 +197,14 @@ impl World {
             Request::Truth => Ok(json!(self.truth()?)),
             Request::Knocks { before_unix_ms } => Ok(json!(self.knocks(before_unix_ms))),
             Request::Calibrate => Ok(json!(calibrate::measure(&self.emulator)?)),
+            Request::Run {
+                machine,
+                command,
+                limit_ms,
+            } => {
+                let limit = Duration::from_millis(limit_ms);
+                Ok(json!(netns::run(&machine, &command, limit)?))
+            }
             Request::StartAgents { joins } => {
                 for (site, join) in &joins {
                     let child = agents::start(&self.order, &self.scenario, site, join)?;
@@ -421,6 +433,11 @@ impl World {
 /// Where the front doors' CA certificate is.
 pub(crate) fn ca_file(state: &Path) -> PathBuf {
     state.join("front-door-ca.pem")
+}
+
+/// Where the chain is that the front doors show, their own certificate first.
+pub(crate) fn chain_file(state: &Path) -> PathBuf {
+    state.join("front-door-chain.pem")
 }
 
 fn socket_of(node: &str) -> String {
