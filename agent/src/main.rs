@@ -232,7 +232,12 @@ fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Endin
             identity.collector
         );
     }
-    let obtained = block_on(enroll::obtain(&join, &config.state_dir, host::hostname()))?;
+    let obtained = block_on(enroll::obtain(
+        &join,
+        &config.state_dir,
+        host::hostname(),
+        &config.proxy,
+    ))?;
     let identity = match obtained {
         Ok(identity) => identity,
         Err(error @ ObtainError::Running(_)) => {

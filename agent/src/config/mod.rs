@@ -1,6 +1,7 @@
 //! The configuration: a file and the environment, turned into values that cannot be wrong.
 
 mod error;
+mod proxy;
 mod section;
 mod sets;
 mod target;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use error::ConfigError;
+pub(crate) use proxy::{Proxy, ProxyError, ProxyRules};
 use section::Section;
 pub(crate) use target::{Host, Protocols, RequestPath, Service, Target, TargetName};
 use url::Url;
@@ -45,6 +47,8 @@ pub(crate) struct AgentConfig {
     pub(crate) spool: SpoolLimits,
     /// The page that `doctor` fetches to find a captive portal; `None`: none.
     pub(crate) portal: Option<PortalPage>,
+    /// The proxies that reports take, and users.
+    pub(crate) proxy: ProxyRules,
 }
 
 /// A page whose text is known.
@@ -167,6 +171,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let plan = plan(root.sub("plan")?)?;
     let spool = spool(root.sub("spool")?)?;
     let portal = portal(root.sub("doctor")?)?;
+    let proxy = ProxyRules::read(root.sub("proxy")?, &proxy_variables())?;
     root.finish()?;
     Ok(AgentConfig {
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/firstmile-agent")),
@@ -176,6 +181,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
         plan,
         spool,
         portal,
+        proxy,
     })
 }
 

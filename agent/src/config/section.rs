@@ -43,6 +43,17 @@ impl Section {
         })
     }
 
+    /// As [`Section::take`], for a value that no refusal may show.
+    pub(super) fn take_secret<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.take(key, |value| Ok(parse(value)))?
+            .transpose()
+            .map_err(|fix| self.refuse(key, "…", fix))
+    }
+
     /// As [`Section::take`], for a key that has to be there.
     pub(super) fn require<T>(
         &mut self,

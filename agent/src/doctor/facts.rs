@@ -166,6 +166,10 @@ pub(super) enum Collector {
 pub(super) struct Enrolled {
     pub(super) url: String,
     pub(super) certificate_ends_unix_ms: i64,
+    /// `host:port` of the proxy that reports take.
+    pub(super) proxy: Option<String>,
+    /// Whether it is the proxy that lets nothing through.
+    pub(super) proxy_refuses: bool,
     /// Status of the answer, or why there was none.
     pub(super) contact: Result<u16, String>,
     /// `None`: the agent has not run with this state directory.

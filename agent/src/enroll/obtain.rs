@@ -6,6 +6,7 @@ use firstmile_wire::join::JoinString;
 
 use super::identity::{Identity, IdentityError};
 use super::request::{EnrollError, enroll};
+use crate::config::ProxyRules;
 use crate::host::lock::{self, LockError};
 
 /// Why there is no new identity.
@@ -29,10 +30,11 @@ pub(crate) async fn obtain(
     join: &JoinString,
     state_dir: &Path,
     hostname: String,
+    proxies: &ProxyRules,
 ) -> Result<Identity, ObtainError> {
     Identity::prepare(state_dir).map_err(ObtainError::NoPlace)?;
     let _alone = lock::take(state_dir).map_err(ObtainError::Running)?;
-    let identity = enroll(join, hostname).await?;
+    let identity = enroll(join, hostname, proxies).await?;
     identity.save(state_dir).map_err(ObtainError::NotKept)?;
     Ok(identity)
 }
@@ -53,7 +55,8 @@ mod tests {
             secret: JoinSecret::new([7; 24]),
         };
         let directory = tempfile::tempdir().expect("a directory");
-        let ask = |state_dir| obtain(&join, state_dir, String::new());
+        let direct = ProxyRules::default();
+        let ask = |state_dir| obtain(&join, state_dir, String::new(), &direct);
 
         let blocked = directory.path().join("file");
         std::fs::write(&blocked, b"in the way").expect("a file");

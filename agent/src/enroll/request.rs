@@ -12,6 +12,8 @@ use url::Url;
 use super::Identity;
 use super::verifier::enrolment_config;
 use crate::clock;
+use crate::config::{Proxy, ProxyError, ProxyRules};
+use crate::net::proxy::{self, ProxyRefusal};
 use crate::net::tls::TlsError;
 
 /// Longest wait for the collector's answer.
@@ -32,11 +34,23 @@ pub(crate) enum EnrollError {
         collector: Url,
         source: reqwest::Error,
     },
+    #[error("{0}")]
+    Proxy(#[from] ProxyError),
+    #[error("cannot reach the collector at {collector}: {refusal}")]
+    ProxyRefuses {
+        collector: Url,
+        refusal: Box<ProxyRefusal>,
+    },
     #[error(
-        "{collector} does not show the CA that the join string names ({wanted}): \
-         is this the right collector, and does nothing in between open TLS?"
+        "{collector} does not show the CA that the join string names ({wanted}); its certificate is issued by {issuer:?}. \
+         If that is your collector's CA, the join string is of another one; if not, something on the way opens TLS: \
+         exempt {collector} from TLS inspection"
     )]
-    WrongCa { collector: Url, wanted: CaHash },
+    WrongCa {
+        collector: Url,
+        wanted: Box<CaHash>,
+        issuer: Box<str>,
+    },
     #[error("the collector refused ({}): {}", refusal.code, refusal.message)]
     Refused { refusal: Refusal },
     #[error("{collector} answered {status} with something that is no collector's answer")]
@@ -47,7 +61,12 @@ pub(crate) enum EnrollError {
 ///
 /// # Errors
 /// See [`EnrollError`].
-pub(crate) async fn enroll(join: &JoinString, hostname: String) -> Result<Identity, EnrollError> {
+pub(crate) async fn enroll(
+    join: &JoinString,
+    hostname: String,
+    proxies: &ProxyRules,
+) -> Result<Identity, EnrollError> {
+    let proxy = proxies.for_url(&join.collector)?;
     let settings = |source| EnrollError::Tls {
         source: TlsError::Settings { source },
     };
@@ -59,11 +78,13 @@ pub(crate) async fn enroll(join: &JoinString, hostname: String) -> Result<Identi
         hostname,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let response = post(client(config), &join.collector, ENROLL_PATH, &request).await;
-    if missing_ca.is_set() {
+    let way = Way::new(config, proxy);
+    let response = way.post(&join.collector, ENROLL_PATH, &request).await;
+    if let Some(issuer) = missing_ca.issuer() {
         return Err(EnrollError::WrongCa {
             collector: join.collector.clone(),
-            wanted: join.ca,
+            wanted: Box::new(join.ca),
+            issuer: issuer.into(),
         });
     }
     let response = response?;
@@ -79,7 +100,10 @@ pub(crate) async fn enroll(join: &JoinString, hostname: String) -> Result<Identi
 ///
 /// # Errors
 /// See [`EnrollError`]; the old identity stays good until its certificate ends.
-pub(crate) async fn renew(identity: &Identity) -> Result<Identity, EnrollError> {
+pub(crate) async fn renew(
+    identity: &Identity,
+    proxy: Option<Proxy>,
+) -> Result<Identity, EnrollError> {
     let config = crate::net::tls::collector_config(
         &identity.ca_pem,
         &identity.certificate_pem,
@@ -87,13 +111,9 @@ pub(crate) async fn renew(identity: &Identity) -> Result<Identity, EnrollError> 
     )
     .map_err(|source| EnrollError::Tls { source })?;
     let (key_pem, csr_pem) = new_key()?;
-    let response = post(
-        client(config),
-        &identity.collector,
-        RENEW_PATH,
-        &RenewRequest { csr_pem },
-    )
-    .await?;
+    let response = Way::new(config, proxy)
+        .post(&identity.collector, RENEW_PATH, &RenewRequest { csr_pem })
+        .await?;
     Ok(Identity::granted(
         response,
         identity.collector.clone(),
@@ -112,56 +132,77 @@ fn new_key() -> Result<(String, String), EnrollError> {
     make().map_err(|source| EnrollError::Key { source })
 }
 
-fn client(config: rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(config)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .https_only(true)
-        .build()
+/// The way to a collector: directly, or through a proxy.
+struct Way {
+    client: reqwest::Result<reqwest::Client>,
+    proxy: Option<Proxy>,
 }
 
-async fn post(
-    client: reqwest::Result<reqwest::Client>,
-    collector: &Url,
-    path: &str,
-    body: &impl Serialize,
-) -> Result<EnrollResponse, EnrollError> {
-    let unreachable = |source: reqwest::Error| EnrollError::Unreachable {
-        collector: collector.clone(),
-        source: source.without_url(),
-    };
-    let mut url = collector.clone();
-    url.set_path(path);
-    let mut response = client
-        .map_err(unreachable)?
-        .post(url)
-        .json(body)
-        .send()
-        .await
-        .map_err(unreachable)?;
-    let status = response.status().as_u16();
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        answer.extend_from_slice(&chunk);
-        if answer.len() > MAX_ANSWER {
-            return Err(EnrollError::NotACollector {
-                collector: collector.clone(),
-                status,
-            });
-        }
+impl Way {
+    fn new(config: rustls::ClientConfig, proxy: Option<Proxy>) -> Self {
+        let client = proxy::client_builder(proxy.as_ref()).and_then(|builder| {
+            builder
+                .tls_backend_preconfigured(config)
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(TIMEOUT)
+                .https_only(true)
+                .build()
+        });
+        Self { client, proxy }
     }
-    if status == 200
-        && let Ok(granted) = serde_json::from_slice(&answer)
-    {
-        return Ok(granted);
-    }
-    match serde_json::from_slice::<Refusal>(&answer) {
-        Ok(refusal) => Err(EnrollError::Refused { refusal }),
-        Err(_) => Err(EnrollError::NotACollector {
+
+    async fn post(
+        self,
+        collector: &Url,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<EnrollResponse, EnrollError> {
+        let unreachable = |source: reqwest::Error| EnrollError::Unreachable {
+            collector: collector.clone(),
+            source: source.without_url(),
+        };
+        let mut url = collector.clone();
+        url.set_path(path);
+        let sent = self
+            .client
+            .map_err(unreachable)?
+            .post(url)
+            .json(body)
+            .send();
+        let mut response = match (sent.await, &self.proxy) {
+            (Ok(response), _) => response,
+            (Err(error), Some(proxy)) if error.is_connect() => {
+                return Err(match proxy::refusal(proxy, collector).await {
+                    Some(refusal) => EnrollError::ProxyRefuses {
+                        collector: collector.clone(),
+                        refusal: Box::new(refusal),
+                    },
+                    None => unreachable(error),
+                });
+            }
+            (Err(error), _) => return Err(unreachable(error)),
+        };
+        let status = response.status().as_u16();
+        let not_a_collector = || EnrollError::NotACollector {
             collector: collector.clone(),
             status,
-        }),
+        };
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            answer.extend_from_slice(&chunk);
+            if answer.len() > MAX_ANSWER {
+                return Err(not_a_collector());
+            }
+        }
+        if status == 200
+            && let Ok(granted) = serde_json::from_slice(&answer)
+        {
+            return Ok(granted);
+        }
+        match serde_json::from_slice::<Refusal>(&answer) {
+            Ok(refusal) => Err(EnrollError::Refused { refusal }),
+            Err(_) => Err(not_a_collector()),
+        }
     }
 }
 

@@ -3,8 +3,7 @@
 //! The collector sends its CA in its chain. The certificate whose SHA-256 is the one in the join string becomes the only
 //! root, and the leaf is verified against it, its name and its time included, by webpki as for any other connection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use firstmile_wire::join::CaHash;
 use rustls::client::WebPkiServerVerifier;
@@ -15,6 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use crate::net::inspection;
 use crate::net::tls::provider;
 
 /// Trusts the one CA with this hash.
@@ -27,12 +27,15 @@ struct PinnedCa {
 
 /// Set when a server did not show the CA: the handshake's error alone would not say so in words.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MissingCa(Arc<AtomicBool>);
+pub(crate) struct MissingCa(Arc<Mutex<Option<String>>>);
 
 impl MissingCa {
-    /// Whether a server did not show the CA of the join string.
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Who issued the certificate of a server that did not show the CA of the join string; `None` when it showed it.
+    pub(crate) fn issuer(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -69,7 +72,11 @@ impl ServerCertVerifier for PinnedCa {
             .iter()
             .find(|certificate| CaHash::of_der(certificate) == self.hash)
         else {
-            self.missing.0.store(true, Ordering::Relaxed);
+            *self
+                .missing
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(inspection::issuer(end_entity));
             return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         };
         let mut roots = RootCertStore::empty();
@@ -159,7 +166,7 @@ mod tests {
         let now = u64::try_from(crate::clock::unix_ms()).expect("after 1970");
         let now = UnixTime::since_unix_epoch(Duration::from_millis(now));
         let outcome = verifier.verify_server_cert(&leaf.leaf, chain, &name, &[], now);
-        (outcome.is_ok(), missing.is_set())
+        (outcome.is_ok(), missing.issuer().is_some())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Facts of the machine, each asked for once and narrowly: a full refresh opens hundreds of files.
 
 pub(crate) mod lock;
+pub(crate) mod marks;
 pub(crate) mod systemd;
 
 use firstmile_wire::ids::BootId;

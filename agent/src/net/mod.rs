@@ -4,6 +4,8 @@ pub(crate) mod capability;
 pub(crate) mod dns;
 pub(crate) mod https;
 pub(crate) mod icmp;
+pub(crate) mod inspection;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod route;
 pub(crate) mod tcp;

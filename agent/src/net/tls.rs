@@ -9,6 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tracing::warn;
 
+use super::inspection::NamingVerifier;
+
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
@@ -104,7 +106,10 @@ pub(crate) fn collector_config(
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|source| TlsError::Settings { source })?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(
+            NamingVerifier::new(roots).map_err(|source| TlsError::Settings { source })?,
+        ))
         .with_client_auth_cert(chain, key)
         .map_err(|source| TlsError::Settings { source })?;
     config.alpn_protocols = vec![b"h2".to_vec()];

@@ -19,6 +19,10 @@ pub(crate) struct Status {
     pub(crate) agent_id: String,
     pub(crate) site: Option<String>,
     pub(crate) collector: String,
+    /// The address that the last report came from, as the collector saw it.
+    pub(crate) seen_address: Option<String>,
+    /// `host:port` of the proxy that reports take; absent when they go directly.
+    pub(crate) proxy: Option<String>,
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) started_unix_ms: i64,
@@ -140,12 +144,21 @@ impl Status {
             format!("site        {}", self.site.as_deref().unwrap_or("none")),
             format!("collector   {}", self.collector),
             format!(
+                "address     {} (public address as the collector sees it)",
+                self.seen_address.as_deref().unwrap_or("not known yet")
+            ),
+            format!(
                 "started     {}, last word {}",
                 ago(self.started_unix_ms),
                 ago(self.written_unix_ms)
             ),
             format!("icmp        {}", self.icmp_capability),
         ];
+        lines.extend(
+            self.proxy
+                .iter()
+                .map(|proxy| format!("proxy       reports go through {proxy}")),
+        );
         lines.extend(
             self.advice
                 .iter()

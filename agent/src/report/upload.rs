@@ -3,6 +3,7 @@
 //! A report leaves the spool when the collector says that it needs no keeping (`replicated`), or that it will never take
 //! it (`retry: false`). Everything else is tried again, with a backoff that no fault of the collector ends.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ use super::pipeline::Store;
 use super::status::Status;
 use super::upload_error::{EPOCH_CONFLICT, UploadError, ended};
 use crate::clock;
+use crate::config::Proxy;
 use crate::enroll::{Identity, renew};
 use crate::net::https::innermost;
+use crate::net::proxy;
 use crate::net::tls::{TlsError, collector_config};
 use crate::schedule::backoff;
 
@@ -44,6 +47,7 @@ const MAX_ANSWER: usize = 64 << 10;
 pub(crate) struct Uploader {
     identity: Identity,
     client: reqwest::Client,
+    proxy: Option<Proxy>,
     state_dir: std::path::PathBuf,
     store: Arc<Mutex<Store>>,
     status: Arc<Mutex<Status>>,
@@ -65,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) kept: Arc<Notify>,
     /// Told of what `status` should show soon.
     pub(crate) status_changed: Arc<Notify>,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// What came of one turn.
@@ -80,7 +85,7 @@ impl Uploader {
     /// # Errors
     /// [`TlsError`] when the identity's certificates cannot be used.
     pub(crate) fn new(identity: Identity, shared: Shared) -> Result<Self, TlsError> {
-        let client = client(&identity)?;
+        let client = client(&identity, shared.proxy.as_ref())?;
         note_end(&identity, &shared.status);
         let Shared {
             state_dir,
@@ -89,10 +94,12 @@ impl Uploader {
             counters,
             kept,
             status_changed,
+            proxy,
         } = shared;
         Ok(Self {
             identity,
             client,
+            proxy,
             state_dir,
             store,
             status,
@@ -219,6 +226,7 @@ impl Uploader {
         self.failures = 0;
         self.epochs_given_up = 0;
         self.note_problem(None);
+        self.note_seen(&ack.seen_address);
         let (epoch, replicated) = (ack.epoch.clone(), ack.replicated.min(sequence));
         self.with_store(move |store| {
             let spool = store
@@ -260,6 +268,19 @@ impl Uploader {
         self.status_changed.notify_one();
     }
 
+    /// Keeps the address that the collector saw; a change of it is news.
+    fn note_seen(&self, bytes: &[u8]) {
+        let Some(address) = read_address(bytes) else {
+            return;
+        };
+        let shown = Some(address.to_string());
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if status.seen_address != shown {
+            info!(%address, "the collector sees this agent at another address");
+            status.seen_address = shown;
+        }
+    }
+
     /// Works on the spool on a thread that may wait for the disk.
     async fn with_store<T: Send + 'static>(
         &self,
@@ -291,7 +312,22 @@ impl Uploader {
             .header(header::CONTENT_TYPE, CONTENT_TYPE)
             .header(header::CONTENT_ENCODING, CONTENT_ENCODING)
             .body(bytes);
-        let mut response = request.send().await.map_err(unreachable)?;
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(source) => {
+                let refusal = match &self.proxy {
+                    Some(proxy) if source.is_connect() => proxy::refusal(proxy, &collector()).await,
+                    Some(_) | None => None,
+                };
+                let mut failure = unreachable(source);
+                if let (Some(refusal), UploadError::Unreachable { why, .. }) =
+                    (refusal, &mut failure)
+                {
+                    *why = refusal.to_string();
+                }
+                return Err(failure);
+            }
+        };
         let status = response.status().as_u16();
         let retry_after = response
             .headers()
@@ -317,14 +353,17 @@ impl Uploader {
             return;
         }
         self.renew_not_before_unix_ms = now.saturating_add(RENEW_PAUSE_MS);
-        let renewed = match renew(&self.identity).await {
+        let renewed = match renew(&self.identity, self.proxy.clone()).await {
             Ok(renewed) => renewed,
             Err(error) => {
                 warn!(%error, ends_unix_ms = self.identity.not_after_unix_ms, "certificate not renewed, tried again in an hour");
                 return;
             }
         };
-        match (renewed.save(&self.state_dir), client(&renewed)) {
+        match (
+            renewed.save(&self.state_dir),
+            client(&renewed, self.proxy.as_ref()),
+        ) {
             (Ok(()), Ok(client)) => {
                 info!(
                     ends_unix_ms = renewed.not_after_unix_ms,
@@ -355,21 +394,24 @@ fn note_end(identity: &Identity, status: &Mutex<Status>) {
     }
 }
 
-fn client(identity: &Identity) -> Result<reqwest::Client, TlsError> {
+fn client(identity: &Identity, proxy: Option<&Proxy>) -> Result<reqwest::Client, TlsError> {
     let config = collector_config(
         &identity.ca_pem,
         &identity.certificate_pem,
         &identity.key_pem,
     )?;
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(config)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(1)
-        .https_only(true)
-        .build()
+    proxy::client_builder(proxy)
+        .and_then(|builder| {
+            builder
+                .tls_backend_preconfigured(config)
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(TIMEOUT)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(1)
+                .https_only(true)
+                .build()
+        })
         .map_err(|source| TlsError::Settings {
             source: rustls::Error::General(source.to_string()),
         })
@@ -399,6 +441,13 @@ fn read_answer(
         }),
         Err(_) => Err(UploadError::NotACollector { collector, status }),
     }
+}
+
+/// 4 or 16 bytes; an IPv4 address that a dual-stack socket wears as IPv6 is shown as IPv4.
+fn read_address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::from(octets).to_canonical());
+    v4.or_else(|_| v6()).ok()
 }
 
 /// Retry-After as seconds or as a date (RFC 9110 §10.2.3).

@@ -6,6 +6,7 @@ use firstmile_wire::enroll::Refusal;
 use url::Url;
 
 use crate::enroll::Identity;
+use crate::net::inspection::UnknownIssuer;
 
 /// Why one report did not reach the collector.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +64,7 @@ impl UploadError {
     /// What `status` says: with what to do about it, where that is known.
     pub(super) fn to_problem(&self) -> String {
         if self.is_about_certificates() {
-            return format!(
-                "{self}; is this the collector that this agent enrolled at? If it was set up anew, {ENROL_AGAIN}"
-            );
+            return format!("{self}; if the collector was set up anew, {ENROL_AGAIN}");
         }
         if self.code() == Some(CLOCK_SKEW) {
             return format!(
@@ -110,7 +109,7 @@ fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 
 /// Of all that TLS says, what another enrolment would mend. A new CA under the old name shows as a bad signature.
 fn is_about_certificates(error: &rustls::Error) -> bool {
-    use rustls::{AlertDescription, CertificateError, Error};
+    use rustls::{AlertDescription, Error};
     let alerts = [
         AlertDescription::UnknownCA,
         AlertDescription::BadCertificate,
@@ -122,11 +121,5 @@ fn is_about_certificates(error: &rustls::Error) -> bool {
     if let Error::AlertReceived(alert) = error {
         return alerts.contains(alert);
     }
-    let Error::InvalidCertificate(reason) = error else {
-        return false;
-    };
-    matches!(
-        reason,
-        CertificateError::UnknownIssuer | CertificateError::BadSignature
-    )
+    UnknownIssuer::of(error).is_some()
 }

@@ -225,6 +225,7 @@ fn uploader(collector: &Collector, directory: &std::path::Path, count: u64) -> U
         counters: Arc::default(),
         kept: Arc::new(Notify::new()),
         status_changed: Arc::default(),
+        proxy: None,
     };
     Uploader::new(identity, shared).expect("settings")
 }
@@ -446,6 +447,7 @@ async fn an_ended_certificate_is_named_at_start_and_after_each_failure() {
         counters: good.counters,
         kept: good.kept,
         status_changed: good.status_changed,
+        proxy: None,
     };
     let mut ended = Uploader::new(identity, shared).expect("settings");
     let problem = problem_of(&ended);
@@ -491,18 +493,26 @@ async fn enrolment_trusts_the_collector_of_its_join_string_only() {
     let right = join(CaHash::of_der(collector.ca.der()));
     let wrong = join(CaHash([1; 32]));
     let talk = async {
-        let refused = enroll(&wrong, String::new()).await.expect_err("another CA");
+        let direct = crate::config::ProxyRules::default();
+        let refused = enroll(&wrong, String::new(), &direct)
+            .await
+            .expect_err("another CA");
         assert!(
-            refused.to_string().contains("does not show the CA"),
+            refused.to_string().contains("does not show the CA")
+                && refused.to_string().contains("rcgen self signed cert"),
             "{refused}"
         );
         assert!(
             collector.asked.lock().expect("not poisoned").is_empty(),
             "the secret is not shown to a stranger"
         );
-        let identity = enroll(&right, "host".to_owned()).await.expect("enrolled");
+        let identity = enroll(&right, "host".to_owned(), &direct)
+            .await
+            .expect("enrolled");
         assert_eq!(identity.site.as_deref(), Some("Site"));
-        let refused = enroll(&right, "host".to_owned()).await.expect_err("used");
+        let refused = enroll(&right, "host".to_owned(), &direct)
+            .await
+            .expect_err("used");
         assert!(
             refused.to_string().contains("join_string_used"),
             "{refused}"

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use firstmile_wire::ids::AgentId;
 use firstmile_wire::v1;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Proxy, ProxyError};
 use crate::delay::Delays;
 use crate::enroll::Identity;
 use crate::enroll::identity::IdentityError;
@@ -48,6 +49,8 @@ pub(crate) enum RunError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Taken(LockError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
     #[error("cannot listen for signals")]
@@ -58,7 +61,7 @@ impl RunError {
     /// Whether the administrator has to change something before it can work.
     pub(crate) const fn is_usage(&self) -> bool {
         match self {
-            Self::Identity(_) | Self::Taken(_) | Self::Tls(_) => true,
+            Self::Identity(_) | Self::Taken(_) | Self::Proxy(_) | Self::Tls(_) => true,
             Self::Signals { .. } => false,
         }
     }
@@ -73,18 +76,18 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
     let agent = identity.agent_id;
     let _alone = alone_in(&config.state_dir)?;
     let capability = capability::probe();
+    let proxy = config.proxy.for_url(&identity.collector)?;
     let counters = Arc::new(Counters::default());
     let tasks = TaskTracker::new();
     let [probing, batching, uploading] = std::array::from_fn(|_| CancellationToken::new());
     let mut signals = Signals::new().map_err(|source| RunError::Signals { source })?;
 
-    let status = Arc::new(Mutex::new(first_status(&identity, capability)));
-    let store = Arc::new(Mutex::new(Store {
-        directory: config.state_dir.join("spool"),
-        agent,
-        limits: config.spool,
-        spool: None,
-    }));
+    let status = Arc::new(Mutex::new(first_status(
+        &identity,
+        proxy.as_ref(),
+        capability,
+    )));
+    let store = Arc::new(Mutex::new(closed_store(&config, agent)));
     let (kept, status_changed) = <(Arc<Notify>, Arc<Notify>)>::default();
     let status_writer = StatusWriter {
         state_dir: config.state_dir.clone(),
@@ -101,6 +104,7 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
         counters: Arc::clone(&counters),
         kept: Arc::clone(&kept),
         status_changed: Arc::clone(&status_changed),
+        proxy,
     };
     let uploader = Uploader::new(identity, shared)?;
     let pipeline = Pipeline {
@@ -140,6 +144,15 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
     Ok(())
 }
 
+fn closed_store(config: &AgentConfig, agent: AgentId) -> Store {
+    Store {
+        directory: config.state_dir.join("spool"),
+        agent,
+        limits: config.spool,
+        spool: None,
+    }
+}
+
 async fn finish(tasks: &TaskTracker) {
     tasks.close();
     if tokio::time::timeout(LAST_UPLOAD, tasks.wait())
@@ -165,11 +178,12 @@ fn alone_in(state_dir: &Path) -> Result<Option<StateLock>, RunError> {
     }
 }
 
-fn first_status(identity: &Identity, capability: IcmpCapability) -> Status {
+fn first_status(identity: &Identity, proxy: Option<&Proxy>, capability: IcmpCapability) -> Status {
     Status {
         agent_id: identity.agent_id.to_string(),
         site: identity.site.clone(),
         collector: identity.collector.to_string(),
+        proxy: proxy.map(Proxy::name),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started_unix_ms: clock::unix_ms(),

@@ -13,6 +13,7 @@ use super::names;
 use crate::clock;
 use crate::config::{AgentConfig, Plan};
 use crate::delay::Delays;
+use crate::host::marks::HostMarks;
 use crate::net::dns::Dns;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
@@ -41,6 +42,7 @@ pub(super) struct Prober {
     pub(super) budget: Mutex<HopBudget>,
     status: Arc<Mutex<Status>>,
     hops: mpsc::Sender<VecDeque<IpAddr>>,
+    marks: HostMarks,
 }
 
 impl Prober {
@@ -85,11 +87,13 @@ impl Prober {
             budget: Mutex::new(HopBudget::new(clock::now())),
             status,
             hops,
+            marks: HostMarks::new(&config.targets, &config.proxy),
         })
     }
 
     /// Hands a sample over and notes a success for `status`.
-    pub(super) fn record(&self, sample: Sample) {
+    pub(super) fn record(&self, mut sample: Sample) {
+        sample.marks = self.marks.of(&sample);
         // HTTPS works when its last phase does: a connection alone is TCP.
         let is_whole = sample.protocol != Protocol::Https || sample.phase == Phase::Ttfb;
         if is_whole && sample.outcome.rtt().is_some() {

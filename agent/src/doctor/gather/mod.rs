@@ -68,7 +68,7 @@ pub(super) async fn facts(config: &AgentConfig, done: impl Fn(usize)) -> anyhow:
         flows: config.plan.trace_flows,
         resolvers,
         targets,
-        proxies: proxies(),
+        proxies: proxies(config),
         clock: clock_facts(started, clock::anchor(), collector_date.or(portal_date)),
         portal,
         collector,
@@ -86,7 +86,7 @@ fn clock_facts(started: Anchor, now: Anchor, other: Option<web::OtherClock>) -> 
 }
 
 /// The proxy variables, without the passwords that may stand in them.
-fn proxies() -> Vec<ProxyVariable> {
+fn proxies(config: &AgentConfig) -> Vec<ProxyVariable> {
     let shown = |(name, value): (&'static str, String)| {
         let url = url::Url::parse(&value).or_else(|_| url::Url::parse(&format!("http://{value}")));
         let is_list = name.eq_ignore_ascii_case("no_proxy");
@@ -104,5 +104,9 @@ fn proxies() -> Vec<ProxyVariable> {
             is_url: hidden.is_ok() && url.has_host(),
         }
     };
-    config::proxy_variables().into_iter().map(shown).collect()
+    match config.proxy.of_file() {
+        None => config::proxy_variables().into_iter().map(shown).collect(),
+        Some(url) if url.is_empty() => Vec::new(),
+        Some(url) => vec![shown(("proxy.url", url))],
+    }
 }

@@ -7,12 +7,13 @@ use reqwest::header::{DATE, HeaderMap, LOCATION};
 
 use super::PAGE;
 use crate::clock;
-use crate::config::{AgentConfig, PortalPage};
+use crate::config::{AgentConfig, PortalPage, Proxy};
 use crate::doctor::facts::{Collector, Enrolled, Portal, PortalAnswer};
 use crate::enroll::Identity;
 use crate::enroll::identity::IdentityError;
 use crate::net::dns::Dns;
 use crate::net::https::innermost;
+use crate::net::proxy;
 use crate::net::tls::{collector_config, probe_config, probe_roots};
 
 /// Most of a page that is read: the test page has 22 bytes.
@@ -144,8 +145,19 @@ pub(super) async fn collector(config: &AgentConfig) -> (Collector, Option<OtherC
         Err(error) => return (Collector::Unusable(error.to_string()), None),
     };
     let asked = clock::unix_ms();
-    let greeted = tokio::time::timeout(PAGE, greet(&identity)).await;
-    let (contact, date) = match greeted {
+    let (proxy, refused) = match config.proxy.for_url(&identity.collector) {
+        Ok(proxy) => (proxy, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let mut proxy_refuses = refused.is_some();
+    let greeted = async {
+        match refused {
+            Some(why) => Err(why),
+            None => greet(&identity, proxy.as_ref()).await,
+        }
+    };
+    let greeted = tokio::time::timeout(PAGE, greeted).await;
+    let (mut contact, date) = match greeted {
         Ok(Ok(response)) => (
             Ok(response.status().as_u16()),
             OtherClock::of(response.headers(), asked, "the collector"),
@@ -153,8 +165,17 @@ pub(super) async fn collector(config: &AgentConfig) -> (Collector, Option<OtherC
         Ok(Err(why)) => (Err(why), None),
         Err(_) => (Err(format!("no answer within {} s", PAGE.as_secs())), None),
     };
+    if let (Err(why), Some(proxy)) = (&mut contact, &proxy) {
+        let asked = tokio::time::timeout(PAGE, proxy::refusal(proxy, &identity.collector)).await;
+        if let Ok(Some(refusal)) = asked {
+            *why = refusal.to_string();
+            proxy_refuses = true;
+        }
+    }
     let enrolled = Enrolled {
         url: identity.collector.to_string(),
+        proxy: proxy.map(|proxy| proxy.name()),
+        proxy_refuses,
         certificate_ends_unix_ms: identity.not_after_unix_ms,
         contact,
         run: super::disk::last_word(config),
@@ -164,7 +185,7 @@ pub(super) async fn collector(config: &AgentConfig) -> (Collector, Option<OtherC
 }
 
 /// A request that changes nothing, over the same kind of connection as the uploads.
-async fn greet(identity: &Identity) -> Result<reqwest::Response, String> {
+async fn greet(identity: &Identity, proxy: Option<&Proxy>) -> Result<reqwest::Response, String> {
     let Identity {
         ca_pem,
         certificate_pem,
@@ -174,12 +195,14 @@ async fn greet(identity: &Identity) -> Result<reqwest::Response, String> {
     } = identity;
     let tls =
         collector_config(ca_pem, certificate_pem, key_pem).map_err(|error| innermost(&error))?;
-    // The proxies of the environment are used, as the uploads use them.
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .https_only(true)
-        .build()
+    let client = proxy::client_builder(proxy)
+        .and_then(|builder| {
+            builder
+                .tls_backend_preconfigured(tls)
+                .redirect(reqwest::redirect::Policy::none())
+                .https_only(true)
+                .build()
+        })
         .map_err(|error| innermost(&error))?;
     let sent = client.get(collector.clone()).send().await;
     sent.map_err(|error| innermost(&error))

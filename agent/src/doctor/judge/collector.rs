@@ -118,10 +118,18 @@ pub(super) fn collector(collector: &Collector, now_unix_ms: i64) -> Vec<Finding>
 fn contact(enrolled: &Enrolled) -> Finding {
     match &enrolled.contact {
         Ok(status) if *status < 500 => {
-            Finding::ok("collector", "the collector answers, with a certificate of the CA that this agent was enrolled by")
+            let through = enrolled
+                .proxy
+                .as_ref()
+                .map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
+            Finding::ok("collector", format!("the collector answers{through}, with a certificate of the CA that this agent was enrolled by"))
         }
         Ok(status) => Finding::problem("collector", format!("the collector answers with status {status}"))
             .change("journalctl -u firstmile-collector on the collector"),
+        Err(why) if enrolled.proxy_refuses => {
+            Finding::problem("collector", format!("the collector cannot be reached: {why}"))
+                .change(format!("set [proxy] in the configuration as the site's proxy wants it (docs/operations/agent-config.md), or let this machine reach {} directly and name its host in proxy.no_proxy", enrolled.url))
+        }
         Err(why) if why.contains("peer certificate") => {
             Finding::problem("collector", format!("the collector's certificate is not accepted: {why}"))
                 .change(format!(

@@ -52,9 +52,9 @@ pub(super) fn proxies(variables: &[ProxyVariable]) -> Vec<Finding> {
         } else if *is_url {
             Finding::warning(
                 "proxy",
-                format!("{value} takes the reports; probes are direct, so where users must use the proxy they do not show the users' path"),
+                format!("{value} takes the reports; probes go directly, and their samples are marked as not the users' path"),
             )
-            .change("let this machine reach the targets directly, or read its figures as those of the network without the proxy")
+            .change("if users do not take it, say for_users = false in [proxy]; if they do, read the marked figures as those of the network without the proxy")
         } else {
             Finding::problem("proxy", format!("{value:?} is no URL of a proxy")).change(format!(
                 "export {name}=http://proxy.example:3128, or unset {name}"
@@ -65,7 +65,7 @@ pub(super) fn proxies(variables: &[ProxyVariable]) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(
             "proxy",
-            "the environment names no proxy: probes and reports are direct",
+            "neither the configuration nor the environment names a proxy: probes and reports are direct",
         ));
     }
     findings

@@ -59,6 +59,8 @@ fn enrolled() -> Enrolled {
     Enrolled {
         url: "https://collector.example:8443/".to_owned(),
         certificate_ends_unix_ms: NOW + 60 * DAY,
+        proxy: None,
+        proxy_refuses: false,
         contact: Ok(404),
         run: Some(LastWord {
             written_unix_ms: NOW - 20_000,

@@ -100,6 +100,27 @@ pub(super) const COLLECTOR: &[Case] = &[
         "allow TCP to https://collector.example:8443/",
     ),
     (
+        "through a proxy",
+        |f| with_enrolled(f, |e| e.proxy = Some("proxy.example:3128".to_owned())),
+        "collector",
+        Good,
+        "answers through the proxy proxy.example:3128",
+        "",
+    ),
+    (
+        "stopped by a proxy",
+        |f| {
+            with_enrolled(f, |e| {
+                e.proxy_refuses = true;
+                e.contact = Err("the proxy x wants user and password".to_owned());
+            });
+        },
+        "collector",
+        Problem,
+        "the proxy x wants user",
+        "set [proxy] in the configuration",
+    ),
+    (
         "another certificate",
         |f| {
             with_enrolled(f, |e| {
