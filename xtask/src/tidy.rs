@@ -22,6 +22,7 @@ const PURE_ROOMS: &[&str] = &[
     "agent/echo/src/moment.rs",
     "agent/echo/src/packet.rs",
     "agent/echo/src/rotation.rs",
+    "agent/path/src",
     "collector/src/rollup",
     "collector/src/routing",
     "collector/src/detect",

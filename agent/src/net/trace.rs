@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use firstmile_wire::v1::TraceKind;
+use firstmile_wire::v1::{TraceKind, TraceMethod};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,10 @@ use super::capability::is_refusal;
 use super::trace_echo::EchoMeans;
 use super::trace_tcp::TcpMeans;
 use crate::clock;
-use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, TracePlan, TraceRound};
+use crate::probe::met::MultipathHop;
+use crate::probe::trace::{
+    FlowPath, Open, Probe, ProbeId, Reply, Step, Stream, TracePlan, TraceRound,
+};
 use crate::report::counters::Counters;
 
 /// Replies that may wait for a round: more than a round has packets.
@@ -30,9 +33,16 @@ const QUEUE: usize = 1024;
 pub(crate) struct RoundResult {
     pub(crate) started: Instant,
     pub(crate) kind: TraceKind,
-    /// Source port (TCP) or checksum (ICMP) of each flow.
+    pub(crate) stream: Stream,
+    /// By which means it was taken.
+    pub(crate) method: TraceMethod,
+    /// Source port (TCP, UDP) or checksum (ICMP) of each flow of `flows`.
     pub(crate) flow_ids: Vec<u32>,
+    /// IPv6 flow label of each flow of `flows`, 0 on IPv4.
+    pub(crate) flow_labels: Vec<u32>,
     pub(crate) flows: Vec<FlowPath>,
+    /// What multipath discovery found; empty for other streams.
+    pub(crate) multipath: Vec<MultipathHop>,
     /// 0 for ICMP.
     pub(crate) destination_port: u16,
 }
@@ -54,6 +64,7 @@ pub(crate) enum TraceError {
 /// Sends one packet of a flow; tells its kind and its flows apart.
 pub(super) trait Means: Send + Sync {
     fn kind(&self) -> TraceKind;
+    fn method(&self) -> TraceMethod;
     fn send(
         &self,
         probe: Probe,
@@ -148,13 +159,14 @@ impl Tracer {
         let source = super::route::source_for(destination.ip()).map_err(no_route)?;
         let means = self.means(destination.is_ipv6())?;
         let started = clock::now();
+        let (stream, numbers) = (plan.stream, plan.flows.clone());
         let mut round = TraceRound::new(plan, started);
         let mut line = self.board.open(destination.ip());
         loop {
             while let Ok((id, reply, at)) = line.replies.try_recv() {
                 self.book(&mut round, id, reply, at);
             }
-            let step = round.poll(clock::now());
+            let step = round.poll(clock::now(), &mut Open);
             watch(&round);
             match step {
                 Step::Finished => break,
@@ -174,8 +186,9 @@ impl Tracer {
                 },
             }
         }
-        let flow_ids = (0..self.flows)
-            .map(|flow| means.flow_id(flow, source, destination.ip()))
+        let flow_ids: Vec<u32> = numbers
+            .iter()
+            .map(|flow| means.flow_id(*flow, source, destination.ip()))
             .collect();
         let kind = means.kind();
         let destination_port = if kind == TraceKind::Tcp {
@@ -186,8 +199,12 @@ impl Tracer {
         Ok(RoundResult {
             started,
             kind,
+            stream,
+            method: means.method(),
+            flow_labels: vec![0; flow_ids.len()],
             flow_ids,
             flows: round.into_flows(),
+            multipath: Vec::new(),
             destination_port,
         })
     }
@@ -371,6 +388,10 @@ mod tests {
     impl Means for Fake {
         fn kind(&self) -> TraceKind {
             TraceKind::Tcp
+        }
+
+        fn method(&self) -> TraceMethod {
+            TraceMethod::Raw
         }
 
         fn send(&self, _: Probe, _: u16, _: IpAddr, _: SocketAddr) -> io::Result<()> {

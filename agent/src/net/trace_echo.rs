@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use firstmile_wire::v1::TraceKind;
+use firstmile_wire::v1::{TraceKind, TraceMethod};
 use socket2::{Protocol, Type};
 use tracing::warn;
 
@@ -66,6 +66,10 @@ impl EchoMeans {
 impl Means for EchoMeans {
     fn kind(&self) -> TraceKind {
         TraceKind::Icmp
+    }
+
+    fn method(&self) -> TraceMethod {
+        TraceMethod::ErrorQueue
     }
 
     fn send(
@@ -132,12 +136,7 @@ impl Listener {
         };
         let reply_ttl = received.ttl.unwrap_or(0);
         let reply = match received.error {
-            None => Reply {
-                from: name,
-                kind: ReplyKind::Destination,
-                icmp: self.echo_reply(),
-                reply_ttl,
-            },
+            None => Reply::plain(name, ReplyKind::Destination, self.echo_reply(), reply_ttl),
             Some(error) => {
                 let kind = if quote::is_time_exceeded(self.ipv6, error.icmp) {
                     ReplyKind::TimeExceeded
@@ -146,12 +145,7 @@ impl Listener {
                 } else {
                     ReplyKind::Barred
                 };
-                Reply {
-                    from: error.offender,
-                    kind,
-                    icmp: error.icmp,
-                    reply_ttl,
-                }
+                Reply::plain(error.offender, kind, error.icmp, reply_ttl)
             }
         };
         if !self.board.deliver(token, name, reply, at) {

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use firstmile_wire::v1::TraceKind;
+use firstmile_wire::v1::{TraceKind, TraceMethod};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tracing::{debug, warn};
 
@@ -87,6 +87,10 @@ impl TcpMeans {
 impl Means for TcpMeans {
     fn kind(&self) -> TraceKind {
         TraceKind::Tcp
+    }
+
+    fn method(&self) -> TraceMethod {
+        TraceMethod::Raw
     }
 
     fn send(
@@ -170,23 +174,15 @@ impl Listener {
         Some((
             answer.token,
             from,
-            Reply {
-                from,
-                kind: ReplyKind::Destination,
-                icmp: 0,
-                reply_ttl: ttl,
-            },
+            Reply::plain(from, ReplyKind::Destination, 0, ttl),
         ))
     }
 
     /// An ICMP error about one of our SYN segments.
     fn error(&self, received: &Received) -> Option<(u32, IpAddr, Reply)> {
         let (from, reply_ttl, message) = self.unwrap(received)?;
-        let about = if self.ipv6 {
-            quote::icmp6_about_tcp(message)?
-        } else {
-            quote::icmp4_about_tcp(message)?
-        };
+        let about = quote::icmp_error(self.ipv6, message)?;
+        (about.protocol == packet::PROTOCOL_TCP).then_some(())?;
         let kind = if quote::is_time_exceeded(self.ipv6, about.icmp) {
             ReplyKind::TimeExceeded
         } else if from == about.destination {
@@ -198,10 +194,9 @@ impl Listener {
             about.token,
             about.destination,
             Reply {
-                from,
-                kind,
-                icmp: about.icmp,
-                reply_ttl,
+                mpls: about.mpls,
+                quoted_ttl: about.odd_ttl(),
+                ..Reply::plain(from, kind, about.icmp, reply_ttl)
             },
         ))
     }

@@ -299,11 +299,10 @@ impl PathFindings {
                 hops: flow
                     .hops
                     .iter()
-                    .enumerate()
-                    .map(|(place, hop)| HopFindings {
-                        ttl: place + 1,
-                        address: hop.map(|hop| hop.address),
-                        ms: hop.map(|hop| ms(hop.rtt)),
+                    .map(|place| HopFindings {
+                        ttl: usize::from(place.ttl),
+                        address: place.hop.map(|hop| hop.address),
+                        ms: place.hop.map(|hop| ms(hop.rtt)),
                     })
                     .collect(),
             })
@@ -315,7 +314,11 @@ impl PathFindings {
                 "icmp"
             },
             reached: flows.iter().any(|flow| flow.destination_ttl.is_some()),
-            hops: flows.iter().map(|flow| flow.hops.len()).max().unwrap_or(0),
+            hops: flows
+                .iter()
+                .filter_map(|flow| flow.hops.last().map(|hop| hop.ttl))
+                .max()
+                .unwrap_or(0),
             flows,
             names: BTreeMap::new(),
         }

@@ -22,7 +22,7 @@ use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
 use crate::net::trace::{TraceError, Tracer};
 use crate::net::{route, tcp, train};
-use crate::probe::trace::{Known, TracePlan};
+use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan, all_flows};
 use crate::probe::train::TrainPlan;
 use crate::report::counters::Counters;
 use findings::{Findings, HttpsFindings, Measurement, PathFindings, PulseFindings};
@@ -253,10 +253,12 @@ async fn trace(
         return None;
     }
     let plan = TracePlan {
-        flows: engines.plan.trace_flows,
+        stream: Stream::Full,
+        flows: all_flows(engines.plan.trace_flows),
         spacing: engines.plan.flow_spacing,
         timeout: engines.plan.probe_timeout.min(HOP_TIMEOUT),
         grace: HOP_GRACE,
+        alpha: DEFAULT_ALPHA,
         known: Known::default(),
     };
     let round = match engines

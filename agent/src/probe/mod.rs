@@ -4,17 +4,14 @@
 
 pub(crate) mod addresses;
 pub(crate) mod edge;
-pub(crate) mod hops;
-pub(crate) mod packet;
-pub(crate) mod path;
-pub(crate) mod quote;
-pub(crate) mod trace;
 pub(crate) mod train;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use firstmile_wire::v1;
+
+pub(crate) use firstmile_path::{address_bytes, hops, met, packet, path, quote, trace};
 
 /// What became of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,14 +214,6 @@ pub(crate) struct Sample {
     pub(crate) marks: Marks,
     /// Index of the vantage point in the configuration; 0 is the machine's own choice where none is configured.
     pub(crate) vantage: u16,
-}
-
-/// The wire form of an address: 4 or 16 bytes.
-pub(crate) fn address_bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 /// The wire form of a time: microseconds, at most what fits (71 minutes).

@@ -14,7 +14,8 @@ use crate::config::Target;
 use crate::net::dns::Answer;
 use crate::net::trace::RoundResult;
 use crate::probe::edge::Kept;
-use crate::probe::trace::FlowPath;
+use crate::probe::met::MultipathHop;
+use crate::probe::trace::{FlowPath, Place, Silence, Stream};
 use crate::probe::{Clock, Outcome, Sample, address_bytes, micros};
 
 /// Samples of one batch at most.
@@ -208,8 +209,8 @@ impl Batch {
         let flows = round
             .flows
             .iter()
-            .zip(&round.flow_ids)
-            .map(|(flow, id)| wire_flow(*id, flow))
+            .zip(round.flow_ids.iter().zip(&round.flow_labels))
+            .map(|(flow, (id, label))| wire_flow(*id, *label, flow))
             .collect();
         v1::TraceRound {
             target: index(target),
@@ -219,6 +220,9 @@ impl Batch {
             flows,
             burst,
             destination_port: u32::from(round.destination_port),
+            stream: wire_stream(round.stream).into(),
+            method: round.method.into(),
+            multipath: round.multipath.iter().map(wire_multipath).collect(),
             ..v1::TraceRound::default()
         }
     }
@@ -293,29 +297,60 @@ fn column(samples: &[Point], value: impl Fn(&Point) -> u32) -> Vec<u32> {
     samples.iter().map(value).collect()
 }
 
-fn wire_flow(flow_id: u32, flow: &FlowPath) -> v1::TraceFlow {
-    let hops = flow.hops.iter().enumerate().map(|(place, hop)| {
-        let ttl = index(place + 1);
-        hop.as_ref().map_or_else(
-            || v1::TraceHop {
-                ttl,
-                ..v1::TraceHop::default()
-            },
-            |hop| v1::TraceHop {
-                ttl,
-                address: address_bytes(hop.address),
-                rtt_us: micros(hop.rtt),
-                reply_ttl: u32::from(hop.reply_ttl),
-                icmp: u32::from(hop.icmp),
-                ..v1::TraceHop::default()
-            },
-        )
-    });
+fn wire_flow(flow_id: u32, flow_label: u32, flow: &FlowPath) -> v1::TraceFlow {
     v1::TraceFlow {
         flow_id,
-        hops: hops.collect(),
+        hops: flow.hops.iter().map(wire_hop).collect(),
         destination_ttl: flow.destination_ttl.map_or(0, u32::from),
-        ..v1::TraceFlow::default()
+        first_ttl: u32::from(flow.first_ttl),
+        flow_label,
+        loops: flow.loops,
+    }
+}
+
+fn wire_hop(place: &Place) -> v1::TraceHop {
+    let silent = v1::TraceHop {
+        ttl: u32::from(place.ttl),
+        silence: match place.silence {
+            Silence::None => v1::Silence::Unspecified,
+            Silence::Silent => v1::Silence::Silent,
+            Silence::RateLimited => v1::Silence::RateLimited,
+        }
+        .into(),
+        also: place.also.iter().copied().map(address_bytes).collect(),
+        ..v1::TraceHop::default()
+    };
+    let Some(hop) = &place.hop else {
+        return silent;
+    };
+    v1::TraceHop {
+        address: address_bytes(hop.address),
+        rtt_us: micros(hop.rtt),
+        reply_ttl: u32::from(hop.reply_ttl),
+        icmp: u32::from(hop.icmp),
+        mpls: hop.mpls.entries().to_vec(),
+        rewrites: u32::from(hop.rewrites.bits()),
+        quoted_ttl: u32::from(hop.quoted_ttl),
+        ..silent
+    }
+}
+
+const fn wire_stream(stream: Stream) -> v1::TraceStream {
+    match stream {
+        Stream::Full => v1::TraceStream::Full,
+        Stream::Tail(_) => v1::TraceStream::Tail,
+        Stream::Burst(_) => v1::TraceStream::Burst,
+        Stream::Refresh => v1::TraceStream::Refresh,
+    }
+}
+
+fn wire_multipath(hop: &MultipathHop) -> v1::MultipathHop {
+    v1::MultipathHop {
+        ttl: u32::from(hop.ttl),
+        addresses: hop.addresses.iter().copied().map(address_bytes).collect(),
+        probes: hop.probes,
+        complete: hop.complete,
+        per_packet: hop.per_packet,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::net::https::Exchange;
 use crate::net::tcp;
 use crate::net::trace::{RoundResult, TraceError};
 use crate::probe::Measured;
-use crate::probe::trace::{Known, TracePlan};
+use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan, all_flows};
 
 /// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
 const HOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -134,10 +134,16 @@ pub(super) fn https(prober: &Arc<Prober>, target: &Target, destination: IpAddr) 
 /// One path round.
 pub(super) fn trace(prober: &Arc<Prober>, to: SocketAddr, burst: bool, known: Known) -> Probing {
     let plan = TracePlan {
-        flows: prober.plan.trace_flows,
+        stream: if burst {
+            Stream::Burst(None)
+        } else {
+            Stream::Full
+        },
+        flows: all_flows(prober.plan.trace_flows),
         spacing: prober.plan.flow_spacing,
         timeout: prober.plan.probe_timeout.min(HOP_TIMEOUT),
         grace: HOP_GRACE,
+        alpha: DEFAULT_ALPHA,
         known,
     };
     let prober = Arc::clone(prober);

@@ -28,7 +28,7 @@ use crate::net::dns::Dns;
 use crate::net::trace::{RoundResult, TraceError, Tracer};
 use crate::probe::hops::HopTable;
 use crate::probe::path::PathMemory;
-use crate::probe::trace::{TracePlan, TraceRound};
+use crate::probe::trace::{DEFAULT_ALPHA, Stream, TracePlan, TraceRound, all_flows};
 use crate::report::counters::Counters;
 use crate::run::Signals;
 use outcome::Outcome;
@@ -314,10 +314,12 @@ impl Session<'_> {
                 HOP_INTERVAL
             };
             let plan = TracePlan {
-                flows: self.tracer.flows(),
+                stream: Stream::Full,
+                flows: all_flows(self.tracer.flows()),
                 spacing,
                 timeout: self.plan.probe_timeout.min(HOP_TIMEOUT),
                 grace: HOP_GRACE,
+                alpha: DEFAULT_ALPHA,
                 known: memory.known(),
             };
             let mut tallies = Vec::new();

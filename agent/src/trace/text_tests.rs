@@ -13,12 +13,10 @@ fn answer(flow: u16, ttl: u8, address: &str, is_destination: bool) -> Tally {
         flow,
         ttl,
         sent: 1,
-        hop: Some(Hop {
-            address: address.parse().expect("an address"),
-            rtt: Duration::from_micros(1_250 * u64::from(ttl)),
-            icmp: 0,
-            reply_ttl: 0,
-        }),
+        hop: Some(Hop::plain(
+            address.parse().expect("an address"),
+            Duration::from_micros(1_250 * u64::from(ttl)),
+        )),
         is_destination,
     }
 }

@@ -16,7 +16,7 @@ use crate::net::icmp::{self, EchoEngine};
 use crate::net::tcp;
 use crate::net::trace::{TraceError, Tracer};
 use crate::probe::Outcome;
-use crate::probe::trace::{FlowPath, Known, TracePlan};
+use crate::probe::trace::{DEFAULT_ALPHA, FlowPath, Known, Stream, TracePlan, all_flows};
 use crate::report::counters::Counters;
 
 /// Longest wait for a hop, and for silent ones once the destination has answered.
@@ -140,10 +140,12 @@ async fn path(engines: &Engines, target: &Target, to: SocketAddr) -> Path {
         return Path::NotAsked;
     }
     let plan = TracePlan {
-        flows: 1,
+        stream: Stream::Full,
+        flows: all_flows(1),
         spacing: Duration::ZERO,
         timeout: HOP_TIMEOUT,
         grace: HOP_GRACE,
+        alpha: DEFAULT_ALPHA,
         known: Known::default(),
     };
     match tokio::time::timeout(REACH, engines.tracer.round(to, plan)).await {
@@ -157,8 +159,8 @@ async fn path(engines: &Engines, target: &Target, to: SocketAddr) -> Path {
 fn met(flows: &[FlowPath]) -> Path {
     let is_reached = flows.iter().any(|flow| flow.destination_ttl.is_some());
     let routers = flows.iter().flat_map(|flow| {
-        let hops = (1_u8..).zip(&flow.hops);
-        hops.filter(|(ttl, hop)| hop.is_some() && flow.destination_ttl != Some(*ttl))
+        flow.answers()
+            .filter(|(ttl, _)| flow.destination_ttl != Some(*ttl))
             .map(|(ttl, _)| ttl)
     });
     Path::Met {

@@ -70,7 +70,7 @@ impl Watch {
         let hops: BTreeSet<IpAddr> = round
             .flows
             .iter()
-            .flat_map(|flow| flow.hops.iter().flatten().map(|hop| hop.address))
+            .flat_map(|flow| flow.answers().map(|(_, hop)| hop.address))
             .collect();
         if !hops.is_empty() {
             self.prober.note_success("trace");

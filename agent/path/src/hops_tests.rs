@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::probe::trace::Hop;
+use crate::met::Hop;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -18,12 +18,7 @@ fn tally(flow: u16, ttl: u8, answer: Option<(IpAddr, u32)>, is_destination: bool
         flow,
         ttl,
         sent: 1,
-        hop: answer.map(|(address, ms)| Hop {
-            address,
-            rtt: MS * ms,
-            icmp: 11 << 8,
-            reply_ttl: 60,
-        }),
+        hop: answer.map(|(address, ms)| Hop::plain(address, MS * ms)),
         is_destination: is_destination && answer.is_some(),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::trace::Tally;
+use crate::met::{Labels, Rewrites, Tally};
 
 /// RTTs remembered for one TTL of one flow, for the median: four minutes at one a second.
 const MAX_RTTS: usize = 256;
@@ -25,7 +25,7 @@ const CHANCE: f64 = 3.0;
 
 /// The figures of all rounds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HopTable {
+pub struct HopTable {
     flows: BTreeMap<u16, FlowFigures>,
     /// Numbers the answers, so that the last one is known.
     answers: u64,
@@ -45,6 +45,9 @@ struct Figures {
     last: Option<(u64, Duration)>,
     best: Option<Duration>,
     worst: Option<Duration>,
+    sum: Duration,
+    /// Sum of the steps from one answer to the next, without their signs.
+    steps: Duration,
     rtts: VecDeque<Duration>,
     addresses: BTreeMap<IpAddr, Responder>,
 }
@@ -53,39 +56,64 @@ struct Figures {
 struct Responder {
     answered: u64,
     is_destination: bool,
+    mpls: Labels,
+    rewrites: Rewrites,
+    quoted_ttl: u8,
 }
 
 /// One TTL as it is shown.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct HopRow {
-    pub(crate) ttl: u8,
-    pub(crate) addresses: Vec<AddressRow>,
-    /// Flows that nobody has answered at this TTL: a branch may be silent.
-    pub(crate) silent_flows: usize,
-    pub(crate) sent: u64,
-    pub(crate) answered: u64,
-    pub(crate) last: Option<Duration>,
-    pub(crate) best: Option<Duration>,
-    pub(crate) median: Option<Duration>,
-    pub(crate) worst: Option<Duration>,
-    pub(crate) loss: Loss,
+pub struct HopRow {
+    /// The TTL, from 1.
+    pub ttl: u8,
+    /// Who answers there; the one that most flows meet stands first.
+    pub addresses: Vec<AddressRow>,
+    /// Flows that nobody answered at this TTL: a branch may be silent.
+    pub silent_flows: usize,
+    /// Packets that were sent and are settled.
+    pub sent: u64,
+    /// Packets that were answered.
+    pub answered: u64,
+    /// RTT of the last answer.
+    pub last: Option<Duration>,
+    /// Smallest RTT.
+    pub best: Option<Duration>,
+    /// Mean RTT of all answers.
+    pub average: Option<Duration>,
+    /// Median RTT of the answers that are remembered.
+    pub median: Option<Duration>,
+    /// Largest RTT.
+    pub worst: Option<Duration>,
+    /// Mean difference of the RTTs of one flow's packets that follow one another, without its sign: the size of IPDV (RFC 3393).
+    pub variation: Option<Duration>,
+    /// What can be said of loss.
+    pub loss: Loss,
     /// Leaves more unanswered than is lost: it limits its replies.
-    pub(crate) is_rate_limited: bool,
+    pub is_rate_limited: bool,
 }
 
 /// Who answers at a TTL; the one that most flows meet stands first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AddressRow {
-    pub(crate) address: IpAddr,
+pub struct AddressRow {
+    /// Who.
+    pub address: IpAddr,
     /// Flows that have met it.
-    pub(crate) flows: usize,
-    pub(crate) answered: u64,
-    pub(crate) is_destination: bool,
+    pub flows: usize,
+    /// Packets that it answered.
+    pub answered: u64,
+    /// Whether it is the destination.
+    pub is_destination: bool,
+    /// Label stack of its last answer.
+    pub mpls: Labels,
+    /// What its last answer shows was rewritten.
+    pub rewrites: Rewrites,
+    /// TTL in the quote of its last answer when it is more than 1, else 0.
+    pub quoted_ttl: u8,
 }
 
 /// What can be said of the loss at a hop.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Loss {
+pub enum Loss {
     /// Every later hop that answers shows at least this; 0 to 1.
     Ratio(f64),
     /// Nothing that answers stands behind the hop: loss, a filter and rate limiting look the same.
@@ -96,7 +124,7 @@ pub(crate) enum Loss {
 
 impl HopTable {
     /// Takes in one round, finished or not.
-    pub(crate) fn absorb(&mut self, tallies: &[Tally]) {
+    pub fn absorb(&mut self, tallies: &[Tally]) {
         for tally in tallies {
             self.answers += 1;
             let flow = self.flows.entry(tally.flow).or_default();
@@ -114,12 +142,12 @@ impl HopTable {
     }
 
     /// Whether the destination has answered.
-    pub(crate) fn is_reached(&self) -> bool {
+    pub fn is_reached(&self) -> bool {
         self.flows.values().any(|flow| !flow.ends.is_empty())
     }
 
     /// A row for each TTL from 1 to the last one that answered.
-    pub(crate) fn rows(&self) -> Vec<HopRow> {
+    pub fn rows(&self) -> Vec<HopRow> {
         let mut merged: BTreeMap<u8, Vec<&Figures>> = BTreeMap::new();
         for flow in self.flows.values() {
             let end = flow.ends.iter().min().copied().unwrap_or(u8::MAX);
@@ -148,7 +176,11 @@ impl Figures {
         let Some(hop) = tally.hop else {
             return;
         };
+        if let Some((_, before)) = self.last {
+            self.steps += before.abs_diff(hop.rtt);
+        }
         self.answered += 1;
+        self.sum += hop.rtt;
         self.last = Some((number, hop.rtt));
         self.best = Some(self.best.map_or(hop.rtt, |best| best.min(hop.rtt)));
         self.worst = Some(self.worst.map_or(hop.rtt, |worst| worst.max(hop.rtt)));
@@ -160,6 +192,9 @@ impl Figures {
             let responder = self.addresses.entry(hop.address).or_default();
             responder.answered += 1;
             responder.is_destination |= tally.is_destination;
+            responder.mpls = hop.mpls;
+            responder.rewrites = hop.rewrites;
+            responder.quoted_ttl = hop.quoted_ttl;
         }
     }
 }
@@ -172,6 +207,9 @@ fn row(ttl: u8, here: &[&Figures]) -> HopRow {
             flows: 0,
             answered: 0,
             is_destination: false,
+            mpls: responder.mpls,
+            rewrites: responder.rewrites,
+            quoted_ttl: responder.quoted_ttl,
         });
         row.flows += 1;
         row.answered += responder.answered;
@@ -193,11 +231,24 @@ fn row(ttl: u8, here: &[&Figures]) -> HopRow {
             .max_by_key(|(number, _)| *number)
             .map(|(_, rtt)| rtt),
         best: here.iter().filter_map(|figures| figures.best).min(),
+        average: mean(
+            here.iter().map(|f| f.sum).sum(),
+            here.iter().map(|f| f.answered).sum(),
+        ),
+        variation: mean(
+            here.iter().map(|f| f.steps).sum(),
+            here.iter().map(|f| f.answered.saturating_sub(1)).sum(),
+        ),
         median: rtts.get(rtts.len() / 2).copied(),
         worst: here.iter().filter_map(|figures| figures.worst).max(),
         loss: Loss::Silent,
         is_rate_limited: false,
     }
+}
+
+fn mean(sum: Duration, count: u64) -> Option<Duration> {
+    let count = u32::try_from(count).ok()?;
+    sum.checked_div(count)
 }
 
 /// From the last hop back: loss is no more than at any later hop that answers.
@@ -218,7 +269,7 @@ fn judge_loss(rows: &mut [HopRow], reached: bool) {
 
 impl HopRow {
     /// What was sent and not answered, of what was sent: not yet loss.
-    pub(crate) fn missing_ratio(&self) -> f64 {
+    pub fn missing_ratio(&self) -> f64 {
         if self.sent == 0 {
             return 0.0;
         }

@@ -1,0 +1,321 @@
+//! What an agent remembers of the path to one destination: enough to trace cheaply and to notice that it has changed.
+//!
+//! Pure. The collector decides what a change means; the agent only decides to look more closely and to report at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::met::{FlowPath, Place};
+use crate::plan::{Known, MAX_TTL};
+
+/// Addresses remembered for one destination: 8 flows of 30 hops twice over; beyond it the oldest is forgotten.
+const MAX_SEEN: usize = 512;
+
+/// Flows remembered for one destination.
+const MAX_FLOWS: usize = 32;
+
+/// What a round says in the light of those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// An address answered that never did before, or a flow's last hops are others: a reason to look again at once.
+    pub suspicious: bool,
+    /// Anything differs from the round before: a reason to report at once.
+    pub differs: bool,
+}
+
+/// The memory. Silent hops are wild cards: they equal anything.
+#[derive(Debug, Default)]
+pub struct PathMemory {
+    rounds: u32,
+    last: BTreeMap<u16, FlowPath>,
+    seen: VecDeque<IpAddr>,
+}
+
+impl PathMemory {
+    /// Takes in a round and says what changed. The first round changes nothing but differs from nothing.
+    pub fn absorb(&mut self, flows: &[FlowPath]) -> Change {
+        let first = self.rounds == 0;
+        let novel = self.remember(flows);
+        let pairs = || {
+            flows
+                .iter()
+                .filter_map(|new| Some((self.last.get(&new.flow)?, new)))
+        };
+        let differs = first || pairs().count() != flows.len() || pairs().any(|(a, b)| !alike(a, b));
+        let tail_moved = pairs().any(|(a, b)| tails_differ(a, b));
+        self.rounds = self.rounds.saturating_add(1);
+        self.merge(flows);
+        Change {
+            suspicious: !first && (novel || tail_moved),
+            differs,
+        }
+    }
+
+    /// What the next round may take for granted.
+    pub fn known(&self) -> Known {
+        let flows = self.last.values();
+        let last_ttl = flows
+            .clone()
+            .filter_map(|flow| flow.answers().next_back().map(|(ttl, _)| ttl))
+            .max();
+        let silent = |ttl: &u8| {
+            let mut asked = self.last.values().filter_map(|flow| flow.place(*ttl));
+            let first = asked.next();
+            first.is_some_and(|place| place.hop.is_none()) && asked.all(|place| place.hop.is_none())
+        };
+        Known {
+            destination_ttl: flows.clone().filter_map(|flow| flow.destination_ttl).max(),
+            last_ttl,
+            silent_ttls: if self.rounds >= 2 {
+                (1..=MAX_TTL).filter(silent).collect()
+            } else {
+                Vec::new()
+            },
+            answered: flows
+                .flat_map(|flow| flow.answers().map(|(ttl, _)| (flow.flow, ttl)))
+                .collect(),
+        }
+    }
+
+    /// Remembers the addresses of a round; whether one of them is new.
+    fn remember(&mut self, flows: &[FlowPath]) -> bool {
+        let mut novel = false;
+        for hop in flows.iter().flat_map(FlowPath::answers).map(|(_, hop)| hop) {
+            if !self.seen.contains(&hop.address) {
+                novel = true;
+                self.seen.push_back(hop.address);
+                if self.seen.len() > MAX_SEEN {
+                    self.seen.pop_front();
+                }
+            }
+        }
+        novel
+    }
+
+    /// Keeps what was asked; a hop that was silent this time keeps what stood there in an otherwise alike flow, and so
+    /// does one that was not asked.
+    fn merge(&mut self, flows: &[FlowPath]) {
+        for new in flows {
+            let merged = match self.last.get(&new.flow) {
+                Some(old) if alike(old, new) => join(old, new),
+                Some(_) | None => new.clone(),
+            };
+            self.last.insert(new.flow, merged);
+            if self.last.len() > MAX_FLOWS {
+                self.last.pop_last();
+            }
+        }
+    }
+}
+
+/// The old path with what the new one knows better.
+fn join(old: &FlowPath, new: &FlowPath) -> FlowPath {
+    let mut places: BTreeMap<u8, &Place> =
+        old.hops.iter().map(|place| (place.ttl, place)).collect();
+    for place in &new.hops {
+        if place.hop.is_some() || !places.contains_key(&place.ttl) {
+            places.insert(place.ttl, place);
+        }
+    }
+    FlowPath {
+        flow: new.flow,
+        first_ttl: old.first_ttl.min(new.first_ttl),
+        last_ttl: old.last_ttl.max(new.last_ttl),
+        hops: places.into_values().cloned().collect(),
+        destination_ttl: new.destination_ttl.or(old.destination_ttl),
+        loops: new.loops,
+    }
+}
+
+/// Whether two rounds of one flow are the same as far as both can tell.
+fn alike(old: &FlowPath, new: &FlowPath) -> bool {
+    same_reach(old, new) && !differ_from(old, new, 0)
+}
+
+/// A round that was not to ask as far as the destination stands says nothing of it.
+fn same_reach(old: &FlowPath, new: &FlowPath) -> bool {
+    match (old.destination_ttl, new.destination_ttl) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => true,
+        (Some(end), None) => new.last_ttl < end,
+        (None, Some(_)) => false,
+    }
+}
+
+/// Whether anything from a TTL on is answered by others.
+fn differ_from(old: &FlowPath, new: &FlowPath, from_ttl: u8) -> bool {
+    new.answers().any(|(ttl, hop)| {
+        ttl >= from_ttl
+            && old
+                .hop(ttl)
+                .is_some_and(|before| before.address != hop.address)
+    })
+}
+
+/// Whether the last three places before the end of both are others, or the end moved or vanished.
+fn tails_differ(old: &FlowPath, new: &FlowPath) -> bool {
+    let end = |flow: &FlowPath| flow.hops.last().map_or(0, |place| place.ttl);
+    !same_reach(old, new) || differ_from(old, new, end(old).min(end(new)).saturating_sub(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::met::{Hop, Silence};
+
+    /// A path that was not reached was asked this far; tails less far.
+    const ASKED: u8 = 8;
+
+    fn numbered(number: u16, first_ttl: u8, hops: &[u8], reached: bool) -> FlowPath {
+        let place = |(ttl, last): (u8, &u8)| Place {
+            ttl,
+            hop: (*last != 0).then(|| {
+                Hop::plain(
+                    IpAddr::from([198, 51, 100, *last]),
+                    Duration::from_millis(1),
+                )
+            }),
+            silence: Silence::None,
+            also: Vec::new(),
+        };
+        let last_ttl = first_ttl + u8::try_from(hops.len()).expect("few") - 1;
+        FlowPath {
+            flow: number,
+            first_ttl,
+            last_ttl: if reached {
+                last_ttl
+            } else {
+                last_ttl.max(ASKED)
+            },
+            hops: (first_ttl..).zip(hops).map(place).collect(),
+            destination_ttl: reached.then_some(last_ttl),
+            loops: false,
+        }
+    }
+
+    fn flow(hops: &[u8], reached: bool) -> FlowPath {
+        numbered(0, 1, hops, reached)
+    }
+
+    fn after(old: &FlowPath, new: &FlowPath) -> Change {
+        let mut memory = PathMemory::default();
+        memory.absorb(std::slice::from_ref(old));
+        memory.absorb(std::slice::from_ref(new))
+    }
+
+    #[test]
+    fn a_change_is_told_from_silence() {
+        let base = flow(&[1, 2, 3, 4, 9], true);
+        for (name, new, suspicious, differs) in [
+            ("the same", flow(&[1, 2, 3, 4, 9], true), false, false),
+            ("a silent hop", flow(&[1, 2, 0, 4, 9], true), false, false),
+            ("a new router", flow(&[1, 2, 3, 7, 9], true), true, true),
+            (
+                "a new router at the start",
+                flow(&[7, 2, 3, 4, 9], true),
+                true,
+                true,
+            ),
+            (
+                "routers swapped in the tail",
+                flow(&[1, 2, 4, 3, 9], true),
+                true,
+                true,
+            ),
+            ("one hop less", flow(&[1, 2, 3, 9], true), true, true),
+            (
+                "the destination fell silent",
+                flow(&[1, 2, 3, 4], false),
+                true,
+                true,
+            ),
+        ] {
+            assert_eq!(
+                after(&base, &new),
+                Change {
+                    suspicious,
+                    differs
+                },
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_round_is_news_and_no_suspicion() {
+        assert_eq!(
+            PathMemory::default().absorb(&[flow(&[1, 2], true)]),
+            Change {
+                suspicious: false,
+                differs: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_hop_silent_once_is_still_compared_in_the_next_round() {
+        let mut memory = PathMemory::default();
+        memory.absorb(&[flow(&[1, 2, 3, 9], true)]);
+        memory.absorb(&[flow(&[1, 0, 3, 9], true)]);
+        assert!(memory.absorb(&[flow(&[1, 5, 3, 9], true)]).suspicious);
+    }
+
+    #[test]
+    fn what_is_known_shortens_the_next_round() {
+        let mut memory = PathMemory::default();
+        assert_eq!(memory.known(), Known::default());
+        memory.absorb(&[flow(&[1, 0, 3, 9], true), numbered(1, 1, &[1, 0, 9], true)]);
+        memory.absorb(&[flow(&[1, 0, 3, 9], true), numbered(1, 1, &[1, 0, 9], true)]);
+        assert_eq!(
+            memory.known(),
+            Known {
+                destination_ttl: Some(4),
+                last_ttl: Some(4),
+                silent_ttls: vec![2],
+                answered: [(0, 1), (0, 3), (0, 4), (1, 1), (1, 3)].into(),
+            }
+        );
+    }
+
+    #[test]
+    fn a_tail_is_compared_with_the_tail_and_says_nothing_of_the_head() {
+        let mut memory = PathMemory::default();
+        memory.absorb(&[flow(&[1, 2, 3, 4, 9], true)]);
+        let tail = |hops: &[u8]| FlowPath {
+            last_ttl: 4,
+            ..numbered(0, 3, hops, false)
+        };
+        let same = memory.absorb(&[tail(&[3, 4])]);
+        assert_eq!(same, Change::default(), "the destination was not asked");
+        let moved = memory.absorb(&[tail(&[3, 7])]);
+        assert!(moved.suspicious && moved.differs);
+        let known = memory.known();
+        assert!(known.answered.contains(&(0, 4)));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut memory = PathMemory::default();
+        for third in 0..40_u16 {
+            let places = (1..=30).map(|ttl| Place {
+                ttl,
+                hop: Some(Hop::plain(
+                    IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, third, u16::from(ttl)]),
+                    Duration::ZERO,
+                )),
+                silence: Silence::None,
+                also: Vec::new(),
+            });
+            memory.absorb(&[FlowPath {
+                flow: third,
+                first_ttl: 1,
+                hops: places.collect(),
+                ..FlowPath::default()
+            }]);
+        }
+        assert_eq!(memory.seen.len(), MAX_SEEN);
+        assert_eq!(memory.last.len(), MAX_FLOWS);
+    }
+}
