@@ -26,6 +26,9 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use firstmile_wire::join::JoinString;
 use firstmile_wire::v1::TraceKind;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{AgentConfig, Target};
 use crate::delay::Delays;
@@ -326,17 +329,32 @@ fn block_on_watched<F: Future>(future: F, delays: Delays) -> Result<F::Output> {
     Ok(output)
 }
 
+/// Logs to standard error. What is logged is chosen by targets and levels alone: fields would need a regular-expression
+/// engine, which is a fifth of a megabyte in memory.
 fn start_log() {
     let filter = config::log_filter()
         .unwrap_or_else(|| "info,hickory_resolver=error,hickory_net=error".to_owned());
-    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
     let ansi = io::IsTerminal::is_terminal(&io::stderr());
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(ansi)
+        .with_ansi(ansi);
+    let started = tracing_subscriber::registry()
+        .with(layer)
+        .with(log_targets(&filter))
         .try_init();
     drop(started);
+}
+
+/// Reads `level` and `target=level`, separated by commas; what is neither is left out.
+fn log_targets(filter: &str) -> Targets {
+    let directives = filter
+        .split(',')
+        .filter(|directive| directive.parse::<Targets>().is_ok());
+    let known = directives.collect::<Vec<_>>().join(",");
+    known.parse().unwrap_or_else(|_| {
+        // Each was read by itself, so all of them are read together.
+        Targets::new().with_default(tracing::Level::INFO)
+    })
 }
 
 /// Prints to standard output; a reader that has gone away is no failure of ours.
@@ -357,7 +375,37 @@ fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
+
+    #[test]
+    fn the_log_is_chosen_by_target_and_level_and_what_is_neither_is_left_out() {
+        for (filter, ours, others) in [
+            ("info", Level::INFO, Level::INFO),
+            ("warn,firstmile_agent=debug", Level::DEBUG, Level::WARN),
+            ("firstmile_agent=trace,info", Level::TRACE, Level::INFO),
+            ("info,firstmile_agent=loud", Level::INFO, Level::INFO),
+        ] {
+            let targets = log_targets(filter);
+            for (target, most) in [("firstmile_agent::run", ours), ("h2", others)] {
+                for level in [
+                    Level::ERROR,
+                    Level::WARN,
+                    Level::INFO,
+                    Level::DEBUG,
+                    Level::TRACE,
+                ] {
+                    let want = level <= most;
+                    assert_eq!(
+                        targets.would_enable(target, &level),
+                        want,
+                        "{filter} {target} {level}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_file_that_the_configuration_names_is_refused_with_file_and_key() {

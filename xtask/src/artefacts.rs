@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::needs;
-use crate::step::{shown, step};
+use crate::step::{command, run, shown, step};
 use crate::tree;
 
 /// How the binaries are built.
@@ -65,23 +66,72 @@ pub(crate) fn dashboard() -> Result<()> {
     fs::write(&stamp, digest).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
+/// Package that is built for size when it is built for release; and the profile for it.
+const SMALL_PACKAGE: &str = "firstmile-agent";
+const SMALL_PROFILE: &str = "small";
+
 /// Builds the named packages and says where their binaries are.
 pub(crate) fn binaries(packages: &[&str], profile: Profile) -> Result<PathBuf> {
-    let mut arguments = vec!["build", "--locked"];
-    for package in packages {
-        arguments.extend(["--package", package]);
-    }
-    if profile == Profile::Release {
-        arguments.push("--release");
-    }
-    step(&format!("build {}", packages.join(", ")), || {
-        shown(&tree::root(), "cargo", &arguments)
-    })?;
-    Ok(tree::target().join(if profile == Profile::Release {
+    let target = tree::target();
+    step(
+        &format!("build {}", packages.join(", ")),
+        || match profile {
+            Profile::Dev => shown(&tree::root(), "cargo", &arguments(packages, "dev")),
+            Profile::Release => release(packages, &target, |_| {}),
+        },
+    )?;
+    Ok(target.join(if profile == Profile::Release {
         "release"
     } else {
         "debug"
     }))
+}
+
+/// Builds the named packages for release into `target`, the agent for size. All programs are in `release` then.
+pub(crate) fn release(
+    packages: &[&str],
+    target: &Path,
+    prepare: impl Fn(&mut Command),
+) -> Result<()> {
+    let (small, fast): (Vec<&str>, Vec<&str>) = packages
+        .iter()
+        .partition(|package| **package == SMALL_PACKAGE);
+    for (packages, profile) in [(fast, "release"), (small, SMALL_PROFILE)] {
+        if packages.is_empty() {
+            continue;
+        }
+        let mut cargo = command("cargo");
+        cargo
+            .args(arguments(&packages, profile))
+            .env("CARGO_TARGET_DIR", target)
+            .current_dir(tree::root());
+        prepare(&mut cargo);
+        run(&mut cargo)?;
+        if profile == SMALL_PROFILE {
+            put_beside(target)?;
+        }
+    }
+    Ok(())
+}
+
+fn arguments<'a>(packages: &[&'a str], profile: &'a str) -> Vec<&'a str> {
+    let mut arguments = vec!["build", "--locked", "--profile", profile];
+    for package in packages {
+        arguments.extend(["--package", package]);
+    }
+    arguments
+}
+
+/// Puts the small program where the others are. What stands there may be a hard link to a file of cargo's: it is replaced,
+/// not written to.
+fn put_beside(target: &Path) -> Result<()> {
+    let from = target.join(SMALL_PROFILE).join(SMALL_PACKAGE);
+    let folder = target.join("release");
+    let (waiting, to) = (folder.join(".firstmile-agent"), folder.join(SMALL_PACKAGE));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::copy(&from, &waiting)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), waiting.display()))?;
+    fs::rename(&waiting, &to).with_context(|| format!("cannot replace {}", to.display()))
 }
 
 fn digest_of(files: &[PathBuf]) -> Result<String> {

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures beside named peers, in the same run.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -28,6 +29,28 @@ const PEERS: &[Package] = &[
     },
 ];
 
+/// The peers of `trace` beyond these.
+const TRACE_PEERS: &[Package] = &[
+    Package {
+        name: "mtr-tiny",
+        program: "mtr",
+        why: "a peer of the trace bench",
+    },
+    Package {
+        name: "traceroute",
+        program: "traceroute",
+        why: "a peer of the trace bench",
+    },
+    Package {
+        name: "scamper",
+        program: "scamper",
+        why: "a peer of the trace bench",
+    },
+];
+
+/// trippy is no Debian package: this version is built from its crate.
+const TRIPPY: &str = "0.13.0";
+
 #[derive(Args)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
@@ -42,6 +65,8 @@ enum BenchCommand {
     Capacity(PassedOn),
     /// Processor time, memory and open files, of the engine and of the whole agent
     Cost(PassedOn),
+    /// A path of 12 routers beside mtr, traceroute, scamper and trippy: wall time, packets, hops, false losses, branches
+    Trace(PassedOn),
     /// RTT, paths and a failover that the whole product sees, against the lab's truth
     Lab(lab::CheckArgs),
 }
@@ -55,27 +80,64 @@ struct PassedOn {
 
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     match &args.command {
-        BenchCommand::Accuracy(options) => engine("accuracy", &["firstmile-bench"], options),
-        BenchCommand::Capacity(options) => engine("capacity", &["firstmile-bench"], options),
-        BenchCommand::Cost(options) => {
+        BenchCommand::Accuracy(passed_on) => engine("accuracy", &[], passed_on),
+        BenchCommand::Capacity(passed_on) => engine("capacity", &[], passed_on),
+        BenchCommand::Cost(passed_on) => {
             artefacts::dashboard()?;
-            let packages = ["firstmile-bench", "firstmile-agent", "firstmile-collector"];
-            engine("cost", &packages, options)
+            engine("cost", &[AGENT, COLLECTOR], passed_on)
         }
+        BenchCommand::Trace(passed_on) => trace(passed_on),
         BenchCommand::Lab(args) => lab::check(args),
     }
 }
 
+fn trace(passed_on: &PassedOn) -> Result<()> {
+    needs::install(&TRACE_PEERS.iter().collect::<Vec<_>>())?;
+    let tools = tree::target().join("bench/tools");
+    trippy(&tools)?;
+    let mut options = vec![
+        "--trippy-bin".to_owned(),
+        tools.join("bin/trip").display().to_string(),
+    ];
+    options.extend(passed_on.options.iter().cloned());
+    engine("trace", &[AGENT], &PassedOn { options })
+}
+
+/// Builds trippy once; cargo sees by itself whether this version is there.
+fn trippy(tools: &Path) -> Result<()> {
+    step::step(&format!("build trippy {TRIPPY}, a peer"), || {
+        let mut cargo = step::command("cargo");
+        cargo
+            .args([
+                "install",
+                "trippy",
+                "--version",
+                TRIPPY,
+                "--locked",
+                "--quiet",
+                "--root",
+            ])
+            .arg(tools)
+            .current_dir(tree::root());
+        step::run(&mut cargo)
+    })
+}
+
+/// Programs of the product that a bench runs, each with the option that names it.
+const AGENT: (&str, &str) = ("firstmile-agent", "--agent-bin");
+const COLLECTOR: (&str, &str) = ("firstmile-collector", "--collector-bin");
+
 /// Runs a bench on optimised binaries; its figures go to `target/bench/NAME.json`.
-fn engine(name: &str, packages: &[&str], passed_on: &PassedOn) -> Result<()> {
+fn engine(name: &str, programs: &[(&str, &str)], passed_on: &PassedOn) -> Result<()> {
     needs::install(&PEERS.iter().collect::<Vec<_>>())?;
-    let bin = artefacts::binaries(packages, Profile::Release)?;
+    let mut packages = vec!["firstmile-bench"];
+    packages.extend(programs.iter().map(|(package, _)| package));
+    let bin = artefacts::binaries(&packages, Profile::Release)?;
     let json = tree::target().join(format!("bench/{name}.json"));
     let mut command = Command::new(bin.join("firstmile-bench"));
-    command
-        .arg(name)
-        .arg("--json")
-        .arg(json)
-        .args(&passed_on.options);
-    step::run(command.current_dir(tree::root()))
+    command.arg(name).arg("--json").arg(json);
+    for (package, option) in programs {
+        command.arg(option).arg(bin.join(package));
+    }
+    step::run(command.args(&passed_on.options).current_dir(tree::root()))
 }

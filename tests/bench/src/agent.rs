@@ -1,5 +1,6 @@
 //! The whole agent at work: enrolled at a collector, 20 targets, default plan.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
+use crate::smaps::{self, Part};
 use crate::{clock, door, netns, rig};
 
 const TARGETS: u32 = 20;
@@ -38,6 +40,8 @@ pub(crate) struct Cost {
     pub(crate) rss_mb: f64,
     /// Of it, what is not read from files: heap and stacks.
     pub(crate) anonymous_mb: f64,
+    /// What the memory is made of at the end, in KiB.
+    pub(crate) parts: BTreeMap<Part, u64>,
     pub(crate) processor_percent: f64,
     pub(crate) open_files_at_rest: usize,
     pub(crate) open_files_most: usize,
@@ -147,6 +151,8 @@ fn collector_file(folder: &Path) -> PathBuf {
 /// A running program; it ends when this is dropped.
 struct Program {
     child: Child,
+    /// As the kernel names it.
+    program: String,
 }
 
 impl Program {
@@ -157,12 +163,16 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file);
+        let program = std::fs::canonicalize(command.get_program())
+            .with_context(|| format!("there is no {}", command.get_program().display()))?
+            .display()
+            .to_string();
         let child = netns::inside(namespace, move || {
             command
                 .spawn()
                 .with_context(|| format!("cannot start {}", command.get_program().display()))
         })?;
-        Ok(Self { child })
+        Ok(Self { child, program })
     }
 
     fn watch(&self, span: Duration) -> anyhow::Result<Cost> {
@@ -179,6 +189,7 @@ impl Program {
         Ok(Cost {
             rss_mb: rss_kib / 1_024.0,
             anonymous_mb: anonymous_kib / 1_024.0,
+            parts: smaps::parts(&self.read("smaps")?, &self.program),
             processor_percent: (self.processor_seconds()? - before) * 100.0 / seconds,
             open_files_at_rest: files.first().copied().unwrap_or(0),
             open_files_most: files.last().copied().unwrap_or(0),

@@ -35,6 +35,8 @@ pub(crate) struct Capture {
 pub(crate) struct Truth {
     echoes: BTreeMap<u16, Pair>,
     handshakes: BTreeMap<u16, Pair>,
+    /// Packets sent, by protocol and flow.
+    probes: BTreeMap<(u8, u16), u32>,
 }
 
 #[derive(Default)]
@@ -78,6 +80,16 @@ impl Truth {
         self.handshakes.get(&port)?.rtt()
     }
 
+    /// Packets that a prober sent.
+    pub(crate) fn probes(&self) -> u32 {
+        self.probes.values().sum()
+    }
+
+    /// Of the flow that sent most of them, how many it sent.
+    pub(crate) fn most_probes_of_a_flow(&self) -> u32 {
+        self.probes.values().copied().max().unwrap_or(0)
+    }
+
     fn book(&mut self, packet: Packet, at: Duration) {
         let (pair, is_back) = match packet {
             Packet::Request { seq, .. } => (self.echoes.entry(seq).or_default(), false),
@@ -117,6 +129,9 @@ fn collect(socket: &OwnedFd, stop: &AtomicBool) -> anyhow::Result<Truth> {
                     Control::Stamp(at) => Some(at),
                     Control::HopLimit(_) | Control::Error(_) | Control::Overflow(_) => None,
                 });
+                if let Some(flow) = frame::probe(datagram.bytes) {
+                    *truth.probes.entry(flow).or_default() += 1;
+                }
                 if let Some((packet, at)) = frame::read(datagram.bytes).zip(stamp) {
                     truth.book(packet, at);
                 }

@@ -60,10 +60,13 @@ fn whole_agent(args: &Args, figures: &mut Figures) -> anyhow::Result<()> {
     println!("whole agent: 20 targets, default plan, one hop, names resolved already");
     figures.at_most("rss_mb", cost.rss_mb, 10.0);
     figures.note("rss_anonymous_mb", cost.anonymous_mb);
-    println!(
-        "of its memory {:.1} MB are heap and stacks, the rest is read from files",
-        cost.anonymous_mb
-    );
+    let mut table = Table::new();
+    table.set_header(["its memory", "KiB resident"]);
+    for (part, kib) in &cost.parts {
+        table.add_row([part.name().to_owned(), kib.to_string()]);
+        figures.note(&format!("rss_kib_{part:?}").to_lowercase(), *kib);
+    }
+    println!("{table}");
     figures.at_most("cpu_pct", cost.processor_percent, 0.5);
     figures.at_most("open_files", count(cost.open_files_at_rest), 24.0);
     figures.at_most("open_files_most", count(cost.open_files_most), 64.0);

@@ -19,12 +19,7 @@ const IPV6_HEADER: usize = 40;
 
 /// Reads an Ethernet frame; `None` for all that does not matter.
 pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
-    let (protocol, header) = match word(frame, ETHERTYPE)? {
-        0x0800 => (*frame.get(IP + 9)?, usize::from(frame.get(IP)? & 0xf) * 4),
-        // Packets with extension headers do not matter here.
-        0x86dd => (*frame.get(IP + 6)?, IPV6_HEADER),
-        _ => return None,
-    };
+    let (protocol, header) = protocol(frame)?;
     let body = frame.get(IP + header..)?;
     match (protocol, body.first()?) {
         (1, 8) | (58, 128) => Some(Packet::Request {
@@ -45,6 +40,33 @@ pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
             }),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// Names the flow of a packet that only a prober sends: protocol and source port, or the identifier of an echo. DNS is left
+/// out.
+pub(crate) fn probe(frame: &[u8]) -> Option<(u8, u16)> {
+    match read(frame) {
+        Some(Packet::Request { identifier, .. }) => Some((1, identifier)),
+        Some(Packet::Syn { port }) => Some((6, port)),
+        Some(Packet::Reply { .. } | Packet::SynAck { .. }) => None,
+        None => datagram(frame).map(|port| (17, port)),
+    }
+}
+
+/// Source port of a UDP datagram that is no DNS question.
+fn datagram(frame: &[u8]) -> Option<u16> {
+    let (protocol, header) = protocol(frame)?;
+    let body = frame.get(IP + header..)?;
+    (protocol == 17 && word(body, 2)? != 53).then(|| word(body, 0))?
+}
+
+/// The protocol, and how long the header before it is. Packets with extension headers do not matter here.
+fn protocol(frame: &[u8]) -> Option<(u8, usize)> {
+    match word(frame, ETHERTYPE)? {
+        0x0800 => Some((*frame.get(IP + 9)?, usize::from(frame.get(IP)? & 0xf) * 4)),
+        0x86dd => Some((*frame.get(IP + 6)?, IPV6_HEADER)),
         _ => None,
     }
 }
@@ -83,6 +105,24 @@ mod tests {
                 seq: 2
             })
         );
+    }
+
+    #[test]
+    fn probes_are_counted_by_their_flow() {
+        let udp = |port: u8| frame(17, &[0x12, 0x34, 0, port, 0, 8, 0, 0]);
+        let mut syn = [0; 20];
+        syn[..2].copy_from_slice(&[0x12, 0x34]);
+        syn[13] = 0x02;
+        for (name, bytes, want) in [
+            ("UDP", udp(80), Some((17, 0x1234))),
+            ("DNS", udp(53), None),
+            ("SYN", frame(6, &syn), Some((6, 0x1234))),
+            ("request", frame(1, &[8, 0, 0, 0, 0, 7, 0, 2]), Some((1, 7))),
+            ("reply", frame(1, &[0, 0, 0, 0, 0, 7, 0, 2]), None),
+            ("an ICMP error", frame(1, &[11, 0, 0, 0, 0, 0, 0, 0]), None),
+        ] {
+            assert_eq!(probe(&bytes), want, "{name}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `firstmile-bench accuracy|capacity|cost`: the measuring engine against the truth of a packet capture and against its peers.
+//! `firstmile-bench accuracy|capacity|cost|trace`: the measuring engine against the truth of a packet capture and against its peers.
 //!
 //! Everything runs in network namespaces of its own; the peers run in the same minutes under the same load. A table goes to
 //! standard output, the figures to a JSON file. A target that is missed makes the program end with 1, and says by how much.
@@ -23,8 +23,10 @@ mod peers;
 mod relay;
 mod rig;
 mod run;
+mod smaps;
 mod spinner;
 mod statistics;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Capacity(capacity::Args),
     /// Processor time, memory and open files
     Cost(cost::Args),
+    /// A path of 12 routers beside other traceroutes: wall time, packets, hops, false losses, missed branches
+    Trace(trace::Args),
     /// What the benches run inside the rig
     #[command(subcommand, hide = true)]
     Child(child::Child),
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Accuracy(args) => accuracy::run(&args),
         Command::Capacity(args) => capacity::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Child(child) => child::run(&child).map(|()| true),
     };
     match outcome {

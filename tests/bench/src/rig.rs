@@ -12,7 +12,8 @@ use crate::{netns, relay};
 pub(crate) const NEAR: &str = "bench-near";
 /// Where the targets are.
 pub(crate) const FAR: &str = "bench-far";
-const INTERFACE: &str = "near0";
+/// The interface of the prober.
+pub(crate) const INTERFACE: &str = "near0";
 /// The one target.
 pub(crate) const TARGET: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// The same by IPv6.

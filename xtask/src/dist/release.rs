@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::artefacts;
-use crate::step::{captured, run, step};
+use crate::step::{captured, step};
 use crate::{needs, tree};
 
 /// Who answers for the packages.
@@ -115,17 +115,13 @@ impl Release {
             .iter()
             .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
             .collect();
-        let mut cargo = Command::new("cargo");
-        cargo
-            .args(["build", "--locked", "--release"])
-            .args(["--package", "firstmile-agent"])
-            .args(["--package", "firstmile-collector"])
-            .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
-            .env("CFLAGS", c.join(" "))
-            .env("SOURCE_DATE_EPOCH", &self.epoch)
-            .env("CARGO_TARGET_DIR", target)
-            .current_dir(tree::root());
-        run(&mut cargo)?;
+        let packages = ["firstmile-agent", "firstmile-collector"];
+        artefacts::release(&packages, target, |cargo| {
+            cargo
+                .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
+                .env("CFLAGS", c.join(" "))
+                .env("SOURCE_DATE_EPOCH", &self.epoch);
+        })?;
         Ok(target.join("release"))
     }
 }
