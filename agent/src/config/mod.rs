@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) pulse_interval: Duration,
     pub(crate) dns_interval: Duration,
     pub(crate) https_interval: Duration,
+    pub(crate) tls_interval: Duration,
+    pub(crate) quic_interval: Duration,
     pub(crate) trace_interval: Duration,
     pub(crate) trace_flows: u16,
     /// Start of one flow to the start of the next.
@@ -256,7 +258,7 @@ fn own_target(mut section: Section) -> Result<(Target, String), ConfigError> {
         host,
         port: port.unwrap_or(443),
         service: service.unwrap_or(Service::Custom),
-        protocols: protocols.unwrap_or(Protocols::ALL),
+        protocols: protocols.unwrap_or(Protocols::USUAL),
         trace: trace.unwrap_or(true),
         path: path.unwrap_or_else(RequestPath::root),
     };
@@ -272,6 +274,8 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
     let pulse_interval = time("pulse_interval", 5 * SECOND, SECOND, HOUR)?;
     let dns_interval = time("dns_interval", 60 * SECOND, 5 * SECOND, 24 * HOUR)?;
     let https_interval = time("https_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
+    let tls_interval = time("tls_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
+    let quic_interval = time("quic_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
     let trace_interval = time("trace_interval", 60 * SECOND, 10 * SECOND, 24 * HOUR)?;
     let flow_spacing = time("flow_spacing", SECOND / 4, SECOND / 100, 5 * SECOND)?;
     let probe_timeout = time("probe_timeout", 2 * SECOND, SECOND / 10, 30 * SECOND)?;
@@ -284,6 +288,8 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
         pulse_interval,
         dns_interval,
         https_interval,
+        tls_interval,
+        quic_interval,
         trace_interval,
         trace_flows: trace_flows.unwrap_or(MAX_FLOWS),
         flow_spacing,

@@ -4,21 +4,21 @@ use super::target::{Host, Protocols, RequestPath, Service, Target, TargetName};
 
 /// The front doors of Microsoft 365.
 const M365: &[(&str, &str, Protocols)] = &[
-    ("exchange", "outlook.office365.com", Protocols::ALL),
-    ("sharepoint", "microsoft.sharepoint.com", Protocols::ALL),
-    ("teams", "teams.microsoft.com", Protocols::ALL),
+    ("exchange", "outlook.office365.com", Protocols::WITH_QUIC),
+    ("sharepoint", "microsoft.sharepoint.com", Protocols::USUAL),
+    ("teams", "teams.microsoft.com", Protocols::USUAL),
     // A relay for media: it takes TCP on 443 but speaks no HTTP there.
     (
         "teams-media",
         "world.tr.teams.microsoft.com",
         Protocols::NO_HTTPS,
     ),
-    ("front-door", "a-ring.msedge.net", Protocols::ALL),
+    ("front-door", "a-ring.msedge.net", Protocols::WITH_QUIC),
 ];
 
 const DYNAMICS365: &[(&str, &str, Protocols)] = &[
-    ("dynamics365", "home.dynamics.com", Protocols::ALL),
-    ("power-apps", "make.powerapps.com", Protocols::ALL),
+    ("dynamics365", "home.dynamics.com", Protocols::USUAL),
+    ("power-apps", "make.powerapps.com", Protocols::USUAL),
 ];
 
 /// Azure regions whose front door of Azure Resource Manager, `<region>.management.azure.com`, stands in the region.
@@ -82,7 +82,7 @@ pub(super) fn targets_of(name: &str) -> Result<Vec<Target>, String> {
                 name,
                 &format!("{region}.management.azure.com"),
                 Service::Azure,
-                Protocols::ALL,
+                Protocols::USUAL,
             )
             .map(|one| vec![one]),
             None => Err(format!(

@@ -125,29 +125,47 @@ impl Service {
     }
 }
 
+/// The words of `protocols`.
+const WORDS: &str = r#""icmp", "tcp", "https", "tls", "quic""#;
+
 /// Which probes a target gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each protocol is asked for or not, whatever the others are"
+)]
 pub(crate) struct Protocols {
     pub(crate) icmp: bool,
     pub(crate) tcp: bool,
     pub(crate) https: bool,
+    /// A TLS handshake alone, for what speaks TLS but no HTTP.
+    pub(crate) tls: bool,
+    pub(crate) quic: bool,
 }
 
 impl Protocols {
-    pub(crate) const ALL: Self = Self {
+    /// What a target gets that names no protocols.
+    pub(crate) const USUAL: Self = Self {
         icmp: true,
         tcp: true,
         https: true,
+        tls: false,
+        quic: false,
+    };
+    pub(crate) const WITH_QUIC: Self = Self {
+        quic: true,
+        ..Self::USUAL
     };
     pub(crate) const NO_HTTPS: Self = Self {
-        icmp: true,
-        tcp: true,
         https: false,
+        ..Self::USUAL
     };
     const NONE: Self = Self {
         icmp: false,
         tcp: false,
         https: false,
+        tls: false,
+        quic: false,
     };
 
     pub(crate) fn from_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
@@ -157,11 +175,13 @@ impl Protocols {
                 "icmp" => protocols.icmp = true,
                 "tcp" => protocols.tcp = true,
                 "https" => protocols.https = true,
-                _ => return Err("write a list of \"icmp\", \"tcp\", \"https\"".to_owned()),
+                "tls" => protocols.tls = true,
+                "quic" => protocols.quic = true,
+                _ => return Err(format!("write a list of {WORDS}")),
             }
         }
         if protocols == Self::NONE {
-            Err("name at least one of \"icmp\", \"tcp\", \"https\"".to_owned())
+            Err(format!("name at least one of {WORDS}"))
         } else {
             Ok(protocols)
         }

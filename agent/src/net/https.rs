@@ -1,10 +1,13 @@
-//! One HTTPS request on a fresh connection, each phase timed from its own start.
+//! Two HTTPS requests on one fresh connection, each phase timed from its own start: the first is cold, the second warm.
 //!
-//! The request is reqwest's, name resolution pinned to the probed address, no redirect followed. Its phases are seen
-//! from inside that same connection, so that one connection is enough: reqwest's connector runs from the first SYN to
-//! the end of the TLS handshake and is wrapped by [`Watched`]; where TCP ends and TLS begins is told by rustls, which
-//! asks its session store for a key-share hint at the moment it writes the `ClientHello` ([`FreshSessions`], which also
-//! makes sure that no session is resumed). The first byte of the response is when reqwest hands out the headers.
+//! The requests are reqwest's, name resolution pinned to the probed address, no redirect followed. Their phases are seen
+//! from inside that same connection: reqwest's connector runs from the first SYN to the end of the TLS handshake and is
+//! wrapped by [`Watched`]; where TCP ends and TLS begins is told by rustls, which asks its session store for a key-share
+//! hint at the moment it writes the `ClientHello` ([`FreshSessions`], which also makes sure that no session is resumed).
+//! The first byte of the response is when reqwest hands out the headers.
+//!
+//! A handshake is finished whoever has signed the chain, so that it can be told who did; [`Watched`] then hands no
+//! connection to the request unless the chain is trusted, and never makes a second one for the warm request.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -19,20 +22,38 @@ use rustls::client::{
 };
 use rustls::pki_types::ServerName;
 
-use super::{tcp, tls};
+use super::handshake::ALPN;
+use super::tcp;
+use super::tls::{ProbeTls, Seen};
 use crate::clock;
 use crate::config::{Host, Target};
 use crate::probe::Outcome;
 use crate::probe::edge::{Kept, MAX_KEPT};
+use crate::probe::sighting::Sighting;
+
+/// A request takes a round trip to connect, one or two for TLS and one for the answer, on which the server may think: it
+/// gets three times what a single probe gets, as a whole.
+const ROUND_TRIPS: u32 = 3;
+
+/// Longest response that is read to its end, so that its connection can be used again: error pages and redirects are shorter.
+const MAX_BODY: usize = 64 << 10;
+
+/// hyper takes a connection back in a task of its own: that many turns it gets for it.
+const TURNS: usize = 16;
 
 /// What an HTTPS exchange found: the outcome of each phase that was begun, and what the response said.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Exchange {
     pub(crate) connect: Outcome,
+    /// A chain that is not trusted is a failure here, as it is to users, even though the handshake was finished.
     pub(crate) tls: Option<Outcome>,
     pub(crate) ttfb: Option<Outcome>,
+    /// Of the second request on the same connection; `None` where the connection could not be used again.
+    pub(crate) warm: Option<Outcome>,
     pub(crate) status: u16,
     pub(crate) headers: Vec<Kept>,
+    /// What the other side showed, trusted or not.
+    pub(crate) sighting: Option<Sighting>,
     /// Why it failed, for a person; empty when it did not.
     pub(crate) problem: String,
 }
@@ -43,175 +64,271 @@ struct Failure {
     problem: String,
 }
 
-/// When each phase began.
+impl Failure {
+    fn timeout() -> Self {
+        Self {
+            cause: Some(Outcome::Timeout),
+            problem: "no answer within the timeout".to_owned(),
+        }
+    }
+
+    fn of(error: &reqwest::Error, address: IpAddr, took: Duration) -> Self {
+        Self {
+            cause: io_cause(error).map(|cause| tcp::outcome_of(cause, address, took)),
+            problem: innermost(error),
+        }
+    }
+}
+
+/// When each phase began, and what was learnt on the way.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
     connect_began: Option<Instant>,
     tls_began: Option<Instant>,
     tls_ended: Option<Instant>,
+    /// As told by a session ticket, 0 without one.
+    cipher_suite: u16,
 }
 
 type SharedMarks = Arc<Mutex<Marks>>;
 
-fn mark(marks: &SharedMarks, set: impl FnOnce(&mut Marks)) {
-    set(&mut marks.lock().unwrap_or_else(PoisonError::into_inner));
+fn mark<T>(marks: &SharedMarks, set: impl FnOnce(&mut Marks) -> T) -> T {
+    set(&mut marks.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A request takes a round trip to connect, one or two for TLS and one for the answer, on which the server may think: it
-/// gets three times what a single probe gets, as a whole.
-const ROUND_TRIPS: u32 = 3;
-
-/// Makes HTTPS exchanges; holds the one TLS configuration that they share.
+/// Makes HTTPS exchanges; holds what all probes that speak TLS share.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpsProber {
-    config: rustls::ClientConfig,
+    tls: ProbeTls,
+}
+
+/// What one exchange knows of itself.
+struct Asked<'a> {
+    target: &'a Target,
+    address: IpAddr,
+    marks: SharedMarks,
+    seen: Seen,
 }
 
 impl HttpsProber {
-    /// Reads the roots to trust.
-    ///
-    /// # Errors
-    /// [`tls::TlsError`] when a file of `extra_roots` cannot be used.
-    pub(crate) fn new(extra_roots: &[std::path::PathBuf]) -> Result<Self, tls::TlsError> {
-        Ok(Self {
-            config: tls::probe_config(tls::probe_roots(extra_roots)?)?,
-        })
+    pub(crate) const fn new(tls: ProbeTls) -> Self {
+        Self { tls }
     }
 
-    /// Asks `target` at `address` for its path. All phases together may take [`ROUND_TRIPS`] times `timeout`; whichever is
-    /// under way then is lost.
+    /// Asks `target` at `address` for its path. All phases of the cold request together may take [`ROUND_TRIPS`] times
+    /// `timeout`; whichever is under way then is lost. The warm one gets one `timeout` more.
     pub(crate) async fn exchange(
         &self,
         target: &Target,
         address: IpAddr,
         timeout: Duration,
     ) -> Exchange {
-        let marks = SharedMarks::default();
-        let began = clock::now();
-        let answer = match self.client(target, address, &marks) {
-            Ok(client) => tokio::time::timeout(timeout * ROUND_TRIPS, send(client, target)).await,
-            Err(source) => Ok(Err(source)),
+        let asked = Asked {
+            target,
+            address,
+            marks: SharedMarks::default(),
+            seen: Seen::default(),
         };
+        let began = clock::now();
+        let client = match self.client(&asked) {
+            Ok(client) => client,
+            Err(problem) => return local_fault(problem),
+        };
+        let answer = tokio::time::timeout(timeout * ROUND_TRIPS, get(&client, target)).await;
         let ended = clock::now();
-        let marks = *marks.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = match answer {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Failure {
-                cause: io_cause(&error).map(|cause| tcp::outcome_of(cause, address, ended - began)),
-                problem: innermost(&error),
-            }),
-            Err(_) => Err(Failure {
-                cause: Some(Outcome::Timeout),
-                problem: "no answer within the timeout".to_owned(),
-            }),
+            Ok(Err(error)) => Err(Failure::of(&error, address, ended - began)),
+            Err(_) => Err(Failure::timeout()),
         };
-        Self::judge(marks, began, ended, answer)
+        let alpn = answer.as_ref().map_or("", |response| alpn(response));
+        let (mut exchange, response) =
+            judge(mark(&asked.marks, |marks| *marks), began, ended, answer);
+        if let Some(response) = response {
+            exchange.warm = asked.again(&client, response, timeout).await;
+        }
+        exchange.sighting = self.sighting(&asked, alpn);
+        exchange
     }
 
-    fn client(
-        &self,
-        target: &Target,
-        address: IpAddr,
-        marks: &SharedMarks,
-    ) -> reqwest::Result<reqwest::Client> {
-        let mut config = self.config.clone();
+    fn client(&self, asked: &Asked<'_>) -> Result<reqwest::Client, String> {
+        let (mut config, server) = match (
+            self.tls.noting(&asked.seen, ALPN),
+            ServerName::try_from(asked.target.host.to_string()),
+        ) {
+            (Ok(config), Ok(server)) => (config, server),
+            (Err(error), _) => return Err(innermost(&error)),
+            (_, Err(error)) => return Err(innermost(&error)),
+        };
         config.resumption = Resumption::store(Arc::new(FreshSessions {
-            marks: Arc::clone(marks),
+            marks: Arc::clone(&asked.marks),
         }));
-        let watch = Arc::clone(marks);
+        let gate = Gate {
+            tls: self.tls.clone(),
+            seen: Arc::clone(&asked.seen),
+            server,
+            marks: Arc::clone(&asked.marks),
+        };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(config)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(1)
             .user_agent(concat!("firstmile-agent/", env!("CARGO_PKG_VERSION")))
             .connector_layer(tower::layer::layer_fn(move |inner| Watched {
                 inner,
-                marks: Arc::clone(&watch),
+                gate: gate.clone(),
             }));
-        if let Host::Name(name) = &target.host {
-            builder = builder.resolve(name, SocketAddr::new(address, target.port));
+        if let Host::Name(name) = &asked.target.host {
+            builder = builder.resolve(name, SocketAddr::new(asked.address, asked.target.port));
         }
-        builder.build()
+        builder.build().map_err(|error| innermost(&error))
     }
 
-    fn judge(
-        marks: Marks,
-        began: Instant,
-        ended: Instant,
-        answer: Result<reqwest::Response, Failure>,
-    ) -> Exchange {
-        let began = marks.connect_began.unwrap_or(began);
-        let (failure, problem, response) = match answer {
-            Ok(response) => (None, String::new(), Some(response)),
-            Err(failure) => (failure.cause, failure.problem, None),
-        };
-        let failed = |otherwise: Outcome| match failure {
-            Some(Outcome::Timeout) => Outcome::Timeout,
-            _ => otherwise,
-        };
-        let Some(tls_began) = marks.tls_began else {
-            let connect = failure.unwrap_or(Outcome::LocalError);
-            return Exchange {
-                connect,
-                tls: None,
-                ttfb: None,
-                status: 0,
-                headers: Vec::new(),
-                problem,
-            };
-        };
-        let connect = Outcome::Answered(tls_began.saturating_duration_since(began));
-        let Some(tls_ended) = marks.tls_ended else {
-            let tls = Some(failed(Outcome::TlsFailed));
-            return Exchange {
-                connect,
-                tls,
-                ttfb: None,
-                status: 0,
-                headers: Vec::new(),
-                problem,
-            };
-        };
-        let tls = Some(Outcome::Answered(
-            tls_ended.saturating_duration_since(tls_began),
-        ));
-        let ttfb = match &response {
-            Some(_) => Outcome::Answered(ended.saturating_duration_since(tls_ended)),
-            None => failed(Outcome::HttpFailed),
-        };
-        let status = response
-            .as_ref()
-            .map_or(0, |response| response.status().as_u16());
-        let headers = response
-            .map(|response| kept(response.headers()))
-            .unwrap_or_default();
-        Exchange {
-            connect,
-            tls,
-            ttfb: Some(ttfb),
-            status,
-            headers,
-            problem,
+    /// What was shown; `None` when the handshake did not come that far.
+    fn sighting(&self, asked: &Asked<'_>, alpn: &str) -> Option<Sighting> {
+        let shown = asked.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = ServerName::try_from(asked.target.host.to_string()).ok()?;
+        if shown.chain.is_empty() {
+            return None;
+        }
+        let distrust = self.tls.distrust(&shown.chain, &server);
+        let why = distrust.as_ref().map_or("", |distrust| &distrust.why);
+        Some(Sighting {
+            version: shown.version,
+            alpn: alpn.to_owned(),
+            cipher_suite: mark(&asked.marks, |marks| marks.cipher_suite),
+            ..Sighting::of_chain(&shown.chain).with_problem(why)
+        })
+    }
+}
+
+impl Asked<'_> {
+    /// The same request on the same connection, once the first response is read. `None`: the connection was not kept.
+    async fn again(
+        &self,
+        client: &reqwest::Client,
+        response: reqwest::Response,
+        timeout: Duration,
+    ) -> Option<Outcome> {
+        let read = tokio::time::timeout(timeout, read_out(response)).await;
+        if !matches!(read, Ok(true)) {
+            return None;
+        }
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        let began = clock::now();
+        let answer = tokio::time::timeout(timeout, get(client, self.target)).await;
+        let took = clock::now().saturating_duration_since(began);
+        match answer {
+            Ok(Ok(_)) => Some(Outcome::Answered(took)),
+            // The connector has refused a second connection: the server had closed the first one.
+            Ok(Err(error)) if error.is_connect() => None,
+            Ok(Err(error)) => {
+                let failure = Failure::of(&error, self.address, took);
+                Some(lost_or(failure.cause, Outcome::HttpFailed))
+            }
+            Err(_) => Some(Outcome::Timeout),
         }
     }
 }
 
-/// Sends the request. The body is never read: dropping the response closes the connection.
-async fn send(client: reqwest::Client, target: &Target) -> reqwest::Result<reqwest::Response> {
+/// What a failure within a standing connection is: what the network did to it, else a failure of the phase.
+fn lost_or(cause: Option<Outcome>, otherwise: Outcome) -> Outcome {
+    match cause {
+        Some(lost @ (Outcome::Timeout | Outcome::Reset | Outcome::Unreachable)) => lost,
+        _ => otherwise,
+    }
+}
+
+const fn local_fault(problem: String) -> Exchange {
+    Exchange {
+        connect: Outcome::LocalError,
+        tls: None,
+        ttfb: None,
+        warm: None,
+        status: 0,
+        headers: Vec::new(),
+        sighting: None,
+        problem,
+    }
+}
+
+/// Lays an answer, or the want of one, at the phase that was under way. The response comes back for its body.
+fn judge(
+    marks: Marks,
+    began: Instant,
+    ended: Instant,
+    answer: Result<reqwest::Response, Failure>,
+) -> (Exchange, Option<reqwest::Response>) {
+    let began = marks.connect_began.unwrap_or(began);
+    let (cause, problem, response) = match answer {
+        Ok(response) => (None, String::new(), Some(response)),
+        Err(failure) => (failure.cause, failure.problem, None),
+    };
+    let mut exchange = local_fault(problem);
+    let Some(tls_began) = marks.tls_began else {
+        exchange.connect = cause.unwrap_or(Outcome::LocalError);
+        return (exchange, None);
+    };
+    exchange.connect = Outcome::Answered(tls_began.saturating_duration_since(began));
+    let Some(tls_ended) = marks.tls_ended else {
+        exchange.tls = Some(lost_or(cause, Outcome::TlsFailed));
+        return (exchange, None);
+    };
+    exchange.tls = Some(Outcome::Answered(
+        tls_ended.saturating_duration_since(tls_began),
+    ));
+    let Some(response) = response else {
+        exchange.ttfb = Some(lost_or(cause, Outcome::HttpFailed));
+        return (exchange, None);
+    };
+    exchange.ttfb = Some(Outcome::Answered(
+        ended.saturating_duration_since(tls_ended),
+    ));
+    exchange.status = response.status().as_u16();
+    exchange.headers = kept(response.headers());
+    (exchange, Some(response))
+}
+
+async fn get(client: &reqwest::Client, target: &Target) -> reqwest::Result<reqwest::Response> {
     let host = match &target.host {
         Host::Address(IpAddr::V6(v6)) => format!("[{v6}]"),
         Host::Name(_) | Host::Address(IpAddr::V4(_)) => target.host.to_string(),
     };
+    let (port, path) = (target.port, target.path.as_str());
     client
-        .get(format!(
-            "https://{host}:{}{}",
-            target.port,
-            target.path.as_str()
-        ))
+        .get(format!("https://{host}:{port}{path}"))
         .send()
         .await
+}
+
+/// Reads a body to its end; false when it is too long or breaks off.
+async fn read_out(mut response: reqwest::Response) -> bool {
+    let mut length = 0;
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                length += chunk.len();
+                if length > MAX_BODY {
+                    return false;
+                }
+            }
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// What was agreed on, as far as the version of the response tells.
+fn alpn(response: &reqwest::Response) -> &'static str {
+    if response.version() == reqwest::Version::HTTP_2 {
+        "h2"
+    } else {
+        "http/1.1"
+    }
 }
 
 fn kept(headers: &reqwest::header::HeaderMap) -> Vec<Kept> {
@@ -245,36 +362,79 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
+/// Why the connector hands no connection over.
+#[derive(Debug, thiserror::Error)]
+enum Barred {
+    #[error("{0}")]
+    Distrusted(String),
+    #[error("the connection was not kept")]
+    SecondConnection,
+}
+
+/// What decides whether a connection is begun and handed over.
+#[derive(Clone)]
+struct Gate {
+    tls: ProbeTls,
+    seen: Seen,
+    server: ServerName<'static>,
+    marks: SharedMarks,
+}
+
+impl Gate {
+    /// Notes the beginning of the only connection.
+    fn begin(&self) -> Result<(), Barred> {
+        mark(&self.marks, |marks| {
+            if marks.connect_began.is_some() {
+                return Err(Barred::SecondConnection);
+            }
+            marks.connect_began = Some(clock::now());
+            Ok(())
+        })
+    }
+
+    /// Notes the end of the handshake, if the other side is trusted.
+    fn end(&self) -> Result<(), Barred> {
+        let ended = clock::now();
+        let shown = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(distrust) = self.tls.distrust(&shown.chain, &self.server) {
+            return Err(Barred::Distrusted(distrust.why));
+        }
+        mark(&self.marks, |marks| marks.tls_ended = Some(ended));
+        Ok(())
+    }
+}
+
 /// A connector that notes when it began and when it handed over a connection that is ready for HTTP.
 #[derive(Clone)]
 struct Watched<S> {
     inner: S,
-    marks: SharedMarks,
+    gate: Gate,
 }
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S, R> tower::Service<R> for Watched<S>
 where
-    S: tower::Service<R>,
+    S: tower::Service<R, Error = BoxError>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let marks = Arc::clone(&self.marks);
+        let gate = self.gate.clone();
+        // Nothing is sent before the connecting future is polled.
         let connecting = self.inner.call(request);
         Box::pin(async move {
-            mark(&marks, |marks| marks.connect_began = Some(clock::now()));
-            let connected = connecting.await;
-            if connected.is_ok() {
-                mark(&marks, |marks| marks.tls_ended = Some(clock::now()));
-            }
-            connected
+            gate.begin()?;
+            let connected = connecting.await?;
+            gate.end()?;
+            Ok(connected)
         })
     }
 }
@@ -303,7 +463,10 @@ impl ClientSessionStore for FreshSessions {
 
     fn remove_tls12_session(&self, _server: &ServerName<'static>) {}
 
-    fn insert_tls13_ticket(&self, _server: ServerName<'static>, _value: Tls13ClientSessionValue) {}
+    fn insert_tls13_ticket(&self, _server: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let suite = value.suite().common.suite.into();
+        mark(&self.marks, |marks| marks.cipher_suite = suite);
+    }
 
     fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         None

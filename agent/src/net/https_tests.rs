@@ -1,18 +1,20 @@
 //! HTTPS exchanges with servers on the loopback: what is timed, what is kept, and which phase a failure belongs to.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::config::{Protocols, RequestPath, Service, TargetName};
+use crate::net::peers::Authority;
 
 const TIMEOUT: Duration = Duration::from_millis(700);
+const LATER: i32 = 2090;
 
 /// What the server on the other side does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,20 +36,13 @@ const RESPONSE: &[u8] =
     b"HTTP/1.1 403 Forbidden\r\nX-MSEdge-Ref: Ref A: 0 Ref B: AMS04EDGE0712 Ref C: 0\r\n\
     Set-Cookie: secret\r\nX-FEServer: one\r\nX-FEServer: two\r\nContent-Length: 2\r\n\r\nno";
 
-fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["front.example".to_owned()]).expect("a certificate");
-    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
-    (cert.der().clone(), key)
-}
-
 fn target(port: u16) -> Target {
     Target {
         name: TargetName::parse("front").expect("a name"),
         host: Host::parse("front.example").expect("a host"),
         port,
         service: Service::Custom,
-        protocols: Protocols::ALL,
+        protocols: Protocols::USUAL,
         trace: false,
         path: RequestPath::root(),
     }
@@ -66,7 +61,17 @@ async fn serve(listener: TcpListener, server: Server, acceptor: TlsAcceptor) {
         return;
     };
     let mut request = [0_u8; 1024];
-    let read = stream.read(&mut request).await.expect("a request");
+    let Ok(read) = stream.read(&mut request).await else {
+        return;
+    };
+    assert_ne!(
+        server,
+        Server::Untrusted,
+        "nothing is sent to whom is not trusted"
+    );
+    if read == 0 {
+        return;
+    }
     assert!(request[..read].starts_with(b"GET / HTTP/1.1\r\n"));
     match server {
         Server::HangsUp => {}
@@ -84,27 +89,19 @@ async fn serve(listener: TcpListener, server: Server, acceptor: TlsAcceptor) {
 
 /// One exchange with one server.
 async fn exchange_with(server: Server) -> Exchange {
-    let (certificate, key) = certificate();
-    let mut roots = RootCertStore::empty();
-    let trusted = if server == Server::Untrusted {
-        self::certificate().0
+    let (ours, theirs) = (Authority::new("Front CA"), Authority::new("Inspection CA"));
+    let signer = if server == Server::Untrusted {
+        &theirs
     } else {
-        certificate.clone()
+        &ours
     };
-    roots.add(trusted).expect("a root");
-    let config = rustls::ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a certificate");
+    let identity = signer.issue("front.example", LATER);
+    let config = identity.server(rustls::ALL_VERSIONS, &[b"http/1.1"]);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a loopback port");
     let port = listener.local_addr().expect("an address").port();
-    let prober = HttpsProber {
-        config: tls::probe_config(Arc::new(roots)).expect("settings"),
-    };
+    let prober = HttpsProber::new(ours.trusted());
     let target = target(port);
     let serving = serve(listener, server, TlsAcceptor::from(Arc::new(config)));
     let asking = prober.exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT);
@@ -192,9 +189,7 @@ async fn a_shut_port_is_refused_before_any_other_phase() {
         .expect("a loopback port");
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
-    let prober = HttpsProber {
-        config: tls::probe_config(Arc::new(RootCertStore::empty())).expect("settings"),
-    };
+    let prober = HttpsProber::new(Authority::new("Front CA").trusted());
     let exchange = prober
         .exchange(&target(port), Ipv4Addr::LOCALHOST.into(), TIMEOUT)
         .await;
@@ -203,4 +198,106 @@ async fn a_shut_port_is_refused_before_any_other_phase() {
         "{exchange:?}"
     );
     assert_eq!((exchange.tls, exchange.ttfb), (None, None));
+}
+
+/// A server that serves every connection with as many responses as it is asked for, and counts the connections.
+async fn serve_all(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    response: &[u8],
+    accepted: &AtomicUsize,
+) {
+    let mut serving = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepting = listener.accept() => {
+                let (stream, _) = accepting.expect("a connection");
+                accepted.fetch_add(1, Ordering::Relaxed);
+                serving.push(answer_all(acceptor.accept(stream), response));
+            }
+            Some(()) = serving.next() => {}
+        }
+    }
+}
+
+async fn answer_all(accepting: tokio_rustls::Accept<tokio::net::TcpStream>, response: &[u8]) {
+    let mut stream = accepting.await.expect("a handshake");
+    let mut request = [0_u8; 1024];
+    while let Ok(1..) = stream.read(&mut request).await {
+        stream.write_all(response).await.expect("written");
+        if response.ends_with(b"close") {
+            break;
+        }
+    }
+    drop(stream.shutdown().await);
+}
+
+#[tokio::test]
+async fn the_warm_request_uses_the_same_connection_or_is_none() {
+    let authority = Authority::new("Front CA");
+    let identity = authority.issue("front.example", LATER);
+    let prober = HttpsProber::new(authority.trusted());
+    let long = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n".as_slice(),
+        vec![b'x'; 200_000].as_slice(),
+    ]
+    .concat();
+    for (name, response, is_warm) in [
+        ("kept", RESPONSE, true),
+        ("no body", b"HTTP/1.1 204 No Content\r\n\r\n", true),
+        (
+            "closed",
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nclose",
+            false,
+        ),
+        ("too long to be read", long.as_slice(), false),
+    ] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a loopback port");
+        let target = target(listener.local_addr().expect("an address").port());
+        let acceptor = TlsAcceptor::from(Arc::new(identity.server(rustls::ALL_VERSIONS, &[])));
+        let accepted = AtomicUsize::new(0);
+        let serving = serve_all(listener, acceptor, response, &accepted);
+        let asking = async {
+            for round in 1..=3 {
+                let exchange = prober
+                    .exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT)
+                    .await;
+                assert!(
+                    matches!(exchange.ttfb, Some(Outcome::Answered(_))),
+                    "{name}: {exchange:?}"
+                );
+                let warm = matches!(exchange.warm, Some(Outcome::Answered(_)));
+                assert_eq!(warm, is_warm, "{name}: {exchange:?}");
+                assert_eq!(
+                    accepted.load(Ordering::Relaxed),
+                    round,
+                    "{name}: one connection for each exchange"
+                );
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            () = serving => panic!("a server serves for ever"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_shown_is_seen_trusted_or_not() {
+    for (server, issuer, is_trusted) in [
+        (Server::Answers, "Example, Front CA", true),
+        (Server::Untrusted, "Example, Inspection CA", false),
+    ] {
+        let exchange = exchange_with(server).await;
+        let seen = exchange.sighting.expect("a sighting");
+        assert_eq!(seen.issuer, issuer);
+        assert_eq!(seen.problem.is_empty(), is_trusted, "{seen:?}");
+        assert_eq!(seen.version, 0x0304);
+        assert_eq!(seen.certificates.len(), 2);
+        if is_trusted {
+            assert_eq!(seen.alpn, "http/1.1");
+        }
+    }
 }

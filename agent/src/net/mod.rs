@@ -2,9 +2,16 @@
 
 pub(crate) mod capability;
 pub(crate) mod dns;
+#[cfg(target_os = "linux")]
+pub(crate) mod error_queue;
+pub(crate) mod handshake;
 pub(crate) mod https;
 pub(crate) mod icmp;
 pub(crate) mod inspection;
+#[cfg(all(test, target_os = "linux"))]
+mod lab;
+#[cfg(test)]
+pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod route;

@@ -1,15 +1,22 @@
 //! TLS settings of probes and of the upload: rustls with ring, one root store shared by all.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore,
+    SignatureScheme,
+};
 use tracing::warn;
 
 use super::inspection::NamingVerifier;
+use crate::clock;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +81,212 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         })
 }
 
-/// Settings of an HTTPS probe, before a session store is put in.
-pub(crate) fn probe_config(roots: Arc<RootCertStore>) -> Result<ClientConfig, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+/// What all probes that speak TLS share: one provider, one root store, one verifier.
+#[derive(Clone, Debug)]
+pub(crate) struct ProbeTls {
+    provider: Arc<CryptoProvider>,
+    /// `None`: the system has no root certificates, so nothing is trusted.
+    trust: Option<Arc<WebPkiServerVerifier>>,
+}
+
+/// Why a chain is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Distrust {
+    pub(crate) why: String,
+    /// Only because of the time: not yet, or no longer, valid.
+    pub(crate) is_about_time: bool,
+}
+
+impl ProbeTls {
+    /// Trusts the system's roots and those of `extra`.
+    ///
+    /// # Errors
+    /// [`TlsError`] when a file of `extra` cannot be used.
+    pub(crate) fn new(extra: &[PathBuf]) -> Result<Self, TlsError> {
+        Ok(Self::trusting(probe_roots(extra)?))
+    }
+
+    /// Trusts these roots.
+    pub(crate) fn trusting(roots: Arc<RootCertStore>) -> Self {
+        let provider = provider();
+        let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        Self {
+            provider,
+            // An empty store is the one thing that the builder refuses without revocation lists.
+            trust: builder.build().ok(),
+        }
+    }
+
+    /// Settings of a handshake that ends well whoever has signed the chain: trust is looked at with [`Self::distrust`], and
+    /// nothing is sent where there is none. That the other side holds the key of what it shows is verified.
+    ///
+    /// # Errors
+    /// [`TlsError::Settings`] when rustls refuses.
+    pub(crate) fn looking(&self, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
+        self.verified_by(
+            Arc::new(Onlooker {
+                provider: Arc::clone(&self.provider),
+                seen: None,
+            }),
+            alpn,
+        )
+    }
+
+    /// As [`Self::looking`], and the chain is put into `seen`.
+    ///
+    /// # Errors
+    /// [`TlsError::Settings`] when rustls refuses.
+    pub(crate) fn noting(&self, seen: &Seen, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
+        self.verified_by(
+            Arc::new(Onlooker {
+                provider: Arc::clone(&self.provider),
+                seen: Some(Arc::clone(seen)),
+            }),
+            alpn,
+        )
+    }
+
+    fn verified_by(
+        &self,
+        verifier: Arc<Onlooker>,
+        alpn: &[&[u8]],
+    ) -> Result<ClientConfig, TlsError> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|source| TlsError::Settings { source })?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        // Each handshake is measured whole.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    /// Why this chain is not trusted for `name` now; `None` when it is.
+    pub(crate) fn distrust(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Option<Distrust> {
+        let plain = |why: &str| {
+            Some(Distrust {
+                why: why.to_owned(),
+                is_about_time: false,
+            })
+        };
+        let Some((own, others)) = chain.split_first() else {
+            return plain("no certificate was shown");
+        };
+        let Some(trust) = &self.trust else {
+            return plain("the system has no root certificates");
+        };
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(
+            u64::try_from(clock::unix_ms()).unwrap_or(0),
+        ));
+        let error = trust
+            .verify_server_cert(own, others, name, &[], now)
+            .err()?;
+        Some(Distrust {
+            why: error.to_string(),
+            is_about_time: is_about_time(&error),
+        })
+    }
+}
+
+const fn is_about_time(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
+    )
+}
+
+/// What one handshake showed: the chain, and the version by whose rules it was signed for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// As on the wire, 0 until the signature has come.
+    pub(crate) version: u16,
+}
+
+/// Where an [`Onlooker`] puts what it saw.
+pub(crate) type Seen = Arc<Mutex<Shown>>;
+
+/// Accepts any certificate whose key the other side proves to hold.
+#[derive(Debug)]
+struct Onlooker {
+    provider: Arc<CryptoProvider>,
+    seen: Option<Seen>,
+}
+
+impl Onlooker {
+    fn note(&self, set: impl FnOnce(&mut Shown)) {
+        if let Some(seen) = &self.seen {
+            set(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+impl ServerCertVerifier for Onlooker {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.note(|shown| {
+            let chain = std::iter::once(end_entity).chain(intermediates);
+            shown.chain = chain.map(|one| one.clone().into_owned()).collect();
+        });
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.note(|shown| shown.version = ProtocolVersion::TLSv1_2.into());
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.note(|shown| shown.version = ProtocolVersion::TLSv1_3.into());
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Settings that trust nobody: for pages that are fetched without TLS.
+///
+/// # Errors
+/// [`TlsError::Settings`] when rustls refuses.
+pub(crate) fn no_trust() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| TlsError::Settings { source })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
 }
 
 /// Settings of the upload: only the collector's CA is trusted, TLS 1.3, with our certificate.

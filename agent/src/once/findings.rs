@@ -361,6 +361,7 @@ pub(super) fn word(outcome: Outcome) -> &'static str {
         Outcome::NotPermitted => "not_permitted",
         Outcome::TlsFailed => "tls_failed",
         Outcome::HttpFailed => "http_failed",
+        Outcome::QuicFailed => "quic_failed",
         Outcome::Reset => "reset",
         Outcome::Filtered => "filtered",
         Outcome::LocalError => "local_error",

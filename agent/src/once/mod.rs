@@ -20,6 +20,7 @@ use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::dns::Dns;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
+use crate::net::tls::ProbeTls;
 use crate::net::trace::{TraceError, Tracer};
 use crate::net::{route, tcp, train};
 use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan, all_flows};
@@ -50,7 +51,7 @@ pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Endi
         plan: config.plan,
         dns: Dns::new(config.resolvers.clone(), config.plan.probe_timeout),
         echo: icmp::engine(config.plan.probe_timeout, &tasks, &cancel),
-        https: HttpsProber::new(&config.extra_roots)?,
+        https: HttpsProber::new(ProbeTls::new(&config.extra_roots)?),
         tracer: Tracer::new(
             config.plan.trace_flows,
             Arc::new(Counters::default()),

@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod edge;
+pub(crate) mod sighting;
 pub(crate) mod train;
 
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ pub(crate) enum Outcome {
     NotPermitted,
     TlsFailed,
     HttpFailed,
+    /// The QUIC handshake failed: a version or transport error was answered.
+    QuicFailed,
     /// A standing connection was reset.
     Reset,
     /// A router or firewall said that it will not pass the packet.
@@ -48,6 +51,7 @@ impl Outcome {
             | Self::NotPermitted
             | Self::TlsFailed
             | Self::HttpFailed
+            | Self::QuicFailed
             | Self::Reset
             | Self::Filtered
             | Self::LocalError => None,
@@ -90,6 +94,7 @@ impl Outcome {
             Self::NotPermitted => v1::Outcome::NotPermitted,
             Self::TlsFailed => v1::Outcome::TlsFailed,
             Self::HttpFailed => v1::Outcome::HttpFailed,
+            Self::QuicFailed => v1::Outcome::QuicFailed,
             Self::Reset => v1::Outcome::Reset,
             Self::Filtered => v1::Outcome::Filtered,
             Self::LocalError => v1::Outcome::LocalError,

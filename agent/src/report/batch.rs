@@ -15,6 +15,7 @@ use crate::net::dns::Answer;
 use crate::net::trace::RoundResult;
 use crate::probe::edge::Kept;
 use crate::probe::met::MultipathHop;
+use crate::probe::sighting::Sighting;
 use crate::probe::trace::{FlowPath, Place, Silence, Stream};
 use crate::probe::{Clock, Outcome, Sample, address_bytes, micros};
 
@@ -49,6 +50,13 @@ pub(crate) enum Observation {
         target: usize,
         answer: Answer,
     },
+    Handshake {
+        target: usize,
+        destination: IpAddr,
+        at: Instant,
+        protocol: v1::Protocol,
+        sighting: Sighting,
+    },
 }
 
 /// Key of one series.
@@ -82,6 +90,7 @@ pub(crate) struct Batch {
     hop_names: Vec<v1::HopName>,
     edge_sightings: Vec<v1::EdgeSighting>,
     resolutions: Vec<v1::Resolution>,
+    tls_sightings: Vec<v1::TlsSighting>,
 }
 
 impl Batch {
@@ -95,6 +104,7 @@ impl Batch {
             hop_names: Vec::new(),
             edge_sightings: Vec::new(),
             resolutions: Vec::new(),
+            tls_sightings: Vec::new(),
         }
     }
 
@@ -144,6 +154,22 @@ impl Batch {
                 let resolution = self.resolution(target, answer);
                 push(&mut self.resolutions, resolution)
             }
+            Observation::Handshake {
+                target,
+                destination,
+                at,
+                protocol,
+                sighting,
+            } => {
+                let sighting = v1::TlsSighting {
+                    target: index(target),
+                    destination: address_bytes(destination),
+                    at_offset_ms: self.anchor.offset_ms(at),
+                    protocol: protocol.into(),
+                    ..wire_sighting(sighting)
+                };
+                push(&mut self.tls_sightings, sighting)
+            }
         }
     }
 
@@ -154,6 +180,7 @@ impl Batch {
             && self.hop_names.is_empty()
             && self.edge_sightings.is_empty()
             && self.resolutions.is_empty()
+            && self.tls_sightings.is_empty()
     }
 
     /// The report, but for what only the sender knows: identity, epoch, sequence, boot, host, counters.
@@ -172,6 +199,7 @@ impl Batch {
             hop_names: self.hop_names,
             edge_sightings: self.edge_sightings,
             resolutions: self.resolutions,
+            tls_sightings: self.tls_sightings,
             ..v1::Report::default()
         }
     }
@@ -260,6 +288,24 @@ fn wire_target(target: &Target) -> v1::Target {
         host: target.host.to_string(),
         port: u32::from(target.port),
         service: target.service.as_str().to_owned(),
+    }
+}
+
+fn wire_sighting(sighting: Sighting) -> v1::TlsSighting {
+    let bytes = |hashes: Vec<[u8; 32]>| hashes.into_iter().map(Vec::from).collect();
+    v1::TlsSighting {
+        version: sighting.version.into(),
+        alpn: sighting.alpn,
+        cipher_suite: sighting.cipher_suite.into(),
+        certificate_sha256: bytes(sighting.certificates),
+        key_sha256: bytes(sighting.keys),
+        not_before_unix_s: sighting.not_before_unix_s,
+        not_after_unix_s: sighting.not_after_unix_s,
+        issuer: sighting.issuer,
+        top: sighting.top,
+        problem: sighting.problem,
+        quic_version: sighting.quic_version,
+        ..v1::TlsSighting::default()
     }
 }
 

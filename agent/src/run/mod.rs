@@ -212,7 +212,8 @@ pub(crate) fn kind_word(protocol: v1::Protocol) -> &'static str {
     match protocol {
         v1::Protocol::Icmp => "icmp",
         v1::Protocol::Tcp => "tcp",
-        v1::Protocol::Https | v1::Protocol::Tls => "https",
+        v1::Protocol::Https => "https",
+        v1::Protocol::Tls => "tls",
         v1::Protocol::Dns => "dns",
         v1::Protocol::Quic => "quic",
         v1::Protocol::Unspecified => "other",

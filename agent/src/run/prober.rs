@@ -15,9 +15,10 @@ use crate::config::{AgentConfig, Plan};
 use crate::delay::Delays;
 use crate::host::marks::HostMarks;
 use crate::net::dns::Dns;
+use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
-use crate::net::tls::TlsError;
+use crate::net::tls::{ProbeTls, TlsError};
 use crate::net::trace::Tracer;
 use crate::probe::Sample;
 use crate::report::batch::Observation;
@@ -36,6 +37,7 @@ pub(super) struct Prober {
     pub(super) dns: Arc<Dns>,
     pub(super) echo: Arc<dyn EchoEngine>,
     pub(super) https: HttpsProber,
+    pub(super) tls: TlsProber,
     pub(super) tracer: Tracer,
     pub(super) recorder: Recorder,
     pub(super) counters: Arc<Counters>,
@@ -63,6 +65,7 @@ impl Prober {
             config.resolvers.clone(),
             config.plan.probe_timeout,
         ));
+        let probe_tls = ProbeTls::new(&config.extra_roots)?;
         let (hops, waiting) = mpsc::channel(NAME_QUEUE);
         tasks.spawn(names::look_up(
             waiting,
@@ -75,7 +78,8 @@ impl Prober {
             delays,
             dns,
             echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
-            https: HttpsProber::new(&config.extra_roots)?,
+            https: HttpsProber::new(probe_tls.clone()),
+            tls: TlsProber::new(probe_tls)?,
             tracer: Tracer::new(
                 config.plan.trace_flows,
                 Arc::clone(&counters),

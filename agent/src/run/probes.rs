@@ -11,6 +11,7 @@ use super::prober::Prober;
 use crate::clock;
 use crate::config::Target;
 use crate::net::dns::Answer;
+use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
 use crate::net::tcp;
 use crate::net::trace::{RoundResult, TraceError};
@@ -42,6 +43,12 @@ pub(super) enum Finding {
         destination: IpAddr,
         at: Instant,
         exchange: Exchange,
+        delay: Option<Duration>,
+    },
+    Tls {
+        destination: IpAddr,
+        at: Instant,
+        handshake: Handshake,
         delay: Option<Duration>,
     },
     Round {
@@ -126,6 +133,26 @@ pub(super) fn https(prober: &Arc<Prober>, target: &Target, destination: IpAddr) 
             destination,
             at,
             exchange,
+            delay: watch.take(),
+        }
+    })
+}
+
+/// One TLS handshake.
+pub(super) fn tls(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -> Probing {
+    let (prober, target) = (Arc::clone(prober), target.clone());
+    Box::pin(async move {
+        let at = clock::now();
+        let to = SocketAddr::new(destination, target.port);
+        let watch = prober.delays.watch();
+        let shaking = prober
+            .tls
+            .shake(&target.host, to, prober.plan.probe_timeout);
+        let handshake = watch.over(shaking).await;
+        Finding::Tls {
+            destination,
+            at,
+            handshake,
             delay: watch.take(),
         }
     })

@@ -19,6 +19,8 @@ pub(crate) enum Action {
     Echo,
     Connect,
     Https,
+    Tls,
+    Quic,
     Trace { burst: bool },
 }
 
@@ -36,6 +38,8 @@ pub(crate) struct Periods {
     pub(crate) echo: Option<Duration>,
     pub(crate) connect: Option<Duration>,
     pub(crate) https: Option<Duration>,
+    pub(crate) tls: Option<Duration>,
+    pub(crate) quic: Option<Duration>,
     pub(crate) trace: Option<Duration>,
     pub(crate) burst_interval: Duration,
     pub(crate) burst_rounds: u16,
@@ -107,6 +111,8 @@ impl TargetSchedule {
             (Action::Echo, periods.echo),
             (Action::Connect, periods.connect),
             (Action::Https, periods.https),
+            (Action::Tls, periods.tls),
+            (Action::Quic, periods.quic),
         ] {
             let phase = period
                 .unwrap_or_default()
@@ -256,6 +262,8 @@ mod tests {
             echo: Some(5 * SECOND),
             connect: Some(5 * SECOND),
             https: Some(300 * SECOND),
+            tls: None,
+            quic: None,
             trace: Some(60 * SECOND),
             burst_interval: 5 * SECOND,
             burst_rounds: 4,

@@ -78,7 +78,7 @@ mod tests {
             host: Host::parse("mail.example").expect("a host"),
             port: 8443,
             service: Service::Custom,
-            protocols: Protocols::ALL,
+            protocols: Protocols::USUAL,
             trace: true,
             path: RequestPath::root(),
         }

@@ -4,7 +4,6 @@ mod disk;
 mod names;
 mod reach;
 mod rights;
-mod tls;
 mod web;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +16,8 @@ use super::facts::{Clock, Facts, ProxyVariable};
 use crate::clock::{self, Anchor};
 use crate::config::{self, AgentConfig};
 use crate::net::capability::Advice;
+use crate::net::handshake::TlsProber;
+use crate::net::tls::ProbeTls;
 
 /// Longest wait for one packet's answer, whatever the plan says: doctor is quick.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +36,7 @@ pub(super) const GROUPS: usize = 4;
 /// # Errors
 /// When `extra_roots` cannot be used.
 pub(super) async fn facts(config: &AgentConfig, done: impl Fn(usize)) -> anyhow::Result<Facts> {
-    let roots = crate::net::tls::probe_roots(&config.extra_roots)?;
+    let tls = TlsProber::new(ProbeTls::new(&config.extra_roots)?)?;
     let started = clock::anchor();
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
     let through = AtomicUsize::new(0);
@@ -44,7 +45,7 @@ pub(super) async fn facts(config: &AgentConfig, done: impl Fn(usize)) -> anyhow:
     let targets = async {
         let resolvers = names::ask(config, patience).await;
         tick();
-        let engines = reach::Engines::new(config, roots, patience, &tasks, &cancel);
+        let engines = reach::Engines::new(config, tls, patience, &tasks, &cancel);
         let targets = reach::all(&engines, &config.targets, &resolvers).await;
         tick();
         (resolvers, targets)

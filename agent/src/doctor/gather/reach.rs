@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rustls::RootCertStore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{REACH, tls};
+use super::REACH;
 use crate::config::{AgentConfig, Host, Service, Target};
 use crate::doctor::facts::{Destination, Path, Resolver, Tls};
+use crate::net::handshake::{Handshake, TlsProber};
 use crate::net::icmp::{self, EchoEngine};
 use crate::net::tcp;
 use crate::net::trace::{TraceError, Tracer};
@@ -26,14 +26,14 @@ const HOP_GRACE: Duration = Duration::from_millis(300);
 pub(super) struct Engines {
     echo: Arc<dyn EchoEngine>,
     tracer: Tracer,
-    roots: Arc<RootCertStore>,
+    tls: TlsProber,
     patience: Duration,
 }
 
 impl Engines {
     pub(super) fn new(
         config: &AgentConfig,
-        roots: Arc<RootCertStore>,
+        tls: TlsProber,
         patience: Duration,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
@@ -43,7 +43,7 @@ impl Engines {
             echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
             // One flow is enough to see that anything comes back.
             tracer: Tracer::new(1, counters, tasks.clone(), cancel.clone()),
-            roots,
+            tls,
             patience,
         }
     }
@@ -98,7 +98,8 @@ async fn destination(engines: &Engines, target: &Target, address: Option<IpAddr>
     let to = SocketAddr::new(address, target.port);
     let connecting = async {
         let tcp = tcp::connect(to, engines.patience).await.outcome;
-        let wanted = target.protocols.https && matches!(tcp, Outcome::Answered(_));
+        let wanted = target.protocols.https || target.protocols.tls;
+        let wanted = wanted && matches!(tcp, Outcome::Answered(_));
         (
             tcp,
             if wanted {
@@ -121,10 +122,20 @@ async fn destination(engines: &Engines, target: &Target, address: Option<IpAddr>
 }
 
 async fn shake(engines: &Engines, target: &Target, to: SocketAddr) -> Tls {
-    let roots = Arc::clone(&engines.roots);
-    tokio::time::timeout(engines.patience * 2, tls::witness(&target.host, to, roots))
-        .await
-        .unwrap_or_else(|_| Tls::Failed("no answer to the ClientHello".to_owned()))
+    let found = engines.tls.shake(&target.host, to, engines.patience).await;
+    judged(found)
+}
+
+fn judged(found: Handshake) -> Tls {
+    match found.sighting {
+        Some(sighting) => Tls::Shown {
+            issuer: sighting.issuer,
+            is_out_of_time: (found.distrust.as_ref())
+                .is_some_and(|distrust| distrust.is_about_time),
+            distrust: found.distrust.map(|distrust| distrust.why),
+        },
+        None => Tls::Failed(found.problem),
+    }
 }
 
 async fn ping(engines: &Engines, target: &Target, address: IpAddr) -> Option<Outcome> {

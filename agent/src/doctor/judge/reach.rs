@@ -121,7 +121,8 @@ fn reach(target: &Destination) -> Finding {
             | Outcome::LocalError
             | Outcome::DnsFailed
             | Outcome::TlsFailed
-            | Outcome::HttpFailed,
+            | Outcome::HttpFailed
+            | Outcome::QuicFailed,
         ) => Finding::problem(
             "reach",
             format!("this machine itself forbids TCP {port} to {at}: a local firewall or policy"),

@@ -4,14 +4,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use firstmile_wire::v1::{Phase, Protocol};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Watch;
 use crate::clock;
 use crate::net::dns::Answer;
+use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
 use crate::net::route;
 use crate::probe::edge;
+use crate::probe::sighting::Sighting;
 use crate::probe::{Measured, Outcome};
 use crate::report::batch::Observation;
 
@@ -87,6 +89,7 @@ impl Watch {
             (Phase::Connect, Some(exchange.connect)),
             (Phase::Tls, exchange.tls),
             (Phase::Ttfb, exchange.ttfb),
+            (Phase::TtfbWarm, exchange.warm),
         ];
         for (phase, outcome) in phases {
             if let Some(outcome) = outcome {
@@ -97,6 +100,7 @@ impl Watch {
         if !exchange.problem.is_empty() {
             debug!(target = %self.target.name, %destination, problem = exchange.problem, "HTTPS failed");
         }
+        self.see(destination, at, Protocol::Https, exchange.sighting);
         if exchange.status == 0 {
             return false;
         }
@@ -116,5 +120,47 @@ impl Watch {
             self.prober.recorder.flush_soon();
         }
         changed
+    }
+
+    pub(super) fn on_handshake(
+        &mut self,
+        destination: IpAddr,
+        at: Instant,
+        handshake: Handshake,
+        delay: Option<Duration>,
+    ) -> bool {
+        let to = Some(destination);
+        let connect = handshake.connect.delayed_by(delay);
+        self.record(at, to, Protocol::Tls, Phase::Connect, connect);
+        if let Some(outcome) = handshake.tls {
+            let measured = Measured::from(outcome).delayed_by(delay);
+            self.record(at, to, Protocol::Tls, Phase::Tls, measured);
+        }
+        self.see(destination, at, Protocol::Tls, handshake.sighting);
+        false
+    }
+
+    /// Reports what a handshake showed, when that is news.
+    fn see(
+        &mut self,
+        destination: IpAddr,
+        at: Instant,
+        protocol: Protocol,
+        sighting: Option<Sighting>,
+    ) {
+        let Some(sighting) = sighting else { return };
+        if !(self.sightings).is_news(destination, protocol, &sighting, at) {
+            return;
+        }
+        if !sighting.problem.is_empty() {
+            warn!(target = %self.target.name, %destination, issuer = sighting.issuer, problem = sighting.problem, "certificate not trusted");
+        }
+        self.prober.recorder.record(Observation::Handshake {
+            target: self.index,
+            destination,
+            at,
+            protocol,
+            sighting,
+        });
     }
 }

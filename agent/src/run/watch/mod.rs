@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{AgentConfig, Host, Plan, Target};
 use crate::probe::addresses::Pinned;
 use crate::probe::path::PathMemory;
+use crate::probe::sighting::SightingMemory;
 use crate::probe::{Measured, Outcome, Sample};
 use crate::schedule::trigger::Triggers;
 use crate::schedule::{Action, Periods, Step, TargetSchedule};
@@ -56,6 +57,7 @@ struct Watch {
     v6_routed: bool,
     resolved: bool,
     paths: BTreeMap<IpAddr, PathMemory>,
+    sightings: SightingMemory,
     tracing: BTreeSet<IpAddr>,
     trace_refused: bool,
     missed: u64,
@@ -85,6 +87,7 @@ impl Watch {
             v6_routed: true,
             resolved,
             paths: BTreeMap::new(),
+            sightings: SightingMemory::default(),
             tracing: BTreeSet::new(),
             trace_refused: false,
             missed: 0,
@@ -127,6 +130,10 @@ impl Watch {
             Action::Https => self.each_destination(Protocol::Https, probes, |watch, to| {
                 probes::https(&watch.prober, &watch.target, to)
             }),
+            Action::Tls => self.each_destination(Protocol::Tls, probes, |watch, to| {
+                probes::tls(&watch.prober, &watch.target, to)
+            }),
+            Action::Quic => {}
             Action::Trace { burst } => {
                 for destination in self.destinations() {
                     probes.extend(self.trace(destination, burst));
@@ -190,6 +197,12 @@ impl Watch {
                 exchange,
                 delay,
             } => self.on_exchange(destination, at, exchange, delay),
+            Finding::Tls {
+                destination,
+                at,
+                handshake,
+                delay,
+            } => self.on_handshake(destination, at, handshake, delay),
             Finding::Round {
                 destination,
                 burst,
@@ -241,6 +254,8 @@ fn periods(target: &Target, plan: &Plan) -> Periods {
         echo: target.protocols.icmp.then_some(plan.pulse_interval),
         connect: target.protocols.tcp.then_some(plan.pulse_interval),
         https: target.protocols.https.then_some(plan.https_interval),
+        tls: target.protocols.tls.then_some(plan.tls_interval),
+        quic: target.protocols.quic.then_some(plan.quic_interval),
         trace: target.trace.then_some(plan.trace_interval),
         burst_interval: plan.burst_interval,
         burst_rounds: plan.burst_rounds,
