@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
@@ -48,6 +49,15 @@ impl Message {
             (false, 3, 4) => None,
             (false, 3 | 11, _) | (true, 1 | 3, _) => Some(Outcome::Unreachable),
             _ => None,
+        }
+    }
+
+    /// What it means for a datagram that left `took` ago; `None`: nothing final. A closed port is refused by the host
+    /// itself with "port unreachable" (RFC 1122 §4.1.3.1).
+    pub(crate) const fn of_datagram(self, took: Duration) -> Option<Outcome> {
+        match (self.ipv6, self.kind, self.code) {
+            (false, 3, 3) | (true, 1, 4) => Some(Outcome::Refused(took)),
+            _ => self.of_connection(),
         }
     }
 }

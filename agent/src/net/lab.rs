@@ -115,3 +115,8 @@ fn run(command: &mut Command, input: Option<&str>) {
     let status = child.wait().expect("it ends");
     assert!(status.success(), "{command:?}: {status}");
 }
+
+/// Makes the loopback work.
+pub(crate) fn loopback_up() {
+    ip(&["link", "set", "lo", "up"]);
+}

@@ -13,6 +13,8 @@ mod lab;
 #[cfg(test)]
 pub(crate) mod peers;
 pub(crate) mod proxy;
+pub(crate) mod quic;
+mod quic_socket;
 pub(crate) mod raw;
 pub(crate) mod route;
 pub(crate) mod tcp;

@@ -99,7 +99,7 @@ const fn kernel_rtt(_stream: &TcpStream) -> Option<Duration> {
 
 /// Has ICMP messages about this connection kept for us (ip(7), `IP_RECVERR`).
 #[cfg(target_os = "linux")]
-fn want_messages(socket: &Socket, ipv6: bool) -> io::Result<()> {
+pub(super) fn want_messages(socket: &Socket, ipv6: bool) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
     if ipv6 {
         setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
@@ -110,7 +110,7 @@ fn want_messages(socket: &Socket, ipv6: bool) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-const fn want_messages(_socket: &Socket, _ipv6: bool) -> io::Result<()> {
+pub(super) const fn want_messages(_socket: &Socket, _ipv6: bool) -> io::Result<()> {
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::net::dns::Dns;
 use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
+use crate::net::quic::QuicProber;
 use crate::net::tls::{ProbeTls, TlsError};
 use crate::net::trace::Tracer;
 use crate::probe::Sample;
@@ -38,6 +39,7 @@ pub(super) struct Prober {
     pub(super) echo: Arc<dyn EchoEngine>,
     pub(super) https: HttpsProber,
     pub(super) tls: TlsProber,
+    pub(super) quic: QuicProber,
     pub(super) tracer: Tracer,
     pub(super) recorder: Recorder,
     pub(super) counters: Arc<Counters>,
@@ -79,7 +81,8 @@ impl Prober {
             dns,
             echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
             https: HttpsProber::new(probe_tls.clone()),
-            tls: TlsProber::new(probe_tls)?,
+            tls: TlsProber::new(probe_tls.clone())?,
+            quic: QuicProber::new(probe_tls)?,
             tracer: Tracer::new(
                 config.plan.trace_flows,
                 Arc::clone(&counters),

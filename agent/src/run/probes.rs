@@ -13,6 +13,7 @@ use crate::config::Target;
 use crate::net::dns::Answer;
 use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
+use crate::net::quic::QuicFound;
 use crate::net::tcp;
 use crate::net::trace::{RoundResult, TraceError};
 use crate::probe::Measured;
@@ -49,6 +50,12 @@ pub(super) enum Finding {
         destination: IpAddr,
         at: Instant,
         handshake: Handshake,
+        delay: Option<Duration>,
+    },
+    Quic {
+        destination: IpAddr,
+        at: Instant,
+        found: QuicFound,
         delay: Option<Duration>,
     },
     Round {
@@ -153,6 +160,26 @@ pub(super) fn tls(prober: &Arc<Prober>, target: &Target, destination: IpAddr) ->
             destination,
             at,
             handshake,
+            delay: watch.take(),
+        }
+    })
+}
+
+/// One QUIC handshake.
+pub(super) fn quic(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -> Probing {
+    let (prober, target) = (Arc::clone(prober), target.clone());
+    Box::pin(async move {
+        let at = clock::now();
+        let to = SocketAddr::new(destination, target.port);
+        let watch = prober.delays.watch();
+        let shaking = prober
+            .quic
+            .shake(&target.host, to, prober.plan.probe_timeout);
+        let found = watch.over(shaking).await;
+        Finding::Quic {
+            destination,
+            at,
+            found,
             delay: watch.take(),
         }
     })

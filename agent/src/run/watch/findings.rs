@@ -11,6 +11,7 @@ use crate::clock;
 use crate::net::dns::Answer;
 use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
+use crate::net::quic::QuicFound;
 use crate::net::route;
 use crate::probe::edge;
 use crate::probe::sighting::Sighting;
@@ -137,6 +138,30 @@ impl Watch {
             self.record(at, to, Protocol::Tls, Phase::Tls, measured);
         }
         self.see(destination, at, Protocol::Tls, handshake.sighting);
+        false
+    }
+
+    pub(super) fn on_quic(
+        &mut self,
+        destination: IpAddr,
+        at: Instant,
+        found: QuicFound,
+        delay: Option<Duration>,
+    ) -> bool {
+        let phases = [
+            (Phase::Rtt, Some(found.rtt)),
+            (Phase::Handshake, found.handshake),
+        ];
+        for (phase, outcome) in phases {
+            if let Some(outcome) = outcome {
+                let measured = Measured::from(outcome).delayed_by(delay);
+                self.record(at, Some(destination), Protocol::Quic, phase, measured);
+            }
+        }
+        if !found.problem.is_empty() {
+            debug!(target = %self.target.name, %destination, problem = found.problem, "QUIC failed");
+        }
+        self.see(destination, at, Protocol::Quic, found.sighting);
         false
     }
 

@@ -133,7 +133,9 @@ impl Watch {
             Action::Tls => self.each_destination(Protocol::Tls, probes, |watch, to| {
                 probes::tls(&watch.prober, &watch.target, to)
             }),
-            Action::Quic => {}
+            Action::Quic => self.each_destination(Protocol::Quic, probes, |watch, to| {
+                probes::quic(&watch.prober, &watch.target, to)
+            }),
             Action::Trace { burst } => {
                 for destination in self.destinations() {
                     probes.extend(self.trace(destination, burst));
@@ -197,6 +199,12 @@ impl Watch {
                 exchange,
                 delay,
             } => self.on_exchange(destination, at, exchange, delay),
+            Finding::Quic {
+                destination,
+                at,
+                found,
+                delay,
+            } => self.on_quic(destination, at, found, delay),
             Finding::Tls {
                 destination,
                 at,
@@ -242,9 +250,9 @@ impl Watch {
 /// The phase in which a protocol fails when nothing was sent.
 const fn first_phase(protocol: Protocol) -> Phase {
     match protocol {
-        Protocol::Https | Protocol::Tls | Protocol::Quic => Phase::Connect,
+        Protocol::Https | Protocol::Tls => Phase::Connect,
         Protocol::Dns => Phase::Dns,
-        Protocol::Icmp | Protocol::Tcp | Protocol::Unspecified => Phase::Rtt,
+        Protocol::Icmp | Protocol::Tcp | Protocol::Quic | Protocol::Unspecified => Phase::Rtt,
     }
 }
 
