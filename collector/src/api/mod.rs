@@ -13,6 +13,7 @@ mod geographies;
 mod invitations;
 mod latency;
 mod live;
+mod machine;
 mod notices;
 pub mod openapi;
 pub mod patch;
@@ -101,6 +102,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/sites/{id}", patch(sites::change_site))
         .route("/agents", get(agents::agents))
         .route("/agents/{id}", get(agents::agent))
+        .route("/agents/{id}/machine", get(machine::machine))
         .route("/agents/{id}/path", get(path::path))
         .route("/events", get(events::events))
         .route("/events/{id}", get(events::event))

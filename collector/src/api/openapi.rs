@@ -19,6 +19,7 @@ use utoipa::OpenApi;
         super::sites::change_site,
         super::agents::agents,
         super::agents::agent,
+        super::machine::machine,
         super::path::path,
         super::events::events,
         super::events::event,

@@ -240,12 +240,17 @@ pub(super) struct Measure {
 }
 
 /// What can be asked for; of each protocol its own phase first.
-const MEASURES: [(Protocol, &str, Phase, &str); 6] = [
+const MEASURES: [(Protocol, &str, Phase, &str); 11] = [
     (Protocol::Tcp, "tcp", Phase::Rtt, "rtt"),
     (Protocol::Icmp, "icmp", Phase::Rtt, "rtt"),
     (Protocol::Https, "https", Phase::Ttfb, "ttfb"),
     (Protocol::Https, "https", Phase::Connect, "connect"),
     (Protocol::Https, "https", Phase::Tls, "tls"),
+    (Protocol::Https, "https", Phase::TtfbWarm, "ttfb_warm"),
+    (Protocol::Tls, "tls", Phase::Tls, "tls"),
+    (Protocol::Tls, "tls", Phase::Connect, "connect"),
+    (Protocol::Quic, "quic", Phase::Handshake, "handshake"),
+    (Protocol::Quic, "quic", Phase::Rtt, "rtt"),
     (Protocol::Dns, "dns", Phase::Dns, "dns"),
 ];
 
@@ -260,7 +265,7 @@ pub(super) fn measure(protocol: Option<&str>, phase: Option<&str>) -> Result<Mea
         return Err(Failure::bad_parameter(
             "protocol",
             protocol,
-            "tcp, icmp, https or dns",
+            "tcp, icmp, https, tls, quic or dns",
         ));
     }
     let found = of_protocol

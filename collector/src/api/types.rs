@@ -3,11 +3,13 @@
 //! Times are `*_unix_ms` (UTC), durations and RTTs `*_us`, shares `*_ratio` from 0 to 1. Quantiles are of answered probes;
 //! every figure carries its `n`, its loss, and the agents behind it.
 
+mod machine;
 mod path;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
 pub use path::{Event, EventClass, PathHop, PathIdentity, PathNode, PathReport, PathSpan};
 
 /// A span of time that an answer covers.
@@ -196,7 +198,7 @@ pub struct LatencyPoint {
 /// Whether a protocol is answered in a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ProtocolState {
-    /// `icmp`, `tcp`, `https` or `dns`.
+    /// `icmp`, `tcp`, `https`, `tls`, `quic` or `dns`.
     pub protocol: String,
     /// False: never answered here, so it counts neither as loss nor as a fault.
     pub answered_here: bool,

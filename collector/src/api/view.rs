@@ -27,10 +27,12 @@ const FIGURES_MS: i64 = 15 * MINUTE_MS;
 const STATE_MS: i64 = 3 * MINUTE_MS;
 
 /// The protocols, each with the phase that every probe of it begins with.
-pub(super) const PROTOCOLS: [(Protocol, Phase, &str); 4] = [
+pub(super) const PROTOCOLS: [(Protocol, Phase, &str); 6] = [
     (Protocol::Tcp, Phase::Rtt, "tcp"),
     (Protocol::Icmp, Phase::Rtt, "icmp"),
     (Protocol::Https, Phase::Connect, "https"),
+    (Protocol::Tls, Phase::Connect, "tls"),
+    (Protocol::Quic, Phase::Handshake, "quic"),
     (Protocol::Dns, Phase::Dns, "dns"),
 ];
 

@@ -19,6 +19,7 @@ use super::Counters;
 use super::batch::Batch;
 use super::decode::{DecodeError, decode};
 use super::derive::{Known, derive};
+use super::facts::FactKind;
 use super::refusal::with_sources;
 use crate::api::LiveMessage;
 use crate::auth::identity::Identity;
@@ -258,12 +259,25 @@ impl Worker {
                 .filter_map(|(address, name)| Some((address.parse::<IpAddr>().ok()?, name)));
             names = parsed.collect();
         }
+        let mut handshakes = BTreeMap::new();
+        if !batch.facts.handshakes.is_empty() {
+            let known = self
+                .store
+                .facts(organisation, agent.id, FactKind::Handshake)
+                .await
+                .map_err(ApplyError::Store)?;
+            let read = known
+                .into_iter()
+                .filter_map(|fact| Some((fact.key, serde_json::from_str(&fact.form).ok()?)));
+            handshakes = read.collect();
+        }
         Ok(Known {
             agent,
             site,
             memories,
             names,
             sightings,
+            handshakes,
         })
     }
 }

@@ -8,6 +8,7 @@ use firstmile_wire::v1::{
     AgentCounters, HostFacts, Mark, Outcome, Phase, Protocol, TraceKind, TraceStream,
 };
 
+use super::facts::Facts;
 use crate::registry::Target;
 
 /// Everything one report says.
@@ -35,6 +36,8 @@ pub struct Batch {
     pub sightings: Vec<Sighting>,
     /// Answers of the site's resolver.
     pub resolutions: Vec<Resolution>,
+    /// What it says of the machine and of handshakes.
+    pub facts: Facts,
 }
 
 /// What one probe found.

@@ -13,7 +13,7 @@ use firstmile_wire::v1::{self, Outcome, Phase, Protocol, Report, TraceKind, Trac
 
 use super::batch::{Batch, Flow, Hop, Resolution, Round, Sample, Sighting};
 use super::vantages::Names;
-use super::{families, series};
+use super::{facts, families, series};
 use crate::auth::identity::Identity;
 use crate::registry::Target;
 
@@ -121,6 +121,7 @@ pub fn decode(
     let hop_names = hop_names(&report.hop_names)?;
     let sightings = reader.sightings(&report.edge_sightings)?;
     let resolutions = reader.resolutions(&report.resolutions)?;
+    let facts = facts::read(&reader, &report)?;
     let targets = reader.names.into_targets();
     let agent_version = short("the agent's version", &report.agent_version)?;
     let host = report.host.map(host_of).transpose()?;
@@ -136,6 +137,7 @@ pub fn decode(
         hop_names,
         sightings,
         resolutions,
+        facts,
     }))
 }
 
@@ -175,10 +177,11 @@ fn key_of(report: &Report, sender: &Identity) -> Result<ReportKey, DecodeError> 
     })
 }
 
-struct Reader {
+/// What turns offsets into times and indexes into names.
+pub(super) struct Reader {
     received_unix_ms: i64,
     anchor_unix_ms: i64,
-    names: Names,
+    pub(super) names: Names,
 }
 
 impl Reader {
@@ -198,7 +201,11 @@ impl Reader {
         Ok(reader)
     }
 
-    fn at(&self, what: &'static str, offset_ms: i64) -> Result<i64, DecodeError> {
+    /// The time at an offset from the report's anchor.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when no agent can have measured then.
+    pub(super) fn at(&self, what: &'static str, offset_ms: i64) -> Result<i64, DecodeError> {
         self.plausible(what, self.anchor_unix_ms.saturating_add(offset_ms))
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
 use super::batch::{Batch, Resolution, Round, Sighting};
-use crate::api::types::{Live, Pop};
+use super::machine;
+use crate::api::types::{Handshake, Live, Pop};
 use crate::detect::comparability::{Comparability, comparability, is_whole};
 use crate::detect::failover::observe;
 use crate::detect::identity::identity_of;
@@ -35,6 +36,8 @@ pub(super) struct Known {
     pub names: BTreeMap<IpAddr, String>,
     /// Newest sighting of each target.
     pub sightings: Vec<Sighting>,
+    /// Newest handshakes, by the key of their fact.
+    pub handshakes: BTreeMap<String, Handshake>,
 }
 
 /// What a report changes, and what watchers are told once it is written.
@@ -62,6 +65,7 @@ pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning) -> Derived 
         resolutions: newest(&batch.resolutions, resolution_key, |one| one.at_unix_ms),
         targets: batch.targets.clone(),
         agent: Some(agent_after(&known.agent, batch)),
+        facts: machine::facts(batch, &known.handshakes),
         ..Applied::default()
     };
     compare_paths(batch, known, meaning, &mut applied);

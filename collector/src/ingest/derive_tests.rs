@@ -50,6 +50,7 @@ fn known() -> Known {
         memories: BTreeMap::new(),
         names: BTreeMap::new(),
         sightings: Vec::new(),
+        handshakes: BTreeMap::new(),
     }
 }
 
@@ -79,6 +80,7 @@ fn batch() -> Batch {
         hop_names: Vec::new(),
         sightings: Vec::new(),
         resolutions: Vec::new(),
+        facts: crate::ingest::facts::Facts::default(),
     }
 }
 

@@ -117,6 +117,7 @@ mod tests {
 
     use super::*;
     use crate::ingest::batch::{Resolution, Round, Sample, Sighting};
+    use crate::ingest::facts::Facts;
 
     const V4: &str = "192.0.2.1";
     const V6: &str = "2001:db8::1";
@@ -189,6 +190,7 @@ mod tests {
                 cname_chain: vec![],
                 ttl_s: 60,
             }],
+            facts: Facts::default(),
         }
     }
 

@@ -206,9 +206,15 @@ pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
     cells
 }
 
-/// Phases that an HTTPS probe did not come to, since it ended with this sample.
+/// Phases that an HTTPS or TLS probe did not come to, since it ended with this sample.
 fn unreached(sample: &Sample) -> &'static [Phase] {
-    if sample.protocol != Protocol::Https || sample.outcome == Outcome::Answered {
+    if sample.outcome == Outcome::Answered {
+        return &[];
+    }
+    if sample.protocol == Protocol::Tls && sample.phase == Phase::Connect {
+        return &[Phase::Tls];
+    }
+    if sample.protocol != Protocol::Https {
         return &[];
     }
     match sample.phase {

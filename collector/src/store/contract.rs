@@ -3,6 +3,7 @@
 //! `suite!(fresh)` makes one test of each promise; `fresh` gives an empty store with the default retention, and whatever must outlive it.
 
 pub(crate) mod events;
+pub(crate) mod facts;
 pub(crate) mod figures;
 pub(crate) mod history;
 pub(crate) mod paths;
@@ -190,6 +191,7 @@ macro_rules! suite {
             history: any_history_gives_the_same_answers_after_maintenance, any_history_outlives_its_cells;
             paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
+            facts: the_newest_fact_of_each_key_is_kept, the_last_few_changes_are_kept;
             things: sites_have_one_name_each, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
                 a_report_updates_its_agent_but_not_its_rights, nothing_crosses_organisations;
             events: events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::types::{Event, GeographyLevel, PathIdentity};
 use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
 use crate::rollup::Cell;
 
@@ -99,6 +100,8 @@ pub struct Applied {
     pub resolutions: Vec<Resolution>,
     /// Targets the agent measures.
     pub targets: Vec<Target>,
+    /// What it says of its machine and of handshakes.
+    pub facts: Vec<Fact>,
     /// The agent with what the report says of it.
     pub agent: Option<Agent>,
 }
@@ -329,6 +332,13 @@ pub trait Store: Send + Sync + 'static {
         organisation: &OrganisationId,
         scope: &Scope,
     ) -> StoreResult<ByAgent<Resolution>>;
+    /// What an agent last said of its machine and of handshakes, one kind of it, newest first.
+    async fn facts(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        kind: FactKind,
+    ) -> StoreResult<Vec<Fact>>;
     /// Targets that the agents in a scope measure, by name.
     async fn targets(
         &self,

@@ -7,6 +7,7 @@ import type {
   GeographyLevel,
   GeographyReport,
   LatencyReport,
+  Machine,
   PathEvent,
   PathReport,
   Pop,
@@ -70,6 +71,13 @@ export function agentQuery(id: string) {
   return queryOptions({
     queryKey: [FIGURES, "agent", id],
     queryFn: ({ signal }) => get<Agent>(`/agents/${encodeURIComponent(id)}`, {}, signal),
+  });
+}
+
+export function machineQuery(id: string) {
+  return queryOptions({
+    queryKey: [FIGURES, "machine", id],
+    queryFn: ({ signal }) => get<Machine>(`/agents/${encodeURIComponent(id)}/machine`, {}, signal),
   });
 }
 

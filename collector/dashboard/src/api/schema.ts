@@ -38,6 +38,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/agents/{id}/machine": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The machine of one agent: its state, its network, what its probes met in handshakes. */
+        readonly get: operations["machine"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/agents/{id}/path": {
         readonly parameters: {
             readonly query?: never;
@@ -333,6 +350,87 @@ export interface components {
             /** @description What was tried, on what, why it failed and what to do. */
             readonly message: string;
         };
+        /** @description What an agent had to give up, counted since its program started. */
+        readonly EngineCounters: {
+            /**
+             * Format: int64
+             * @description Samples dropped because the clock was stepped or the machine slept.
+             * @default 0
+             */
+            readonly clock_step_samples: number;
+            /**
+             * Format: int64
+             * @description Path rounds put off or cut because the hop budget was spent.
+             * @default 0
+             */
+            readonly deferred_rounds: number;
+            /**
+             * Format: int64
+             * @description Replies to what was answered already.
+             * @default 0
+             */
+            readonly duplicate_replies: number;
+            /**
+             * Format: int64
+             * @description Replies with a wrong cookie, or from an address that was not asked.
+             * @default 0
+             */
+            readonly forged_replies: number;
+            /**
+             * Format: int64
+             * @description Replies after their timeout.
+             * @default 0
+             */
+            readonly late_replies: number;
+            /**
+             * Format: int64
+             * @description Reports that the collector refused for good.
+             * @default 0
+             */
+            readonly rejected_reports: number;
+            /**
+             * Format: int64
+             * @description Probes that were due and not sent.
+             * @default 0
+             */
+            readonly skipped_probes: number;
+            /**
+             * Format: int64
+             * @description Bytes in the spool.
+             * @default 0
+             */
+            readonly spool_bytes: number;
+            /**
+             * Format: int64
+             * @description Reports dropped because the spool was full.
+             * @default 0
+             */
+            readonly spool_dropped_reports: number;
+            /**
+             * Format: int64
+             * @description Replies too short to be read.
+             * @default 0
+             */
+            readonly truncated_replies: number;
+            /**
+             * Format: int64
+             * @description Packets that answered nothing of ours.
+             * @default 0
+             */
+            readonly unmatched_replies: number;
+            /**
+             * Format: int64
+             * @description Samples taken while the agent ran over 1 ms late.
+             * @default 0
+             */
+            readonly untrusted_samples: number;
+            /**
+             * Format: int64
+             * @description Uploads that failed.
+             * @default 0
+             */
+            readonly upload_failures: number;
+        };
         /** @description A path shift: found, perhaps still going on. */
         readonly Event: {
             /** @description The path after. */
@@ -525,6 +623,214 @@ export interface components {
              */
             readonly open_events: number;
         };
+        /** @description What a handshake showed of the other side. */
+        readonly Handshake: {
+            /**
+             * @description Protocol agreed inside, such as `h2`; empty for none.
+             * @default
+             */
+            readonly alpn: string;
+            /**
+             * Format: int64
+             * @description When it was seen.
+             * @default 0
+             */
+            readonly at_unix_ms: number;
+            /**
+             * @description SHA-256 of the server's certificate, hexadecimal.
+             * @default null
+             */
+            readonly certificate_sha256: string | null;
+            /**
+             * Format: int32
+             * @description Certificates presented.
+             * @default 0
+             */
+            readonly chain_length: number;
+            /**
+             * @description Who answered.
+             * @default null
+             */
+            readonly destination: string | null;
+            /**
+             * @description Who issued it.
+             * @default
+             */
+            readonly issuer: string;
+            /**
+             * @description SHA-256 of the server's public key, hexadecimal: it outlives a renewed certificate.
+             * @default null
+             */
+            readonly key_sha256: string | null;
+            /**
+             * Format: int64
+             * @description End of it.
+             * @default 0
+             */
+            readonly not_after_unix_s: number;
+            /**
+             * Format: int64
+             * @description Start of the server certificate's life.
+             * @default 0
+             */
+            readonly not_before_unix_s: number;
+            /**
+             * @description Why the chain does not verify; absent when it does.
+             * @default null
+             */
+            readonly problem: string | null;
+            /**
+             * @description `https`, `tls` or `quic`.
+             * @default
+             */
+            readonly protocol: string;
+            /**
+             * @description Target's name.
+             * @default
+             */
+            readonly target: string;
+            /**
+             * @description Subject of the last certificate presented.
+             * @default
+             */
+            readonly top: string;
+            /**
+             * @description `TLS 1.3`, `TLS 1.2`, …
+             * @default
+             */
+            readonly version: string;
+        };
+        /** @description The machine, its interface and its first hop over a stretch of time. */
+        readonly HostState: {
+            /**
+             * Format: int64
+             * @description Start of the stretch.
+             * @default 0
+             */
+            readonly at_unix_ms: number;
+            /**
+             * @description A page whose text is known came back as something else.
+             * @default false
+             */
+            readonly captive_portal: boolean;
+            /**
+             * Format: int32
+             * @description Processors busy, permille of all.
+             * @default 0
+             */
+            readonly cpu_permille: number;
+            /**
+             * @description The default gateway.
+             * @default null
+             */
+            readonly gateway: string | null;
+            /**
+             * Format: int32
+             * @description Of them, unanswered.
+             * @default 0
+             */
+            readonly gateway_lost: number;
+            /**
+             * Format: int32
+             * @description Median RTT to it.
+             * @default null
+             */
+            readonly gateway_rtt_median_us: number | null;
+            /**
+             * Format: int32
+             * @description Smallest RTT to it.
+             * @default null
+             */
+            readonly gateway_rtt_min_us: number | null;
+            /**
+             * Format: int32
+             * @description Echo requests to it in the stretch.
+             * @default 0
+             */
+            readonly gateway_sent: number;
+            /**
+             * @description Interface of the default route.
+             * @default null
+             */
+            readonly interface: string | null;
+            /**
+             * Format: int32
+             * @description Errors and drops that the interface counted in the stretch, both ways.
+             * @default 0
+             */
+            readonly interface_errors: number;
+            /**
+             * @description `ethernet`, `wifi`, `cellular`, `tunnel`, `loopback`, `other`.
+             * @default null
+             */
+            readonly interface_kind: string | null;
+            /**
+             * Format: int32
+             * @description Megabits a second.
+             * @default null
+             */
+            readonly interface_speed_mbps: number | null;
+            /**
+             * Format: int64
+             * @description Memory that programs can still have.
+             * @default 0
+             */
+            readonly memory_available_bytes: number;
+            /**
+             * @description Prefix of the NAT64 in use (RFC 7050), such as `64:ff9b::/96`.
+             * @default null
+             */
+            readonly nat64_prefix: string | null;
+            /**
+             * @description Names the network that the machine is in, without telling its hardware address.
+             * @default null
+             */
+            readonly network: string | null;
+            /**
+             * Format: int32
+             * @description The agent itself: permille of one processor.
+             * @default 0
+             */
+            readonly own_cpu_permille: number;
+            /**
+             * Format: int64
+             * @description The agent itself: resident memory.
+             * @default 0
+             */
+            readonly own_rss_bytes: number;
+            /**
+             * @description Proxy that the machine's users are told to take, `host:port`: the agent's probes then go another way than theirs.
+             * @default null
+             */
+            readonly proxy: string | null;
+            /**
+             * @description The machine is in another network than usual: its samples are in no figure of its site.
+             * @default false
+             */
+            readonly roaming: boolean;
+            /**
+             * Format: int32
+             * @description The longest time by which the agent ran late.
+             * @default 0
+             */
+            readonly scheduling_delay_max_us: number;
+            /**
+             * Format: int32
+             * @description Its length.
+             * @default 0
+             */
+            readonly span_ms: number;
+            /**
+             * @description The tunnel.
+             * @default null
+             */
+            readonly tunnel_interface: string | null;
+            /**
+             * @description Targets whose packets leave through a tunnel.
+             * @default []
+             */
+            readonly tunnelled_targets: readonly string[];
+        };
         /** @description What a POST to `/api/v1/join-strings` asks for. */
         readonly JoinStringRequest: {
             /** @description ISO 3166-1 alpha-2 country of a new site. */
@@ -622,6 +928,40 @@ export interface components {
             readonly password: string;
             /** @description Name of the user. */
             readonly user: string;
+        };
+        /** @description An agent's machine, its network, and what its probes met, as last reported. */
+        readonly Machine: {
+            /** @description Changes of the network, spans without measurements, steps of the clock, other keys than before; newest first. */
+            readonly changes: readonly components["schemas"]["MachineChange"][];
+            readonly counters?: components["schemas"]["EngineCounters"] | null;
+            /** @description The newest handshake of each target and protocol, by target. */
+            readonly handshakes: readonly components["schemas"]["Handshake"][];
+            readonly host?: components["schemas"]["HostState"] | null;
+        };
+        /** @description Something that changed at the machine, or in what it met. */
+        readonly MachineChange: {
+            /**
+             * Format: int64
+             * @description When.
+             * @default 0
+             */
+            readonly at_unix_ms: number;
+            /**
+             * @description One line for people.
+             * @default
+             */
+            readonly detail: string;
+            /**
+             * @description `link`, `address`, `route`, `resolver`, `suspended`, `starved`, `clock_step`, `issuer`.
+             * @default
+             */
+            readonly kind: string;
+            /**
+             * Format: int64
+             * @description Until when, for spans without measurements.
+             * @default null
+             */
+            readonly until_unix_ms: number | null;
         };
         /** @description Something that somebody should know. */
         readonly Notice: {
@@ -782,7 +1122,7 @@ export interface components {
              * @description Probes sent in the window.
              */
             readonly n: number;
-            /** @description `icmp`, `tcp`, `https` or `dns`. */
+            /** @description `icmp`, `tcp`, `https`, `tls`, `quic` or `dns`. */
             readonly protocol: string;
         };
         /** @description How often reports were refused for one reason. */
@@ -944,6 +1284,52 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["Agent"];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly machine: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the agent */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Machine"];
                 };
             };
             readonly 400: {

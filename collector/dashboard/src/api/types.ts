@@ -15,7 +15,12 @@ export type JoinStringRequest = Schemas["JoinStringRequest"];
 export type JoinStringResponse = Schemas["JoinStringResponse"];
 export type LatencyPoint = Schemas["LatencyPoint"];
 export type LatencyReport = Schemas["LatencyReport"];
+export type EngineCounters = Schemas["EngineCounters"];
+export type Handshake = Schemas["Handshake"];
+export type HostState = Schemas["HostState"];
 export type Live = Schemas["Live"];
+export type Machine = Schemas["Machine"];
+export type MachineChange = Schemas["MachineChange"];
 /** The API's `Event`, by a name that does not shadow the browser's. */
 export type PathEvent = Schemas["Event"];
 export type PathHop = Schemas["PathHop"];

@@ -18,7 +18,7 @@ export function Rtt({ us }: { us: number | null | undefined }) {
 export function Loss({ figures }: { figures: Figures }) {
   const lossy = (figures.loss_ratio ?? 0) >= 0.001;
   return (
-    <span className={lossy ? "fm-loss" : undefined} title={`of ${count(figures.n)} probes`}>
+    <span className={lossy ? "fm-loss" : undefined} title={`of ${count(figures.n)} probes${figures.left_out > 0 ? `; ${count(figures.left_out)} left out, marked by their agents` : ""}`}>
       {ratio(figures.loss_ratio)}
     </span>
   );
@@ -64,6 +64,6 @@ export function protocolName(protocol: string): string {
 
 /** What a figure of a protocol and phase measures, in words. */
 export function phaseName(protocol: string, phase: string): string {
-  const words: Record<string, string> = { rtt: "RTT", connect: "connect time", tls: "TLS handshake", ttfb: "time to first byte", dns: "answer time" };
+  const words: Record<string, string> = { rtt: "RTT", connect: "connect time", tls: "TLS handshake", ttfb: "time to first byte", ttfb_warm: "time to first byte, warm", handshake: "handshake time", dns: "answer time" };
   return `${protocolName(protocol)} ${words[phase] ?? phase}`;
 }

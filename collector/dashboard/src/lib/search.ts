@@ -1,7 +1,7 @@
 /** The state of the page that lives in the address bar and holds across pages. */
 import { WINDOWS, type WindowName } from "./time";
 
-export const PROTOCOLS = ["tcp", "icmp", "https", "dns"] as const;
+export const PROTOCOLS = ["tcp", "icmp", "https", "tls", "quic", "dns"] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
 
 /** Defaults stay out of the address, so that a link carries only what was chosen. */
@@ -47,4 +47,4 @@ function word(value: unknown): string | undefined {
 }
 
 /** Phases of an HTTPS probe that have a latency of their own. */
-export const PHASES = ["connect", "tls", "ttfb"] as const;
+export const PHASES = ["connect", "tls", "ttfb", "ttfb_warm"] as const;

@@ -9,6 +9,8 @@ import { DataTable, type Column } from "../components/DataTable";
 import { EventItem } from "../components/EventItem";
 import { Loss, Protocols, Rtt } from "../components/figures";
 import { LatencyPanel } from "../components/LatencyPanel";
+import { MachinePanels } from "../components/MachinePanels";
+import { Fact } from "../components/Fact";
 import { Empty, Loaded, WaitingRows } from "../components/states";
 import { Time } from "../components/Time";
 import { useNow } from "../components/useNow";
@@ -42,6 +44,7 @@ export function AgentPage() {
       >
         {(data) => <Whole agent={data} />}
       </Loaded>
+      <MachinePanels agentId={id} />
       <LatencyPanel query={latency} events={own} />
       {own.length > 0 && (
         <section className="fm-panel" aria-label="Events">
@@ -105,15 +108,6 @@ function Whole({ agent }: { agent: Agent }) {
         )}
       </section>
     </>
-  );
-}
-
-function Fact({ title, children }: { title: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt>{title}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }
 

@@ -106,7 +106,8 @@ function Headline({ report, row, failed }: { report: LatencyReport | undefined; 
         {phaseName(report.protocol, report.phase)}, {windowWords(window)}, n {count(total.n)} from {plural(total.agents, "agent")}
         {usual && (usual.direction === "same" ? "; as usual" : `; p50 ${usual.text} against the span before (${rtt(row.before.p50_us)})`)}
         {row && row.ingress_metros.length > 0 && `; enters Microsoft's network at ${row.ingress_metros.join(", ")}`}
-        {report.target ? `; target ${report.target}.` : "; all targets."}
+        {report.target ? `; target ${report.target}` : "; all targets"}
+        {total.left_out > 0 && `; ${count(total.left_out)} probes left out: their agents marked them as late, tunnelled, roaming or answered too near`}.
       </p>
     </div>
   );
@@ -123,6 +124,7 @@ function PhaseSwitch({ phase }: { phase: (typeof PHASES)[number] }) {
         { value: "connect", label: "Connect" },
         { value: "tls", label: "TLS" },
         { value: "ttfb", label: "First byte" },
+        { value: "ttfb_warm", label: "Warm" },
       ]}
       onChange={(value) => {
         void navigate({ search: (now) => ({ ...now, phase: value === "ttfb" ? undefined : value }), replace: true, resetScroll: false });

@@ -294,8 +294,8 @@ const REFUSED: &str = "
     /geographies?level=town | 400 | bad_parameter | country, subdivision, metro or site
     /geographies?window=2h | 400 | bad_parameter | 15m, 1h, 6h, 12h, 1d, 7d or 30d
     /geographies?lvl=site | 400 | bad_parameter | lvl
-    /latency?protocol=udp | 400 | bad_parameter | tcp, icmp, https or dns
-    /latency?protocol=https&phase=rtt | 400 | bad_parameter | ttfb, connect or tls
+    /latency?protocol=udp | 400 | bad_parameter | tcp, icmp, https, tls, quic or dns
+    /latency?protocol=https&phase=rtt | 400 | bad_parameter | ttfb, connect, tls or ttfb_warm
     /latency?scope=planet:X | 400 | bad_parameter | country:NL
     /latency?step=90s | 400 | bad_parameter | multiple of a minute
     /latency?weighting=none | 400 | bad_parameter | agent or sample
@@ -436,4 +436,17 @@ async fn answers_of_default(desk: &Desk) -> Vec<String> {
         answers.push(desk.get(&format!("/api/v1/{path}")).await.text);
     }
     answers
+}
+
+#[tokio::test]
+async fn a_machine_is_told_as_its_agent_last_said() {
+    let (desk, seeded) = filled().await;
+    let path = format!("/api/v1/agents/{}/machine", seeded.agent);
+    let machine = good(&desk, &path).await;
+    assert_eq!(machine["host"]["gateway"], "192.0.2.254");
+    assert_eq!(machine["handshakes"][0]["issuer"], "CN=Public CA");
+    assert_eq!(machine["changes"], json!([]));
+    assert_eq!(machine["counters"], Value::Null);
+    let nobody = format!("/api/v1/agents/{}/machine", uuid::Uuid::nil());
+    assert_eq!(desk.get(&nobody).await.status, StatusCode::NOT_FOUND);
 }

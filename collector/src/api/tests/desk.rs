@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::api::types::{Event, EventClass, PathIdentity};
+use crate::api::types::{Event, EventClass, Handshake, HostState, PathIdentity};
 use crate::api::{ApiState, LiveMessage, router};
 use crate::auth::login::{Logins, set_login};
 use crate::clock;
@@ -28,6 +28,7 @@ use crate::detect::PathMemory;
 use crate::geo::{Declared, Meaning};
 use crate::ingest::Counters;
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sample, Sighting};
+use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::invite::Inviter;
 use crate::registry::{Agent, Site, SiteId, Target};
 use crate::rollup::cells_of;
@@ -225,6 +226,23 @@ fn agent(organisation: &OrganisationId, site: SiteId, name: &str, seed: u128) ->
     }
 }
 
+fn facts() -> Vec<Fact> {
+    let host = HostState {
+        at_unix_ms: NOW,
+        gateway: Some("192.0.2.254".to_owned()),
+        ..HostState::default()
+    };
+    let handshake = Handshake {
+        at_unix_ms: NOW,
+        target: "exchange".to_owned(),
+        issuer: "CN=Public CA".to_owned(),
+        ..Handshake::default()
+    };
+    let host = Fact::new(FactKind::Host, String::new(), NOW, &host);
+    let handshake = Fact::new(FactKind::Handshake, "exchange".to_owned(), NOW, &handshake);
+    host.into_iter().chain(handshake).collect()
+}
+
 fn applied(agent: &Agent, event: &Event) -> Applied {
     let identity = event.after.clone();
     let memory = PathMemory {
@@ -253,6 +271,7 @@ fn applied(agent: &Agent, event: &Event) -> Applied {
             ("exchange".to_owned(), NOW - 10_000, identity),
         ],
         path_memories: vec![("exchange".to_owned(), memory)],
+        facts: facts(),
         events: vec![event.clone()],
         hop_names: vec![(
             "198.51.100.11".to_owned(),

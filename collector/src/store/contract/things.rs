@@ -5,6 +5,7 @@ use super::paths::{identity, resolution, round, sighting, target};
 use super::*;
 use crate::api::types::GeographyLevel;
 use crate::detect::PathMemory;
+use crate::ingest::facts::FactKind;
 use crate::store::{ByAgent, EventQuery, StoreError};
 
 pub(crate) async fn sites_have_one_name_each(store: &impl Store) {
@@ -204,6 +205,7 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
         sightings: vec![sighting(T0)],
         resolutions: vec![resolution(T0, false)],
         targets: vec![target("a")],
+        facts: vec![facts::fact(FactKind::Host, "", T0)],
         agent: None,
     };
     sender.apply(store, agent, applied).await;
@@ -230,6 +232,8 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
     assert_eq!(store.cells(&other, &by_agent).await.unwrap(), []);
     assert!(store.path_memories(&other, agent).await.unwrap().is_empty());
     assert_eq!(store.latest_rounds(&other, agent).await.unwrap(), []);
+    let facts = store.facts(&other, agent, FactKind::Host).await.unwrap();
+    assert_eq!(facts, []);
     assert_eq!(store.spans(&other, agent, "a", 9).await.unwrap(), []);
     assert!(
         store

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firstmile_wire::ids::ReportKey;
-use firstmile_wire::v1::Phase;
+use firstmile_wire::v1::{Phase, Protocol};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::paths::{self, Subject};
-use super::{dirty, engine, events, inbox, registry, vantage};
+use super::{dirty, engine, events, facts, inbox, registry, vantage};
 use crate::rollup::{Cell, FIVE_MINUTES_MS, window_start};
 use crate::store::{Applied, CellKey, StoreError, StoreResult};
 
@@ -40,6 +40,7 @@ pub(super) fn apply(tx: &Transaction<'_>, key: &ReportKey, applied: &Applied) ->
     put_cells(tx, subject, &applied.cells)?;
     put_histories(tx, subject, &applied.cells)?;
     paths::put(tx, subject, report.received_unix_ms, applied)?;
+    facts::put(tx, subject, &applied.facts)?;
     for event in &applied.events {
         events::put(tx, &key.organisation, event)?;
     }
@@ -123,7 +124,7 @@ fn put_histories(
     for (key, cell) in cells {
         let told = told.entry((&key.target, key.protocol)).or_default();
         told.answered |= cell.was_answered();
-        if begins_a_probe(key.phase) {
+        if begins_a_probe(key.protocol, key.phase) {
             told.probes = told.probes.saturating_add(cell.probes());
         }
     }
@@ -138,7 +139,10 @@ fn put_histories(
 }
 
 /// Every probe has exactly one sample of its first phase, whatever it comes to; the later phases would count it again.
-fn begins_a_probe(phase: i32) -> bool {
+fn begins_a_probe(protocol: i32, phase: i32) -> bool {
+    if Protocol::try_from(protocol) == Ok(Protocol::Quic) {
+        return Phase::try_from(phase) == Ok(Phase::Handshake);
+    }
     match Phase::try_from(phase) {
         Ok(Phase::Rtt | Phase::Dns | Phase::Connect | Phase::Handshake | Phase::Unspecified)
         | Err(_) => true,

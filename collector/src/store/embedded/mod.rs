@@ -8,6 +8,7 @@ mod cell_table;
 mod cells;
 mod dirty;
 mod events;
+mod facts;
 mod forms;
 mod history;
 mod inbox;
@@ -16,6 +17,7 @@ mod paths;
 mod plan;
 mod readers;
 mod registry;
+mod retention;
 mod schema;
 mod vantage;
 mod writer;
@@ -29,6 +31,7 @@ use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 
 use self::readers::Readers;
+pub use self::retention::Retention;
 use self::writer::{Durability, Writer};
 use super::{
     Appended, Applied, ByAgent, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory,
@@ -37,36 +40,8 @@ use super::{
 use crate::api::types::Event;
 use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
-
-const DAY: Duration = Duration::from_hours(24);
-
-/// How long what is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Reports as received. At least as long as an agent may spool (72 h by default), so that a resent one is recognised.
-    pub raw: Duration,
-    /// One-minute cells of each agent.
-    pub rollup_1m: Duration,
-    /// Five-minute geography rollups, and one-hour figures of each agent.
-    pub rollup_5m: Duration,
-    /// One-hour geography rollups.
-    pub rollup_1h: Duration,
-    /// Closed events, past paths, the audit log.
-    pub events: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            raw: 7 * DAY,
-            rollup_1m: 2 * DAY,
-            rollup_5m: 90 * DAY,
-            rollup_1h: 400 * DAY,
-            events: 400 * DAY,
-        }
-    }
-}
 
 /// The embedded store. Dropping it finishes what is queued and closes the file.
 #[derive(Debug)]
@@ -304,6 +279,20 @@ impl Store for Embedded {
         self.readers
             .run("read resolutions", move |tx| {
                 paths::resolutions(tx, &organisation, &scope)
+            })
+            .await
+    }
+
+    async fn facts(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        kind: FactKind,
+    ) -> StoreResult<Vec<Fact>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read facts of an agent", move |tx| {
+                facts::of_agent(tx, &organisation, agent, kind)
             })
             .await
     }
