@@ -47,6 +47,7 @@ pub(crate) struct AgentConfig {
     pub(crate) spool: SpoolLimits,
     /// The page that `doctor` fetches to find a captive portal; `None`: none.
     pub(crate) portal: Option<PortalPage>,
+    pub(crate) host: HostSettings,
     /// The proxies that reports take, and users.
     pub(crate) proxy: ProxyRules,
 }
@@ -76,6 +77,15 @@ pub(crate) struct Plan {
     pub(crate) burst_rounds: u16,
     pub(crate) burst_interval: Duration,
     pub(crate) upload_interval: Duration,
+}
+
+/// What an administrator knows of the machine better than it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostSettings {
+    /// Whether it may be elsewhere than at its site.
+    pub(crate) roams: bool,
+    /// Interfaces that are the site's own line though they look like tunnels.
+    pub(crate) not_tunnels: Vec<String>,
 }
 
 /// How much to keep while the collector is away.
@@ -173,6 +183,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let plan = plan(root.sub("plan")?)?;
     let spool = spool(root.sub("spool")?)?;
     let portal = portal(root.sub("doctor")?)?;
+    let host = host(root.sub("host")?)?;
     let proxy = ProxyRules::read(root.sub("proxy")?, &proxy_variables())?;
     root.finish()?;
     Ok(AgentConfig {
@@ -183,6 +194,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
         plan,
         spool,
         portal,
+        host,
         proxy,
     })
 }
@@ -297,6 +309,18 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
         burst_rounds: burst_rounds.unwrap_or(4),
         burst_interval,
         upload_interval,
+    })
+}
+
+fn host(mut section: Section) -> Result<HostSettings, ConfigError> {
+    let roams = section.take("roams", section::truth)?;
+    let not_tunnels = section.take("not_tunnels", |value| {
+        section::list(value, |text| Ok(text.to_owned()))
+    })?;
+    section.finish()?;
+    Ok(HostSettings {
+        roams: roams.unwrap_or(true),
+        not_tunnels: not_tunnels.unwrap_or_default(),
     })
 }
 

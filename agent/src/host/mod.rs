@@ -1,8 +1,13 @@
 //! Facts of the machine, each asked for once and narrowly: a full refresh opens hundreds of files.
 
+pub(crate) mod context;
 pub(crate) mod lock;
+pub(crate) mod look;
 pub(crate) mod marks;
+pub(crate) mod memory;
+pub(crate) mod roaming;
 pub(crate) mod systemd;
+pub(crate) mod watch;
 
 use firstmile_wire::ids::BootId;
 use firstmile_wire::v1::HostFacts;

@@ -57,6 +57,11 @@ pub(crate) enum Observation {
         protocol: v1::Protocol,
         sighting: Sighting,
     },
+    /// The machine from a moment on, for as long as it says.
+    Host {
+        from: Instant,
+        context: Box<v1::HostContext>,
+    },
 }
 
 /// Key of one series.
@@ -91,6 +96,7 @@ pub(crate) struct Batch {
     edge_sightings: Vec<v1::EdgeSighting>,
     resolutions: Vec<v1::Resolution>,
     tls_sightings: Vec<v1::TlsSighting>,
+    host_contexts: Vec<v1::HostContext>,
 }
 
 impl Batch {
@@ -105,6 +111,7 @@ impl Batch {
             edge_sightings: Vec::new(),
             resolutions: Vec::new(),
             tls_sightings: Vec::new(),
+            host_contexts: Vec::new(),
         }
     }
 
@@ -170,6 +177,13 @@ impl Batch {
                 };
                 push(&mut self.tls_sightings, sighting)
             }
+            Observation::Host { from, context } => {
+                let context = v1::HostContext {
+                    at_offset_ms: self.anchor.offset_ms(from),
+                    ..*context
+                };
+                push(&mut self.host_contexts, context)
+            }
         }
     }
 
@@ -181,6 +195,7 @@ impl Batch {
             && self.edge_sightings.is_empty()
             && self.resolutions.is_empty()
             && self.tls_sightings.is_empty()
+            && self.host_contexts.is_empty()
     }
 
     /// The report, but for what only the sender knows: identity, epoch, sequence, boot, host, counters.
@@ -200,6 +215,7 @@ impl Batch {
             edge_sightings: self.edge_sightings,
             resolutions: self.resolutions,
             tls_sightings: self.tls_sightings,
+            host_contexts: self.host_contexts,
             ..v1::Report::default()
         }
     }

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::{AgentConfig, Plan};
 use crate::delay::Delays;
 use crate::host::marks::HostMarks;
+use crate::host::watch::HostWatch;
 use crate::net::dns::Dns;
 use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
@@ -46,7 +47,7 @@ pub(super) struct Prober {
     pub(super) budget: Mutex<HopBudget>,
     status: Arc<Mutex<Status>>,
     hops: mpsc::Sender<VecDeque<IpAddr>>,
-    marks: HostMarks,
+    marks: Arc<HostMarks>,
 }
 
 impl Prober {
@@ -94,8 +95,25 @@ impl Prober {
             budget: Mutex::new(HopBudget::new(clock::now())),
             status,
             hops,
-            marks: HostMarks::new(&config.targets, &config.proxy),
+            marks: Arc::new(HostMarks::new(
+                &config.targets,
+                &config.proxy,
+                &config.host.not_tunnels,
+            )),
         })
+    }
+
+    /// The watch over the machine, with the engines that the probes use.
+    pub(super) fn host_watch(&self, config: &AgentConfig) -> HostWatch {
+        HostWatch {
+            state_dir: config.state_dir.clone(),
+            pulse_interval: config.plan.pulse_interval,
+            roams: config.host.roams,
+            marks: Arc::clone(&self.marks),
+            echo: Arc::clone(&self.echo),
+            dns: Arc::clone(&self.dns),
+            recorder: self.recorder.clone(),
+        }
     }
 
     /// Hands a sample over and notes a success for `status`.

@@ -32,13 +32,14 @@ use crate::schedule::{Action, Periods, Step, TargetSchedule};
 /// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// Starts a task for each target.
+/// Starts a task for each target, and one for the machine itself.
 pub(super) fn spawn_all(
     prober: &Arc<Prober>,
     config: &AgentConfig,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) {
+    tasks.spawn(prober.host_watch(config).run(cancel.clone()));
     for (index, target) in config.targets.iter().enumerate() {
         let watch = Watch::new(Arc::clone(prober), index, target.clone());
         tasks.spawn(watch.run(cancel.clone()));

@@ -1,0 +1,308 @@
+//! Watches the machine: looks where it is in the network, pings the router next to it, and tells of each minute and of each
+//! change.
+//!
+//! A look costs a few questions to the kernel; the routing socket is open for that moment only, and no table is ever read.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use firstmile_wire::nat64::{self, Nat64Prefix};
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::context::{Load, Place, Stretch};
+use super::look::interface::LinkCounts;
+use super::look::{self, Way};
+use super::marks::HostMarks;
+use super::memory::Memory;
+use crate::clock;
+use crate::net::dns::Dns;
+use crate::net::icmp::EchoEngine;
+use crate::probe::Outcome;
+use crate::report::batch::Observation;
+use crate::report::pipeline::Recorder;
+
+/// A stretch that nothing cuts short.
+const STRETCH: Duration = Duration::from_mins(1);
+
+/// Pause between two looks: that of the pulses, within these bounds.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The machine's networks are kept this often while nothing changes.
+const SAVE: Duration = Duration::from_hours(1);
+
+/// A NAT64 is looked for this often, and after each change.
+const NAT64: Duration = Duration::from_mins(30);
+
+/// A name server of the root in each family (k.root-servers.net). Nothing is sent there: the kernel is asked which way it
+/// would take.
+const SOMEWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(193, 0, 14, 129)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1)),
+];
+
+/// The watch, before it runs.
+pub(crate) struct HostWatch {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) pulse_interval: Duration,
+    /// Whether this machine may be elsewhere than at its site.
+    pub(crate) roams: bool,
+    pub(crate) marks: Arc<HostMarks>,
+    pub(crate) echo: Arc<dyn EchoEngine>,
+    pub(crate) dns: Arc<Dns>,
+    pub(crate) recorder: Recorder,
+}
+
+/// The watch at work.
+struct Watching {
+    host: HostWatch,
+    memory: Memory,
+    /// `None` where this system does not tell of its load.
+    system: Option<System>,
+    place: Place,
+    counts: LinkCounts,
+    speed_mbps: u32,
+    stretch: Stretch,
+    looked_at: Instant,
+    saved_at: Instant,
+    nat64_due: Instant,
+    /// Whether the first look has been told of.
+    is_told: bool,
+}
+
+impl HostWatch {
+    /// Watches until cancelled.
+    pub(crate) async fn run(self, cancel: CancellationToken) {
+        let pause = self.pulse_interval.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let now = clock::now();
+        let mut watching = Watching {
+            memory: Memory::load(&self.state_dir),
+            system: System::new().ok(),
+            place: Place::default(),
+            counts: LinkCounts::default(),
+            speed_mbps: 0,
+            stretch: Stretch::new(now, LinkCounts::default()),
+            looked_at: now,
+            saved_at: now,
+            nat64_due: now,
+            is_told: false,
+            host: self,
+        };
+        // The first reading of the load is what later ones are compared with.
+        watching.load();
+        loop {
+            let turn = async {
+                watching.look().await;
+                tokio::time::sleep(pause).await;
+            };
+            if cancel.run_until_cancelled(turn).await.is_none() {
+                break;
+            }
+        }
+        watching.save(clock::now());
+    }
+}
+
+impl Watching {
+    async fn look(&mut self) {
+        let way = default_way();
+        let under = under_way(way.as_ref(), &self.host.marks);
+        let gateway = under.as_ref().and_then(|way| way.gateway);
+        self.find_nat64(clock::now()).await;
+        let now = clock::now();
+        let place = self.place_now(way.as_ref(), under.as_ref(), now);
+        let (counts, speed) = way.map_or_else(Default::default, |way| {
+            (way.interface.counts, way.interface.speed_mbps)
+        });
+        if place != self.place || !self.is_told {
+            self.on_change(place, counts, now);
+        }
+        (self.counts, self.speed_mbps) = (counts, speed);
+        if let Some(gateway) = gateway {
+            let outcome = self.ping(gateway).await;
+            self.stretch.on_gateway(outcome);
+        }
+        let now = clock::now();
+        if now.saturating_duration_since(self.stretch.from) >= STRETCH {
+            self.tell(now);
+        }
+        if now.saturating_duration_since(self.saved_at) >= SAVE {
+            self.save(now);
+        }
+    }
+
+    fn place_now(&mut self, way: Option<&Way>, under: Option<&Way>, now: Instant) -> Place {
+        let network = under
+            .and_then(|way| way.gateway_link.as_deref())
+            .map(|link| self.memory.network(link));
+        let since = now.saturating_duration_since(self.looked_at);
+        self.looked_at = now;
+        let whereabouts = &mut self.memory.whereabouts;
+        whereabouts.observe(network, since);
+        let roaming = self.host.roams && whereabouts.is_roaming();
+        let (tunnelled, tunnel_interface) = self.host.marks.tunnelled();
+        let interface = way.map(|way| way.interface.clone()).unwrap_or_default();
+        Place {
+            interface: interface.name,
+            kind: interface.kind,
+            gateway: under.and_then(|way| way.gateway),
+            network: whereabouts.current(),
+            roaming,
+            tunnelled,
+            tunnel_interface,
+            proxy: self.host.marks.proxy(),
+            nat64: self.place.nat64,
+        }
+    }
+
+    /// Tells of the stretch before the change, and starts the one after it.
+    fn on_change(&mut self, place: Place, counts: LinkCounts, now: Instant) {
+        let moved = self.place.interface != place.interface
+            || self.place.gateway != place.gateway
+            || self.place.network != place.network;
+        if self.is_told {
+            self.tell(now);
+        }
+        if place.roaming != self.place.roaming || moved {
+            info!(
+                interface = place.interface,
+                gateway = ?place.gateway,
+                roaming = place.roaming,
+                tunnel = place.tunnel_interface,
+                "the machine's place in the network"
+            );
+            self.save(now);
+        }
+        if moved {
+            self.host.marks.forget_ways();
+            self.nat64_due = now;
+        }
+        self.host.marks.set_roaming(place.roaming);
+        self.place = place;
+        (self.counts, self.stretch) = (counts, Stretch::new(now, counts));
+        // A stretch without length: from now on it is like this.
+        self.tell(now);
+        if self.is_told {
+            self.host.recorder.flush_soon();
+        }
+        self.is_told = true;
+    }
+
+    fn tell(&mut self, now: Instant) {
+        let load = self.load();
+        let stretch = std::mem::replace(&mut self.stretch, Stretch::new(now, self.counts));
+        let from = stretch.from;
+        let context = stretch.into_wire(now, &self.place, self.counts, load);
+        self.host.recorder.record(Observation::Host {
+            from,
+            context: Box::new(context),
+        });
+    }
+
+    /// A router that has an address of the link only cannot be asked by an address alone: it is left out.
+    async fn ping(&self, gateway: IpAddr) -> Outcome {
+        match gateway {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Outcome::LocalError,
+            IpAddr::V4(_) | IpAddr::V6(_) => self.host.echo.echo(gateway).await.outcome,
+        }
+    }
+
+    async fn find_nat64(&mut self, now: Instant) {
+        if now < self.nat64_due {
+            return;
+        }
+        self.nat64_due = now + NAT64;
+        let found = discover(&self.host.dns).await;
+        if found != self.place.nat64 {
+            info!(prefix = ?found.map(|prefix| prefix.to_string()), "NAT64");
+            // The comparison with the last place shall see it.
+            let place = Place {
+                nat64: found,
+                ..self.place.clone()
+            };
+            if self.is_told {
+                self.tell(now);
+            }
+            self.place = place;
+        }
+    }
+
+    fn load(&mut self) -> Load {
+        let mut load = Load {
+            scheduling_delay_max: self.host.marks.take_delay_max(),
+            interface_speed_mbps: self.speed_mbps,
+            ..Load::default()
+        };
+        let (Some(system), Ok(own)) = (&mut self.system, sysinfo::get_current_pid()) else {
+            return load;
+        };
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        system.refresh_cpu_usage();
+        load.cpu_permille = permille(system.global_cpu_usage());
+        load.memory_available_bytes = system.available_memory();
+        let narrow = ProcessRefreshKind::nothing()
+            .with_cpu()
+            .with_memory()
+            .without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, narrow);
+        if let Some(process) = system.process(own) {
+            load.own_cpu_permille = permille(process.cpu_usage());
+            load.own_rss_bytes = process.memory();
+        }
+        load
+    }
+
+    fn save(&mut self, now: Instant) {
+        self.saved_at = now;
+        self.memory.save(&self.host.state_dir);
+    }
+}
+
+/// The prefix of the NAT64 that the site's resolver makes addresses for (RFC 7050 §3).
+pub(crate) async fn discover(dns: &Dns) -> Option<Nat64Prefix> {
+    let answer = dns.resolve(nat64::DISCOVERY_NAME, true).await;
+    let addresses: Vec<Ipv6Addr> = answer
+        .addresses
+        .iter()
+        .filter_map(|address| match address {
+            IpAddr::V6(v6) => Some(*v6),
+            IpAddr::V4(_) => None,
+        })
+        .collect();
+    nat64::discover(&addresses)
+}
+
+/// The way of packets that no special route catches, IPv4 first.
+pub(crate) fn default_way() -> Option<Way> {
+    SOMEWHERE
+        .into_iter()
+        .find_map(|destination| look::way_to(destination, None, None))
+}
+
+/// The way under a tunnel: that of the first other interface that leads to a router. Without a tunnel it is `way` itself.
+pub(crate) fn under_way(way: Option<&Way>, marks: &HostMarks) -> Option<Way> {
+    let way = way?;
+    if !marks.is_tunnel(&way.interface) {
+        return Some(way.clone());
+    }
+    look::hardware().iter().find_map(|name| {
+        SOMEWHERE
+            .into_iter()
+            .filter_map(|destination| look::way_to(destination, None, Some(name)))
+            .find(|way| way.gateway.is_some())
+    })
+}
+
+/// Permille of a percentage.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float is cut at the bounds of the integer, and no load is negative"
+)]
+fn permille(percent: f32) -> u32 {
+    (percent * 10.0).round() as u32
+}
