@@ -9,6 +9,7 @@ mod artefacts;
 mod bench;
 mod ci;
 mod dist;
+mod fuzz;
 mod lab;
 mod needs;
 mod run;
@@ -43,6 +44,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Measure, beside named peers in the same run: accuracy, capacity, cost, lab
     Bench(bench::BenchArgs),
+    /// Search our own parsers of bytes from outside for an input that breaks them, by libFuzzer
+    Fuzz(fuzz::FuzzArgs),
     /// Build release binaries and Debian packages with checksums into dist/; `--check` installs them on a real systemd
     Dist(dist::DistArgs),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Lab(args) => lab::lab(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Dist(args) => dist::dist(&args),
     };
     match outcome {

@@ -9,11 +9,16 @@ use clap::Args;
 
 use crate::artefacts::{self, Profile};
 use crate::step::{command, command_line, minutes, now, shown, step};
-use crate::{ci, lab, needs, run, tidy, tree};
+use crate::{ci, fuzz, lab, needs, run, tidy, tree};
+
+/// How long each fuzz target is searched, seconds: enough to see that it lives, on every run.
+const FUZZ_S: u32 = 3;
+/// And in the long tiers.
+const FUZZ_FULL_S: u32 = 60;
 
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Add the long tiers: lints and docs of the whole tree, the lab's five quiet minutes
+    /// Add the long tiers: a minute for each fuzz target, lints and docs of the whole tree, the lab's five quiet minutes
     #[arg(long)]
     full: bool,
 }
@@ -89,6 +94,13 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     tally.tier("unit and property tests", || {
         cargo_test(&["--workspace", "--exclude", "firstmile-tests"])
     });
+    let seconds = if args.full { FUZZ_FULL_S } else { FUZZ_S };
+    tally.tier(&format!("fuzz targets, {seconds} s each"), || {
+        fuzz::all(seconds).map(|passed| Count {
+            passed,
+            ..Count::default()
+        })
+    });
     let bin = artefacts::binaries(
         &["firstmile-agent", "firstmile-collector", "firstmile-tests"],
         Profile::Dev,
@@ -110,6 +122,9 @@ fn close(tally: &Tally, full: bool) -> Result<()> {
     if !full {
         println!(
             "left out (run them with --full): clippy and docs of the whole tree, spelling, licences"
+        );
+        println!(
+            "left out (run them with --full): a minute for each fuzz target (they had {FUZZ_S} s)"
         );
         println!("left out (run them with --full): lab check with five quiet minutes");
     }
