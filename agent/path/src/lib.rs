@@ -5,6 +5,8 @@
 //! of each hop; [`budget`] spreads all packets so that no router is asked more often than it answers; [`offer`] says
 //! which kinds of path a platform has.
 
+pub mod budget;
+pub mod gate;
 pub mod hops;
 pub mod met;
 pub mod packet;

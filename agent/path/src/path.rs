@@ -11,6 +11,16 @@ use crate::plan::{Known, MAX_TTL};
 /// Addresses remembered for one destination: 8 flows of 30 hops twice over; beyond it the oldest is forgotten.
 const MAX_SEEN: usize = 512;
 
+/// Names of Microsoft's routers end so; the first of them on a path is where its network begins.
+const MICROSOFT_ROUTERS: &str = ".ntwk.msn.net";
+
+/// Whether a reverse name is that of one of Microsoft's routers.
+pub fn is_microsoft_router(name: &str) -> bool {
+    name.trim_end_matches('.')
+        .to_ascii_lowercase()
+        .ends_with(MICROSOFT_ROUTERS)
+}
+
 /// Flows remembered for one destination.
 const MAX_FLOWS: usize = 32;
 
@@ -293,6 +303,18 @@ mod tests {
         assert!(moved.suspicious && moved.differs);
         let known = memory.known();
         assert!(known.answered.contains(&(0, 4)));
+    }
+
+    #[test]
+    fn names_of_microsoft_are_known_in_any_case() {
+        for (name, want) in [
+            ("ae24-0.icr01.ams21.ntwk.msn.net", true),
+            ("AE24-0.ICR01.AMS21.NTWK.MSN.NET.", true),
+            ("ntwk.msn.net.example", false),
+            ("xntwk.msn.net", false),
+        ] {
+            assert_eq!(is_microsoft_router(name), want, "{name}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
+pub use crate::gate::{Admission, Gate, Open};
 pub use crate::met::{FlowPath, Hop, Place, Reply, ReplyKind, Silence, Tally};
 pub use crate::plan::{DEFAULT_ALPHA, Known, MAX_TTL, Span, Stream, TracePlan, all_flows};
 
@@ -50,31 +51,6 @@ pub enum Step {
     WaitUntil(Instant),
     /// The round is over.
     Finished,
-}
-
-/// When a packet may leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Not before then.
-    At(Instant),
-    /// Not at all in this round: the hop has just been asked for another flow, or the budget is spent.
-    Skip,
-}
-
-/// Says when packets may leave: the budget that all rounds of a process share.
-pub trait Gate {
-    /// One answer for each of `ttls` of `flow`, in their order.
-    fn admit(&mut self, flow: u16, ttls: &[u8], now: Instant) -> Vec<Admission>;
-}
-
-/// The gate that is always open, for tests and benches.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Open;
-
-impl Gate for Open {
-    fn admit(&mut self, _flow: u16, ttls: &[u8], now: Instant) -> Vec<Admission> {
-        vec![Admission::At(now); ttls.len()]
-    }
 }
 
 #[derive(Debug, Default)]
@@ -208,6 +184,13 @@ impl TraceRound {
             ReplyKind::Barred => self.end_at(probe.flow, probe.ttl, now),
         }
         true
+    }
+
+    /// Flow, TTL and time of sending of a packet that is under way.
+    pub fn under_way(&self, id: ProbeId) -> Option<(u16, u8, Instant)> {
+        let probe = self.awaiting.get(&id)?;
+        let flow = self.flows.get(probe.flow)?;
+        Some((flow.number, probe.ttl, probe.sent_at))
     }
 
     /// The shell could not send `id`: it waits for no reply, and this is not the network's silence.

@@ -20,6 +20,7 @@ pub(crate) mod route;
 pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod trace;
+pub(crate) mod trace_board;
 pub(crate) mod trace_echo;
 pub(crate) mod trace_tcp;
 pub(crate) mod train;

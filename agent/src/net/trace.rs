@@ -3,30 +3,24 @@
 //! One [`Tracer`] serves the whole process. Its sockets are shared by all rounds (raw sockets hear everything: one each
 //! is enough); who waits for what is kept by the [`Switchboard`].
 
-use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use firstmile_wire::v1::{TraceKind, TraceMethod};
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::capability::is_refusal;
+use super::trace_board::{Hub, Switchboard};
 use super::trace_echo::EchoMeans;
 use super::trace_tcp::TcpMeans;
 use crate::clock;
+use crate::probe::budget::HopBudget;
 use crate::probe::met::MultipathHop;
-use crate::probe::trace::{
-    FlowPath, Open, Probe, ProbeId, Reply, Step, Stream, TracePlan, TraceRound,
-};
+use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePlan, TraceRound};
 use crate::report::counters::Counters;
-
-/// Replies that may wait for a round: more than a round has packets.
-const QUEUE: usize = 1024;
 
 /// What a round brought.
 #[derive(Clone, Debug)]
@@ -92,6 +86,8 @@ pub(crate) struct Tracer {
     cancel: CancellationToken,
     board: Arc<Switchboard>,
     counters: Arc<Counters>,
+    /// When which router may be asked: shared by all rounds.
+    budget: Mutex<HopBudget>,
     v4: Mutex<Option<Arc<dyn Means>>>,
     v6: Mutex<Option<Arc<dyn Means>>>,
 }
@@ -112,6 +108,7 @@ impl Tracer {
             cancel,
             board,
             counters,
+            budget: Mutex::default(),
             v4: Mutex::new(None),
             v6: Mutex::new(None),
         }
@@ -164,9 +161,9 @@ impl Tracer {
         let mut line = self.board.open(destination.ip());
         loop {
             while let Ok((id, reply, at)) = line.replies.try_recv() {
-                self.book(&mut round, id, reply, at);
+                self.book(&mut round, destination.ip(), id, reply, at);
             }
-            let step = round.poll(clock::now(), &mut Open);
+            let step = round.poll(clock::now(), &mut self.budget().gate(destination.ip()));
             watch(&round);
             match step {
                 Step::Finished => break,
@@ -181,7 +178,7 @@ impl Tracer {
                 Step::WaitUntil(deadline) => tokio::select! {
                     () = tokio::time::sleep_until(deadline.into()) => {}
                     heard = line.replies.recv() => if let Some((id, reply, at)) = heard {
-                        self.book(&mut round, id, reply, at);
+                        self.book(&mut round, destination.ip(), id, reply, at);
                     }
                 },
             }
@@ -190,6 +187,9 @@ impl Tracer {
             .iter()
             .map(|flow| means.flow_id(*flow, source, destination.ip()))
             .collect();
+        if round.skipped() > 0 && round.tallies().is_empty() {
+            self.counters.skipped_probes.add(1);
+        }
         let kind = means.kind();
         let destination_port = if kind == TraceKind::Tcp {
             destination.port()
@@ -209,9 +209,24 @@ impl Tracer {
         })
     }
 
-    fn book(&self, round: &mut TraceRound, id: ProbeId, reply: Reply, at: Instant) {
+    fn budget(&self) -> MutexGuard<'_, HopBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(
+        &self,
+        round: &mut TraceRound,
+        destination: IpAddr,
+        id: ProbeId,
+        reply: Reply,
+        at: Instant,
+    ) {
+        let sent = round.under_way(id);
         if !round.on_reply(id, reply, at) {
             self.counters.late_replies.add(1);
+        } else if let Some((flow, ttl, sent_at)) = sent {
+            self.budget()
+                .learn(destination, flow, ttl, reply.from, sent_at);
         }
     }
 
@@ -254,134 +269,10 @@ impl Tracer {
     }
 }
 
-/// The listeners of one [`Means`]: they end together, when it is dropped, one of them ends, or the program does.
-pub(super) struct Listening(DropGuard);
-
-impl Listening {
-    pub(super) fn new(hub: &Hub) -> Self {
-        Self(hub.cancel.child_token().drop_guard())
-    }
-
-    /// Starts one of them.
-    pub(super) fn spawn(
-        &self,
-        tasks: &TaskTracker,
-        listener: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let all = self.0.token().clone();
-        tasks.spawn(async move {
-            all.run_until_cancelled(listener).await;
-            all.cancel();
-        });
-    }
-
-    pub(super) fn is_whole(&self) -> bool {
-        !self.0.token().is_cancelled()
-    }
-}
-
-/// What a listener needs.
-pub(super) struct Hub {
-    pub(super) board: Arc<Switchboard>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) tasks: TaskTracker,
-    pub(super) cancel: CancellationToken,
-}
-
-type Heard = (ProbeId, Reply, Instant);
-
-struct Waiting {
-    line: u64,
-    id: ProbeId,
-    destination: IpAddr,
-    sender: mpsc::Sender<Heard>,
-}
-
-/// Connects replies to the rounds that wait for them. A token names one packet of the whole process, 16 bits of it; it
-/// stays taken until its round ends, so that a late reply is never another round's.
-#[derive(Default)]
-pub(super) struct Switchboard {
-    inner: Mutex<Board>,
-}
-
-#[derive(Default)]
-struct Board {
-    next_line: u64,
-    next_token: u16,
-    waiting: HashMap<u16, Waiting>,
-}
-
-impl Switchboard {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(self: &Arc<Self>, destination: IpAddr) -> Line {
-        let (sender, replies) = mpsc::channel(QUEUE);
-        let mut board = self.lock();
-        board.next_line += 1;
-        Line {
-            number: board.next_line,
-            destination,
-            sender,
-            replies,
-            board: Arc::clone(self),
-        }
-    }
-
-    /// Passes a reply on. False: nobody waits for it, or it is about another destination.
-    pub(super) fn deliver(&self, token: u16, about: IpAddr, reply: Reply, at: Instant) -> bool {
-        let board = self.lock();
-        match board.waiting.get(&token) {
-            Some(waiting) if waiting.destination == about => {
-                waiting.sender.try_send((waiting.id, reply, at)).is_ok()
-            }
-            Some(_) | None => false,
-        }
-    }
-}
-
-/// One round's line; hanging up frees its tokens.
-struct Line {
-    number: u64,
-    destination: IpAddr,
-    sender: mpsc::Sender<Heard>,
-    replies: mpsc::Receiver<Heard>,
-    board: Arc<Switchboard>,
-}
-
-impl Line {
-    /// Takes a free token for a packet. A round has at most 480 packets and there are at most 40 rounds: one is free.
-    fn expect(&self, id: ProbeId) -> u16 {
-        let mut board = self.board.lock();
-        while board.waiting.contains_key(&board.next_token) {
-            board.next_token = board.next_token.wrapping_add(1);
-        }
-        let token = board.next_token;
-        board.next_token = token.wrapping_add(1);
-        let waiting = Waiting {
-            line: self.number,
-            id,
-            destination: self.destination,
-            sender: self.sender.clone(),
-        };
-        board.waiting.insert(token, waiting);
-        token
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.board
-            .lock()
-            .waiting
-            .retain(|_, waiting| waiting.line != self.number);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::trace_board::Listening;
 
     struct Fake(Listening);
 

@@ -13,7 +13,8 @@ use socket2::{Protocol, Type};
 use tracing::warn;
 
 use super::raw::{PacketSocket, Received};
-use super::trace::{Hub, Listening, Means, Switchboard};
+use super::trace::Means;
+use super::trace_board::{Hub, Listening, Switchboard};
 use crate::clock;
 use crate::probe::packet;
 use crate::probe::quote;

@@ -14,7 +14,8 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tracing::{debug, warn};
 
 use super::raw::{PacketSocket, Received};
-use super::trace::{Hub, Listening, Means, Switchboard};
+use super::trace::Means;
+use super::trace_board::{Hub, Listening, Switchboard};
 use crate::clock;
 use crate::probe::packet::{self, FlowEnds};
 use crate::probe::quote;

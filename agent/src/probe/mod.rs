@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use firstmile_wire::v1;
 
-pub(crate) use firstmile_path::{address_bytes, hops, met, packet, path, quote, trace};
+pub(crate) use firstmile_path::{address_bytes, budget, hops, met, packet, path, quote, trace};
 
 /// What became of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

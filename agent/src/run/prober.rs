@@ -27,7 +27,6 @@ use crate::report::batch::Observation;
 use crate::report::counters::Counters;
 use crate::report::pipeline::Recorder;
 use crate::report::status::Status;
-use crate::schedule::budget::HopBudget;
 
 /// Lists of hops that may wait for their names.
 const NAME_QUEUE: usize = 64;
@@ -44,7 +43,6 @@ pub(super) struct Prober {
     pub(super) tracer: Tracer,
     pub(super) recorder: Recorder,
     pub(super) counters: Arc<Counters>,
-    pub(super) budget: Mutex<HopBudget>,
     status: Arc<Mutex<Status>>,
     hops: mpsc::Sender<VecDeque<IpAddr>>,
     marks: Arc<HostMarks>,
@@ -92,7 +90,6 @@ impl Prober {
             ),
             recorder,
             counters,
-            budget: Mutex::new(HopBudget::new(clock::now())),
             status,
             hops,
             marks: Arc::new(HostMarks::new(

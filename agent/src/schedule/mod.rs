@@ -7,7 +7,6 @@
 //! sleeping machine are counted and skipped, not made up for.
 
 pub(crate) mod backoff;
-pub(crate) mod budget;
 pub(crate) mod trigger;
 
 use std::time::{Duration, Instant};

@@ -8,9 +8,6 @@ use serde::Serialize;
 
 use crate::probe::hops::{AddressRow, HopRow, Loss};
 
-/// Names of Microsoft's routers end so; the first of them is where its network begins.
-const MICROSOFT_ROUTERS: &str = ".ntwk.msn.net";
-
 /// Everything there is to show.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
@@ -41,7 +38,7 @@ impl Outcome {
         let mut of_microsoft = addresses.filter(|(_, address)| {
             self.names
                 .get(address)
-                .is_some_and(|name| name.ends_with(MICROSOFT_ROUTERS))
+                .is_some_and(|name| crate::probe::path::is_microsoft_router(name))
         });
         of_microsoft.next()
     }

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::PoisonError;
 
 use tracing::warn;
 
 use super::Watch;
-use crate::clock;
 use crate::net::trace::{RoundResult, TraceError};
 use crate::probe::path::PathMemory;
-use crate::probe::trace::MAX_TTL;
 use crate::report::batch::Observation;
 use crate::run::probes::{self, Probing};
 
@@ -18,25 +15,17 @@ use crate::run::probes::{self, Probing};
 const MAX_PATHS: usize = 8;
 
 impl Watch {
-    /// A path round, unless one is under way or the hop budget is spent.
+    /// A path round, unless one is under way. Its packets wait for the hop budget of the tracer.
     pub(super) fn trace(&mut self, destination: IpAddr, burst: bool) -> Option<Probing> {
         let known = self
             .paths
             .get(&destination)
             .map(PathMemory::known)
             .unwrap_or_default();
-        let reach = known.destination_ttl.or(known.last_ttl).unwrap_or(MAX_TTL);
-        let packets = u32::from(self.prober.tracer.flows()) * u32::from(reach);
-        let mut budget = self
-            .prober
-            .budget
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if self.tracing.contains(&destination) || !budget.take(destination, packets, clock::now()) {
+        if self.tracing.contains(&destination) {
             self.prober.counters.skipped_probes.add(1);
             return None;
         }
-        drop(budget);
         self.tracing.insert(destination);
         let to = SocketAddr::new(destination, self.target.port);
         Some(probes::trace(&self.prober, to, burst, known))

@@ -1,0 +1,185 @@
+//! The budget against networks of routers that count who asks them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn destination(number: u8) -> IpAddr {
+    IpAddr::from([203, 0, 113, number])
+}
+
+/// The router at a TTL of a flow. Up to `shared` all meet one; past it, `spread` routers share the flows of all.
+fn router(to: u8, flow: u16, ttl: u8, shared: u8, spread: u16) -> IpAddr {
+    let branch = if ttl <= shared {
+        0
+    } else {
+        1 + (u16::from(to) * 7 + flow * 3 + u16::from(ttl)) % spread
+    };
+    let [high, low] = branch.to_be_bytes();
+    IpAddr::from([198, 18 + high, ttl, low])
+}
+
+/// One round of a destination: each flow in turn asks its TTLs; replies come back before the next flow asks.
+#[derive(Clone, Debug)]
+struct Ask {
+    after_ms: u64,
+    to: u8,
+    flow: u16,
+    from_ttl: u8,
+    count: u8,
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    (0u64..900, 1u8..12, 0u16..8, 1u8..10, 1u8..8).prop_map(
+        |(after_ms, to, flow, from_ttl, count)| Ask {
+            after_ms,
+            to,
+            flow,
+            from_ttl,
+            count,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_router_is_asked_twice_within_the_interval(
+        asks in prop::collection::vec(ask(), 1..300), shared in 0u8..6, spread in 1u16..6,
+    ) {
+        let start = testing::start();
+        let mut budget = HopBudget::default();
+        let mut now = start;
+        let mut sent: BTreeMap<IpAddr, Vec<Instant>> = BTreeMap::new();
+        for ask in asks {
+            now += Duration::from_millis(ask.after_ms);
+            let to = destination(ask.to);
+            let ttls: Vec<u8> = (ask.from_ttl..ask.from_ttl + ask.count).collect();
+            let answers = budget.gate(to).admit(ask.flow, &ttls, now);
+            for (ttl, admission) in ttls.iter().zip(answers) {
+                let Admission::At(at) = admission else { continue };
+                prop_assert!(at >= now && at <= now + LONG_PATIENCE);
+                let met = router(ask.to, ask.flow, *ttl, shared, spread);
+                sent.entry(met).or_default().push(at);
+                budget.learn(to, ask.flow, *ttl, met, at);
+            }
+            prop_assert!(budget.cells.len() <= 12 * 8 * usize::from(MAX_TTL));
+        }
+        for (router, mut times) in sent {
+            times.sort_unstable();
+            for pair in times.windows(2) {
+                prop_assert!(pair[1] - pair[0] >= SECOND, "{router}: {:?}", pair[1] - pair[0]);
+            }
+        }
+    }
+}
+
+/// Answers that each destination and flow gets in `minutes`, when `targets` ask a tail of four TTLs every 30 s with eight
+/// flows, all through the same routers.
+fn tails(targets: u8, minutes: u64) -> BTreeMap<(u8, u16), u32> {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    let mut served = BTreeMap::new();
+    for half_minute in 0..minutes * 2 {
+        for flow in 0..8 {
+            for to in 1..=targets {
+                let at = half_minute * 30_000 + u64::from(flow) * 1_000 + u64::from(to) * 10;
+                let now = start + Duration::from_millis(at);
+                let ttls = [5, 6, 7, 8];
+                let answers = budget.gate(destination(to)).admit(flow, &ttls, now);
+                let count: &mut u32 = served.entry((to, flow)).or_default();
+                for (ttl, admission) in ttls.iter().zip(answers) {
+                    if let Admission::At(at) = admission {
+                        let met = IpAddr::from([198, 18, *ttl, 1 + (to % 2)]);
+                        budget.learn(destination(to), flow, *ttl, met, at);
+                        *count += u32::from(*ttl == 7);
+                    }
+                }
+            }
+        }
+    }
+    served
+}
+
+#[test]
+fn twenty_targets_behind_two_routers_starve_no_flow() {
+    let served = tails(20, 30);
+    let (least, most) = (served.values().min(), served.values().max());
+    // 160 flows share two packets a second of which shared TTLs take none: 22 each in half an hour at the very best.
+    assert!(least >= Some(&8), "{served:?}");
+    assert!(
+        most <= least.map(|least| least * 3).as_ref(),
+        "{least:?} {most:?}"
+    );
+}
+
+#[test]
+fn one_target_alone_is_never_refused() {
+    let served = tails(1, 10);
+    assert!(served.values().all(|count| *count == 20), "{served:?}");
+}
+
+#[test]
+fn the_common_start_is_asked_for_one_of_all_and_nobody_waits_there() {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    for to in 1..=3 {
+        let at = start + SECOND * u32::from(to) * 10;
+        for (ttl, admission) in
+            (1..=4).zip(budget.gate(destination(to)).admit(0, &[1, 2, 3, 4], at))
+        {
+            assert_eq!(admission, Admission::At(at));
+            budget.learn(destination(to), 0, ttl, router(to, 0, ttl, 2, 40), at);
+        }
+    }
+    let now = start + SECOND * 60;
+    let ask =
+        |budget: &mut HopBudget, to| budget.gate(destination(to)).admit(0, &[1, 2, 3, 4], now);
+    assert_eq!(ask(&mut budget, 1), [Admission::At(now); 4]);
+    let others = ask(&mut budget, 2);
+    assert_eq!(others[..2], [Admission::Skip; 2], "asked just now");
+    assert_eq!(others[2..], [Admission::At(now); 2], "routers of its own");
+}
+
+#[test]
+fn what_a_reply_shows_counts_even_where_another_router_was_expected() {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    let (a, b) = (router(1, 0, 3, 0, 5), router(2, 0, 3, 0, 5));
+    budget.learn(destination(1), 0, 3, a, start);
+    budget.learn(destination(2), 0, 3, b, start);
+    let later = start + SECOND * 5;
+    assert_eq!(
+        budget.gate(destination(1)).admit(0, &[3], later),
+        [Admission::At(later)]
+    );
+    budget.learn(destination(1), 0, 3, b, later);
+    assert_eq!(
+        budget.gate(destination(2)).admit(0, &[3], later),
+        [Admission::At(later + SECOND)]
+    );
+}
+
+#[test]
+fn tables_are_bounded() {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    for number in 0..100_u16 {
+        let [high, low] = number.to_be_bytes();
+        let to = IpAddr::from([203, 0, 112 + high, low]);
+        let now = start + SECOND * u32::from(number);
+        for flow in 0..34 {
+            let ttls = [1, 15, MAX_TTL];
+            budget.gate(to).admit(flow, &ttls, now);
+            for ttl in ttls {
+                budget.learn(to, flow, ttl, IpAddr::from([198, 18 + high, ttl, low]), now);
+            }
+        }
+    }
+    assert!(budget.hops.len() <= MAX_HOPS);
+    assert_eq!(budget.destinations.len(), MAX_DESTINATIONS);
+    assert!(budget.cells.len() <= MAX_DESTINATIONS * usize::from(MAX_FLOWS) * usize::from(MAX_TTL));
+    assert!(budget.unknown.len() <= 2 * usize::from(MAX_TTL));
+}

@@ -1,0 +1,142 @@
+//! Connects the listeners of path sockets to the rounds that wait for replies.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::probe::trace::{ProbeId, Reply};
+use crate::report::counters::Counters;
+
+/// Replies that may wait for a round: more than a round has packets.
+const QUEUE: usize = 1024;
+
+/// The listeners of one [`Means`]: they end together, when it is dropped, one of them ends, or the program does.
+pub(super) struct Listening(DropGuard);
+
+impl Listening {
+    pub(super) fn new(hub: &Hub) -> Self {
+        Self(hub.cancel.child_token().drop_guard())
+    }
+
+    /// Starts one of them.
+    pub(super) fn spawn(
+        &self,
+        tasks: &TaskTracker,
+        listener: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let all = self.0.token().clone();
+        tasks.spawn(async move {
+            all.run_until_cancelled(listener).await;
+            all.cancel();
+        });
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        !self.0.token().is_cancelled()
+    }
+}
+
+/// What a listener needs.
+pub(super) struct Hub {
+    pub(super) board: Arc<Switchboard>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) tasks: TaskTracker,
+    pub(super) cancel: CancellationToken,
+}
+
+type Heard = (ProbeId, Reply, Instant);
+
+struct Waiting {
+    line: u64,
+    id: ProbeId,
+    destination: IpAddr,
+    sender: mpsc::Sender<Heard>,
+}
+
+/// Connects replies to the rounds that wait for them. A token names one packet of the whole process, 16 bits of it; it
+/// stays taken until its round ends, so that a late reply is never another round's.
+#[derive(Default)]
+pub(super) struct Switchboard {
+    inner: Mutex<Board>,
+}
+
+#[derive(Default)]
+struct Board {
+    next_line: u64,
+    next_token: u16,
+    waiting: HashMap<u16, Waiting>,
+}
+
+impl Switchboard {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn open(self: &Arc<Self>, destination: IpAddr) -> Line {
+        let (sender, replies) = mpsc::channel(QUEUE);
+        let mut board = self.lock();
+        board.next_line += 1;
+        Line {
+            number: board.next_line,
+            destination,
+            sender,
+            replies,
+            board: Arc::clone(self),
+        }
+    }
+
+    /// Passes a reply on. False: nobody waits for it, or it is about another destination.
+    pub(super) fn deliver(&self, token: u16, about: IpAddr, reply: Reply, at: Instant) -> bool {
+        let board = self.lock();
+        match board.waiting.get(&token) {
+            Some(waiting) if waiting.destination == about => {
+                waiting.sender.try_send((waiting.id, reply, at)).is_ok()
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+/// One round's line; hanging up frees its tokens.
+pub(super) struct Line {
+    number: u64,
+    destination: IpAddr,
+    sender: mpsc::Sender<Heard>,
+    pub(super) replies: mpsc::Receiver<Heard>,
+    board: Arc<Switchboard>,
+}
+
+impl Line {
+    /// Takes a free token for a packet. A round has at most 480 packets and there are at most 40 rounds: one is free.
+    pub(super) fn expect(&self, id: ProbeId) -> u16 {
+        let mut board = self.board.lock();
+        while board.waiting.contains_key(&board.next_token) {
+            board.next_token = board.next_token.wrapping_add(1);
+        }
+        let token = board.next_token;
+        board.next_token = token.wrapping_add(1);
+        let waiting = Waiting {
+            line: self.number,
+            id,
+            destination: self.destination,
+            sender: self.sender.clone(),
+        };
+        board.waiting.insert(token, waiting);
+        token
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.board
+            .lock()
+            .waiting
+            .retain(|_, waiting| waiting.line != self.number);
+    }
+}
