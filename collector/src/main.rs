@@ -3,6 +3,7 @@
 //! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
 mod commands;
+mod paths;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -58,6 +59,11 @@ enum Command {
         #[arg(long, default_value = "admin")]
         user: String,
     },
+    /// Judge recorded path rounds, offline: what would have been said, by the live classifier.
+    Paths {
+        #[command(subcommand)]
+        command: paths::PathsCommand,
+    },
     /// Check the configuration and exit.
     CheckConfig,
     /// Print the `OpenAPI` document of the JSON API.
@@ -97,6 +103,9 @@ struct JoinArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
+    if let Command::Paths { command } = &cli.command {
+        return commands::done(paths::run(command));
+    }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return commands::fail(&error.into(), commands::CONFIGURATION),
@@ -120,6 +129,7 @@ fn main() -> ExitCode {
                 commands::done(commands::revoke_agent(&config, &agent, json).await)
             }
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
+            Command::Paths { command } => commands::done(paths::run(&command)),
             Command::CheckConfig => commands::done(commands::check_config(&config)),
             Command::Openapi => commands::done(commands::openapi()),
         }

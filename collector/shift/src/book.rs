@@ -1,0 +1,343 @@
+//! The address book of one path: who answered where, with decayed counts. It is the baseline.
+//!
+//! Values of a layer (ASes, metros, routers) are read off the addresses by the tables of the moment. So a replaced table changes what
+//! the baseline means and never that it is known: an address that was there before is no news whatever it is called today.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hop::{Hop, Meaning, Seen};
+use crate::view::View;
+
+/// Addresses kept: a path of nine hops with four members each has 36.
+const ENTRIES_MAX: usize = 52;
+/// Share of its role's support below which an address is novel.
+const NOVEL_SHARE: f32 = 0.01;
+/// Counts below which an address is novel whatever its share.
+const NOVEL_COUNT: f32 = 2.0;
+/// Half-life of supports, seconds of observation.
+const HALF_LIFE_S: f64 = 6.0 * 3600.0;
+/// A count that what a refresh found fades to within two days: then it is novel again.
+const FORGOTTEN: f32 = 0.01;
+/// A gap between rounds longer than this does not let supports fade further, seconds.
+const FADE_MAX_S: f64 = 300.0;
+
+/// Where on the path an address answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// First public hop.
+    First,
+    /// A provider's hop.
+    Transit,
+    /// Last mapped hop before Microsoft.
+    Handoff,
+    /// First hop in Microsoft's network.
+    Ingress,
+    /// Behind the ingress.
+    Inside,
+}
+
+const ROLES: usize = 5;
+
+impl Role {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// One address of the baseline.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Entry {
+    #[serde(rename = "a")]
+    address: IpAddr,
+    #[serde(rename = "r")]
+    roles: u8,
+    /// Found by a refresh, whose extra flows see what the pinned ones do not: known without a count.
+    #[serde(rename = "f", default, skip_serializing_if = "std::ops::Not::not")]
+    refreshed: bool,
+    #[serde(rename = "n")]
+    count: f32,
+    /// Key of its router when it was last read, so that keys kept elsewhere can follow a replaced table.
+    #[serde(rename = "k", default)]
+    key: u32,
+    #[serde(skip)]
+    hop: Hop,
+}
+
+impl Entry {
+    const fn is(&self, role: Role) -> bool {
+        self.roles & role.bit() != 0
+    }
+}
+
+/// The baseline of one path.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+pub struct Book {
+    entries: Vec<Entry>,
+    support: [f32; ROLES],
+}
+
+impl From<Vec<Entry>> for Book {
+    fn from(entries: Vec<Entry>) -> Self {
+        let mut book = Self {
+            entries,
+            support: [0.0; ROLES],
+        };
+        book.sum();
+        book
+    }
+}
+
+impl From<Book> for Vec<Entry> {
+    fn from(book: Book) -> Self {
+        book.entries
+    }
+}
+
+impl Book {
+    /// Reads the tables again: after they were replaced, and after the book came back from the store. Says which keys of
+    /// routers changed, from what to what.
+    pub fn reread(&mut self, meaning: &impl Meaning) -> Vec<(u32, u32)> {
+        let mut changed = Vec::new();
+        for entry in &mut self.entries {
+            entry.hop = meaning.hop(entry.address);
+            if entry.key != entry.hop.router {
+                changed.push((entry.key, entry.hop.router));
+                entry.key = entry.hop.router;
+            }
+        }
+        changed
+    }
+
+    /// Lets supports fade by `elapsed` seconds of observation.
+    pub fn fade(&mut self, elapsed: f64) {
+        let factor = (-elapsed.clamp(0.0, FADE_MAX_S) / HALF_LIFE_S).exp2();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a factor between 0 and 1 loses only digits"
+        )]
+        let factor = factor as f32;
+        for entry in &mut self.entries {
+            entry.count *= factor;
+            entry.refreshed &= entry.count >= FORGOTTEN;
+        }
+        self.sum();
+    }
+
+    /// Takes a flow of a usual round in. `weight` above 1 lets newcomers pass at once what a single count would not.
+    pub fn admit(&mut self, view: &View, weight: f32, refresh: bool) {
+        let handoff = view.handoff.map(|seen| seen.address);
+        let mut take = |seen: &Seen, role| self.count(seen, role, weight, refresh);
+        if let Some((_, seen)) = &view.first {
+            take(seen, Role::First);
+        }
+        for seen in &view.transit {
+            let role = if handoff == Some(seen.address) {
+                Role::Handoff
+            } else {
+                Role::Transit
+            };
+            take(seen, role);
+        }
+        if let Some(seen) = &view.ingress {
+            take(seen, Role::Ingress);
+        }
+        for seen in &view.inside {
+            take(seen, Role::Inside);
+        }
+    }
+
+    fn count(&mut self, seen: &Seen, role: Role, weight: f32, refresh: bool) {
+        let floor = if weight > 1.0 {
+            self.entry_ticket(role)
+        } else {
+            0.0
+        };
+        if let Some(entry) = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.address == seen.address)
+        {
+            // An ingress that is silent now and then must not make one of the router behind it.
+            let demoted =
+                role == Role::Ingress && entry.is(Role::Inside) && !entry.is(Role::Ingress);
+            if !demoted {
+                entry.roles |= role.bit();
+            }
+            entry.count = (entry.count + 1.0).max(floor);
+            entry.refreshed |= refresh;
+            return;
+        }
+        if self.entries.len() >= ENTRIES_MAX {
+            let smallest = self
+                .entries
+                .iter()
+                .enumerate()
+                .min_by(|one, other| one.1.count.total_cmp(&other.1.count));
+            if let Some((index, _)) = smallest {
+                self.entries.swap_remove(index);
+            }
+        }
+        self.entries.push(Entry {
+            address: seen.address,
+            roles: role.bit(),
+            refreshed: refresh,
+            count: floor.max(1.0),
+            key: seen.hop.router,
+            hop: seen.hop,
+        });
+    }
+
+    /// A count that makes a value known, for one that took its time to be admitted.
+    fn entry_ticket(&self, role: Role) -> f32 {
+        (self.support(role) * NOVEL_SHARE * 2.0).max(NOVEL_COUNT)
+    }
+
+    fn sum(&mut self) {
+        self.support = [0.0; ROLES];
+        for entry in &self.entries {
+            for (index, support) in self.support.iter_mut().enumerate() {
+                if entry.roles & (1 << index) != 0 {
+                    *support += entry.count;
+                }
+            }
+        }
+    }
+
+    /// Counts of a role.
+    pub fn support(&self, role: Role) -> f32 {
+        self.support.get(role as usize).copied().unwrap_or_default()
+    }
+
+    fn is_known(&self, entry: &Entry, role: Role) -> bool {
+        entry.refreshed || entry.count >= NOVEL_COUNT.max(self.support(role) * NOVEL_SHARE)
+    }
+
+    fn known(&self, role: Role) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.is(role) && self.is_known(entry, role))
+    }
+
+    /// Whether an address is of the baseline, wherever it answered.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.address == address
+                && (entry.refreshed
+                    || entry.count >= NOVEL_COUNT && self.is_known(entry, role_of(entry)))
+        })
+    }
+
+    /// Whether an address is of the baseline in this role.
+    pub fn knows_as(&self, address: IpAddr, role: Role) -> bool {
+        self.known(role).any(|entry| entry.address == address)
+    }
+
+    /// Whether an AS carried the path before, as uplink, in transit or as handoff.
+    pub fn knows_as_number(&self, asn: u32) -> bool {
+        let carries = |entry: &&Entry| entry.hop.asn == Some(asn) && !entry.hop.microsoft;
+        self.known(Role::Transit).any(|entry| carries(&entry))
+            || self.known(Role::Handoff).any(|entry| carries(&entry))
+            || self.known(Role::First).any(|entry| carries(&entry))
+    }
+
+    /// Whether an AS handed over to Microsoft before.
+    pub fn knows_handoff(&self, asn: u32) -> bool {
+        self.known(Role::Handoff)
+            .any(|entry| entry.hop.asn == Some(asn))
+    }
+
+    /// Whether an AS was the uplink before.
+    pub fn knows_uplink(&self, asn: u32) -> bool {
+        self.known(Role::First)
+            .any(|entry| entry.hop.asn == Some(asn))
+    }
+
+    /// Whether a router was the ingress before.
+    pub fn knows_router(&self, router: u32) -> bool {
+        self.known(Role::Ingress)
+            .any(|entry| entry.hop.router == router)
+    }
+
+    /// Whether every ingress that carries some of the path is known by name or alias set.
+    pub fn ingresses_are_resolved(&self) -> bool {
+        let enough = self.support(Role::Ingress) * 0.05;
+        let mut carrying = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is(Role::Ingress) && entry.count >= enough)
+            .peekable();
+        carrying.peek().is_some() && carrying.all(|entry| entry.hop.resolved)
+    }
+
+    /// Whether the metro was that of an ingress or of a router behind it before.
+    pub fn knows_metro(&self, metro: NonZeroU32) -> bool {
+        let there = |entry: &Entry| entry.hop.metro == Some(metro);
+        self.known(Role::Ingress).any(there) || self.known(Role::Inside).any(there)
+    }
+
+    /// Whether the metro of most of what entered Microsoft's network is known.
+    pub fn knows_its_metro(&self) -> bool {
+        let of = |placed: bool| -> f32 {
+            let matching = self.entries.iter().filter(|entry| {
+                (entry.is(Role::Ingress) || entry.is(Role::Inside))
+                    && (!placed || entry.hop.metro.is_some())
+            });
+            matching.map(|entry| entry.count).sum()
+        };
+        of(true) >= 0.5 * of(false) && of(false) > 0.0
+    }
+
+    /// The address with most support in a role whose meaning passes `wanted`.
+    pub fn usual(&self, role: Role, wanted: impl Fn(&Hop) -> bool) -> Option<(IpAddr, Hop)> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.is(role) && wanted(&entry.hop))
+            .max_by(|one, other| one.count.total_cmp(&other.count))
+            .map(|entry| (entry.address, entry.hop))
+    }
+
+    /// The AS with most support in a role.
+    pub fn usual_asn(&self, role: Role, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut sums: Vec<(u32, f32)> = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.is(role)) {
+            let Some(asn) = entry.hop.asn.filter(|asn| wanted(*asn)) else {
+                continue;
+            };
+            match sums.iter_mut().find(|(known, _)| *known == asn) {
+                Some((_, sum)) => *sum += entry.count,
+                None => sums.push((asn, entry.count)),
+            }
+        }
+        let most = sums.iter().max_by(|one, other| one.1.total_cmp(&other.1));
+        most.map(|(asn, _)| *asn)
+    }
+
+    /// Forgets everything: the path is learned afresh.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.sum();
+    }
+
+    /// Bytes that the book holds on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
+/// The role by which an address is weighed when any will do.
+fn role_of(entry: &Entry) -> Role {
+    [
+        Role::Ingress,
+        Role::Handoff,
+        Role::Inside,
+        Role::First,
+        Role::Transit,
+    ]
+    .into_iter()
+    .find(|role| entry.is(*role))
+    .unwrap_or(Role::Transit)
+}

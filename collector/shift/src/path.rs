@@ -1,0 +1,491 @@
+//! The path's own track: from a novel value to an event and back, against a baseline that stands still meanwhile.
+
+use crate::book::Role;
+use crate::confidence::{self, EVENT, Evidence, Kind, POSSIBLE};
+use crate::edge;
+use crate::fleet::{Claim, Peers};
+use crate::hop::Meaning;
+use crate::level::{self, Class, Finding};
+use crate::memory::PathMemory;
+use crate::observer::{NEWCOMER_ROUNDS, Sight};
+use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
+use crate::verdict::{Mark, Verdict};
+
+/// Rounds that have to agree.
+const AGREEING: u8 = 3;
+/// Rounds that have to agree where a peer does too.
+const AGREEING_WITH_PEER: u8 = 2;
+/// Rounds on the old path that end an event.
+const BACK_ROUNDS: u8 = 6;
+/// Rounds that show the old path and take a suspicion back.
+const FAILING: u8 = 2;
+/// A suspicion that is not sure by then becomes part of the baseline, seconds.
+const PATIENCE_S: f64 = 900.0;
+/// Rounds of one burst are this part of its spacing apart at least, by jitter.
+const SPACING: f64 = 0.85;
+
+/// How far the RTT to the ingress moved on the flows of the round and the window, or that of pulses.
+pub(crate) fn rtt_moved(memory: &PathMemory, verdicts: &[Verdict], least: usize) -> Option<f64> {
+    let floor = |flow: u16| {
+        let known = memory.flows.iter().find(|known| known.flow == flow)?;
+        (known.floor_us > 0.0).then(|| f64::from(known.floor_us))
+    };
+    let lowest = |verdict: &Verdict| {
+        let earlier = memory
+            .window
+            .iter()
+            .find(|known| known.flow == verdict.flow && known.ingress_us > 0);
+        earlier.map_or(verdict.ingress_us, |known| {
+            known.ingress_us.min(verdict.ingress_us)
+        })
+    };
+    let moved: Vec<f64> = verdicts
+        .iter()
+        .filter(|verdict| verdict.router == Mark::Novel && verdict.ingress_us > 0)
+        .filter_map(|verdict| Some((f64::from(lowest(verdict)) - floor(verdict.flow)?) / 1_000.0))
+        .collect();
+    let pulses = &memory.pulses;
+    level::rtt_moved(moved, least).or_else(|| {
+        let both = pulses.lowest_us > 0 && pulses.floor_us > 0.0;
+        both.then(|| (f64::from(pulses.lowest_us) - f64::from(pulses.floor_us)) / 1_000.0)
+    })
+}
+
+/// Takes a round in.
+pub(crate) fn on_round(
+    memory: &mut PathMemory,
+    sight: &Sight<'_, impl Meaning>,
+    peers: &impl Peers,
+) -> Vec<Change> {
+    if memory.path.open.is_some() {
+        return follow(memory, sight).into_iter().collect();
+    }
+    merge(
+        &mut memory.window,
+        sight.verdicts,
+        memory.path.suspicion.is_some(),
+    );
+    let now = level::evaluate(sight.verdicts, &sight.aside);
+    let Some(finding) = level::evaluate(&memory.window, &sight.aside) else {
+        return fail(memory, sight, false);
+    };
+    if memory.path.suspicion.is_none() {
+        if memory.newcomers >= NEWCOMER_ROUNDS && finding.class == Class::PartialGeo {
+            return Vec::new();
+        }
+        memory.pulses.lowest_us = 0;
+        memory.path.suspicion = Some(Suspicion {
+            last_good: last_good(memory, &finding),
+            first_novel: sight.at,
+            ..Suspicion::default()
+        });
+    }
+    let novel = sight
+        .verdicts
+        .iter()
+        .filter(|verdict| mark_of(verdict, &finding) == Mark::Novel)
+        .count();
+    if now.is_none() && novel == 0 {
+        return fail(memory, sight, true);
+    }
+    agree(memory, sight, &finding, novel, peers)
+}
+
+/// Each flow's newest verdict; a layer on which it is silent keeps what it said before.
+fn merge(window: &mut Vec<Verdict>, verdicts: &[Verdict], suspected: bool) {
+    if !suspected {
+        window.clear();
+        window.extend_from_slice(verdicts);
+        return;
+    }
+    for verdict in verdicts {
+        if let Some(known) = window.iter_mut().find(|known| known.flow == verdict.flow) {
+            merge_one(known, verdict);
+        } else if window.len() < crate::memory::FLOWS_MAX {
+            window.push(*verdict);
+        }
+    }
+}
+
+fn merge_one(known: &mut Verdict, new: &Verdict) {
+    let before = *known;
+    *known = *new;
+    if new.uplink == Mark::Silent {
+        (known.uplink, known.uplink_asn) = (before.uplink, before.uplink_asn);
+    }
+    let tail_hides = before.provider == Mark::Novel
+        && !before.at_handoff
+        && new.provider == Mark::Usual
+        && new.uplink == Mark::Silent;
+    if new.provider == Mark::Silent || tail_hides {
+        known.provider = before.provider;
+        known.provider_asn = before.provider_asn;
+        (known.weak, known.at_handoff) = (before.weak, before.at_handoff);
+    } else if new.provider == Mark::Novel && before.provider == Mark::Novel {
+        known.weak = before.weak && new.weak;
+    }
+    if new.metro == Mark::Silent {
+        (known.metro, known.metro_at, known.metro_key) =
+            (before.metro, before.metro_at, before.metro_key);
+    }
+    if new.router == Mark::Silent {
+        known.router = before.router;
+        (known.router_at, known.router_key) = (before.router_at, before.router_key);
+        (known.resolved, known.beside) = (before.resolved, before.beside);
+        known.ingress_us = before.ingress_us;
+    } else if new.router == before.router && before.ingress_us > 0 && new.ingress_us > 0 {
+        known.ingress_us = before.ingress_us.min(new.ingress_us);
+    }
+}
+
+/// The layer of a verdict that a finding is about.
+fn mark_of(verdict: &Verdict, finding: &Finding) -> Mark {
+    match finding.class {
+        Class::Uplink if verdict.uplink != Mark::Silent => verdict.uplink,
+        Class::Uplink | Class::Provider => verdict.provider,
+        Class::Geo if finding.by_rtt => verdict.router,
+        Class::Geo | Class::PartialGeo => verdict.metro,
+        Class::Local
+        | Class::Unreachable
+        | Class::RedundancyLost
+        | Class::Flapping
+        | Class::FrontDoorMoved => verdict.router,
+    }
+}
+
+fn last_good(memory: &PathMemory, finding: &Finding) -> f64 {
+    let good = &memory.good;
+    match finding.class {
+        Class::Uplink | Class::Provider if finding.upstream || finding.class == Class::Uplink => {
+            good.full
+        }
+        Class::Provider => good.handoff,
+        Class::Uplink
+        | Class::Geo
+        | Class::PartialGeo
+        | Class::Local
+        | Class::Unreachable
+        | Class::RedundancyLost
+        | Class::Flapping
+        | Class::FrontDoorMoved => good.ingress,
+    }
+}
+
+/// A round that shows the old path, or nothing, while something is suspected.
+fn fail(
+    memory: &mut PathMemory,
+    sight: &Sight<'_, impl Meaning>,
+    window_holds: bool,
+) -> Vec<Change> {
+    let usual = |verdict: &&Verdict| {
+        let marks = [verdict.provider, verdict.metro, verdict.router];
+        marks.contains(&Mark::Usual) && !marks.contains(&Mark::Novel)
+    };
+    let shown = sight.verdicts.iter().filter(usual).count() >= sight.aside.least;
+    let Some(suspicion) = &mut memory.path.suspicion else {
+        return Vec::new();
+    };
+    let hidden = window_holds
+        && !sight.whole
+        && memory
+            .window
+            .iter()
+            .any(|verdict| verdict.provider == Mark::Novel && !verdict.at_handoff);
+    if shown && !hidden {
+        suspicion.failing += 1;
+    }
+    let late = sight.at - suspicion.first_novel > PATIENCE_S;
+    if suspicion.failing < FAILING && !late {
+        return Vec::new();
+    }
+    memory.tally.transients += 1;
+    memory.window.clear();
+    memory.path.drop_suspicion(sight.at).into_iter().collect()
+}
+
+fn agree(
+    memory: &mut PathMemory,
+    sight: &Sight<'_, impl Meaning>,
+    finding: &Finding,
+    novel: usize,
+    peers: &impl Peers,
+) -> Vec<Change> {
+    let claim = claim_of(memory, finding, sight.meaning);
+    let agreeing_peers = peers.agreeing(&claim, sight.at);
+    let edge_agrees = edge_agrees(memory, sight, &claim);
+    let Some(suspicion) = &mut memory.path.suspicion else {
+        return Vec::new();
+    };
+    suspicion.failing = 0;
+    if novel > 0 {
+        suspicion.agreeing = suspicion.agreeing.saturating_add(1);
+        if suspicion.agreeing <= AGREEING {
+            suspicion.score += score(confidence::of_round(novel));
+        }
+    }
+    suspicion.claim = Some(claim.clone());
+    let suspicion = suspicion.clone();
+    let evidence = Evidence {
+        rounds: f64::from(suspicion.score),
+        agreeing: suspicion.agreeing,
+        flows: (finding.novel, finding.responding),
+        rtt_ms: sight.aside.rtt_ms,
+        rtt_fits: rtt_fits(finding, sight.aside.rtt_ms),
+        peers: agreeing_peers,
+        edge_agrees,
+        weak: finding.weak,
+        unresolved: finding.class == Class::Local
+            && !finding.resolved
+            && agreeing_peers == 0
+            && !edge_agrees,
+    };
+    let (sum, reasons) = confidence::weigh(&evidence);
+    let kind = Kind::of(finding.class, &evidence);
+    let sure = confidence::calibrated(kind, sum);
+    let needed = if agreeing_peers > 0 {
+        AGREEING_WITH_PEER
+    } else {
+        AGREEING
+    };
+    let spacing = f64::from(needed - 1) * sight.plan.burst_s * SPACING;
+    let mature = suspicion.agreeing >= needed && sight.at - suspicion.first_novel >= spacing;
+    if mature && sure >= EVENT && kind != Kind::Alias {
+        return vec![open(memory, sight, finding, claim, (sure, reasons))];
+    }
+    if sight.at - suspicion.first_novel > PATIENCE_S {
+        return adopt(memory, sight.at);
+    }
+    if suspicion.agreeing >= AGREEING_WITH_PEER && sure >= POSSIBLE && suspicion.told.is_none() {
+        return vec![possible(
+            memory,
+            sight.at,
+            claim,
+            sure.min(EVENT - 0.01),
+            reasons,
+        )];
+    }
+    Vec::new()
+}
+
+/// A geo move leads to expect another RTT, a local one the same; a provider's may be either.
+fn rtt_fits(finding: &Finding, moved_ms: Option<f64>) -> Option<bool> {
+    let far = moved_ms?.abs() >= 2.0;
+    match finding.class {
+        Class::Geo | Class::PartialGeo => Some(far),
+        Class::Local => Some(!far),
+        Class::Uplink
+        | Class::Provider
+        | Class::Unreachable
+        | Class::RedundancyLost
+        | Class::Flapping
+        | Class::FrontDoorMoved => None,
+    }
+}
+
+fn edge_agrees(memory: &PathMemory, sight: &Sight<'_, impl Meaning>, claim: &Claim) -> bool {
+    let novel = sight
+        .edge_metro
+        .filter(|metro| edge::is_novel(memory, metro));
+    novel.is_some_and(|metro| match claim.0 {
+        Class::Geo | Class::PartialGeo => claim.2 == Some(Value::Name(metro.to_owned())),
+        Class::Uplink
+        | Class::Provider
+        | Class::Local
+        | Class::Unreachable
+        | Class::RedundancyLost
+        | Class::Flapping
+        | Class::FrontDoorMoved => false,
+    })
+}
+
+/// What moved, in the words of its level.
+fn claim_of(memory: &PathMemory, finding: &Finding, meaning: &impl Meaning) -> Claim {
+    let book = &memory.book;
+    let still = |pick: fn(&Verdict) -> u32, key: u32| {
+        memory.window.iter().any(|verdict| pick(verdict) == key)
+    };
+    let metro = |address| meaning.metro_name(address).map(Value::Name);
+    let router = |address| Some(Value::Name(meaning.router_name(address)));
+    let (from, to) = match finding.class {
+        Class::Uplink => (
+            book.usual_asn(Role::First, |_| true).map(Value::Asn),
+            finding.asn.map(Value::Asn),
+        ),
+        Class::Provider => (
+            book.usual_asn(Role::Handoff, |asn| Some(asn) != finding.asn)
+                .map(Value::Asn),
+            finding.asn.map(Value::Asn),
+        ),
+        Class::Geo | Class::PartialGeo => {
+            let gone = |hop: &crate::hop::Hop| {
+                hop.metro
+                    .is_some_and(|key| !still(|verdict| verdict.metro_key, key.get()))
+            };
+            let usual = book
+                .usual(Role::Ingress, gone)
+                .or_else(|| book.usual(Role::Inside, gone))
+                .or_else(|| book.usual(Role::Ingress, |hop| hop.metro.is_some()));
+            let to = finding
+                .address
+                .and_then(|address| metro(address).or_else(|| router(address)));
+            (usual.and_then(|(address, _)| metro(address)), to)
+        }
+        Class::Local
+        | Class::Unreachable
+        | Class::RedundancyLost
+        | Class::Flapping
+        | Class::FrontDoorMoved => {
+            let gone = |hop: &crate::hop::Hop| !still(|verdict| verdict.router_key, hop.router);
+            let usual = book
+                .usual(Role::Ingress, gone)
+                .or_else(|| book.usual(Role::Ingress, |_| true));
+            (
+                usual.and_then(|(address, _)| router(address)),
+                finding.address.and_then(router),
+            )
+        }
+    };
+    (finding.class, from, to)
+}
+
+fn open(
+    memory: &mut PathMemory,
+    sight: &Sight<'_, impl Meaning>,
+    finding: &Finding,
+    (class, from, to): Claim,
+    (sure, reasons): (f64, Vec<String>),
+) -> Change {
+    let suspicion = memory.path.suspicion.take().unwrap_or_default();
+    let good = last_good(memory, finding).min(suspicion.first_novel);
+    let open = Open {
+        class,
+        from,
+        to,
+        onset: [good, suspicion.first_novel],
+        started: sight.at,
+        confidence: score(sure),
+        upstream: finding.upstream,
+        back: 0,
+        first_back: sight.at,
+        last_away: sight.at,
+        notified: false,
+        muted: false,
+    };
+    let mut change = open.change(Phase::Start, sight.at);
+    change.reasons = reasons;
+    memory.path.open = Some(open);
+    change
+}
+
+fn possible(
+    memory: &mut PathMemory,
+    at: f64,
+    (class, from, to): Claim,
+    sure: f64,
+    reasons: Vec<String>,
+) -> Change {
+    let mut change = Change {
+        phase: Phase::Start,
+        status: Status::Possible,
+        class,
+        at,
+        onset: [at, at],
+        from,
+        to,
+        confidence: sure,
+        reasons,
+        ending: None,
+        brief: false,
+        started: at,
+    };
+    if let Some(suspicion) = &mut memory.path.suspicion {
+        suspicion.told = Some((class, score(sure)));
+        change.onset = [suspicion.last_good, suspicion.first_novel];
+        change.started = suspicion.first_novel;
+    }
+    change
+}
+
+/// Nothing came of it and it stayed: it is part of the path.
+fn adopt(memory: &mut PathMemory, at: f64) -> Vec<Change> {
+    memory.admit_now = true;
+    memory.window.clear();
+    memory.path.drop_suspicion(at).into_iter().collect()
+}
+
+/// A round while an event is open.
+fn follow(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>) -> Option<Change> {
+    let open = memory.path.open.as_mut()?;
+    let shows = |verdict: &Verdict| match open.class {
+        Class::Uplink | Class::Provider if open.upstream => {
+            if sight.whole {
+                verdict.provider
+            } else {
+                Mark::Silent
+            }
+        }
+        Class::Uplink | Class::Provider => {
+            first_said([verdict.provider, verdict.uplink, Mark::Silent])
+        }
+        Class::Geo | Class::PartialGeo => {
+            first_said([verdict.metro, verdict.router, verdict.provider])
+        }
+        Class::Local
+        | Class::Unreachable
+        | Class::RedundancyLost
+        | Class::Flapping
+        | Class::FrontDoorMoved => first_said([verdict.router, verdict.metro, Mark::Silent]),
+    };
+    let marks: Vec<Mark> = sight.verdicts.iter().map(shows).collect();
+    let novel = marks.iter().filter(|mark| **mark == Mark::Novel).count();
+    let usual = marks.iter().filter(|mark| **mark == Mark::Usual).count();
+    if novel > 0 {
+        open.away(sight.at);
+    } else if usual >= sight.aside.least {
+        let enough = BACK_ROUNDS
+            .min(sight.plan.burst_rounds.saturating_add(1))
+            .max(AGREEING);
+        if open.returned(sight.at, enough) {
+            return close(memory, sight.at, Ending::Recovery);
+        }
+    }
+    if sight.at - open.onset[1] >= NEW_NORMAL_S && open.back == 0 {
+        let change = close(memory, sight.at, Ending::NewNormal);
+        relearn(memory);
+        return change;
+    }
+    None
+}
+
+fn first_said(marks: [Mark; 3]) -> Mark {
+    marks
+        .into_iter()
+        .find(|mark| *mark != Mark::Silent)
+        .unwrap_or_default()
+}
+
+fn close(memory: &mut PathMemory, at: f64, ending: Ending) -> Option<Change> {
+    memory.window.clear();
+    let open = memory.path.open.take()?;
+    Some(open.over(at, ending))
+}
+
+fn relearn(memory: &mut PathMemory) {
+    memory.book.clear();
+    memory.flows.clear();
+    memory.uplinks.clear();
+    memory.edges.clear();
+    memory.learned = false;
+    memory.relearning = true;
+    memory.rounds = 0;
+    memory.first_ttl = 0;
+}
+
+fn score(value: f64) -> f32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a sum of a few log-odds loses only digits"
+    )]
+    let value = value as f32;
+    value
+}

@@ -1,0 +1,289 @@
+//! A router that carried a share of the flows carries none: is it gone, or did the hash merely change?
+//!
+//! Pinned flows are not drawn anew each round, so rounds prove nothing; flows do, once each time they may have been
+//! drawn anew (ADR 0003). If the router were alive and the flows were spread afresh, all of them would miss it with the
+//! probability (1-p)^n. That is the look's p-value; the j-th look within a day is allowed α/(j(j+1)).
+
+use crate::book::Role;
+use crate::confidence::{self, Kind};
+use crate::hop::Meaning;
+use crate::level::Class;
+use crate::memory::{FlowMemory, PathMemory};
+use crate::number::real;
+use crate::track::{Change, Ending, Open, Phase, Status, Suspicion, Value};
+
+/// A flow is pinned to a router if it is seen there so steadily.
+const PINNED: f32 = 0.8;
+/// False alarms in a day that are allowed, all looks together.
+const ALPHA: f64 = 0.03;
+/// What a flow that stayed where it was adds, in nats: had the hash changed, it would have moved too, or not.
+const STAYED: f64 = 0.25;
+/// Looks are forgotten after a day, seconds.
+const LOOK_LIFE_S: f64 = 86_400.0;
+/// Looks kept.
+const LOOKS_MAX: usize = 8;
+/// Rounds that have to agree.
+const AGREEING: u8 = 3;
+/// A suspicion that found no more flows by then is a remap, seconds.
+const PATIENCE_S: f64 = 1_800.0;
+/// Layers of [`FlowMemory::usual`] that are watched: ingress, handoff.
+const LAYERS: [(usize, Role); 2] = [(0, Role::Ingress), (1, Role::Handoff)];
+
+/// What the flows say of one router.
+struct Look {
+    key: u32,
+    layer: usize,
+    last_good: f64,
+    first_novel: f64,
+    evidence: f64,
+    share: f64,
+    gone: usize,
+}
+
+/// Takes a usual round in.
+pub(crate) fn on_round(
+    memory: &mut PathMemory,
+    at: f64,
+    extra: &[(u32, u32)],
+    burst_s: f64,
+    meaning: &impl Meaning,
+) -> Vec<Change> {
+    memory.looks.retain(|look| at - look <= LOOK_LIFE_S);
+    if memory.spare.open.is_some() {
+        return follow(memory, at, extra).into_iter().collect();
+    }
+    let look = if memory.spare.suspicion.is_some() {
+        let (key, layer) = (memory.spare_key, usize::from(memory.spare_layer));
+        look_at(memory, key, layer, extra)
+    } else {
+        first_look(memory, extra)
+    };
+    match look {
+        None => memory.spare.drop_suspicion(at).into_iter().collect(),
+        Some(look) => weigh(memory, &look, at, burst_s, meaning),
+    }
+}
+
+fn first_look(memory: &mut PathMemory, extra: &[(u32, u32)]) -> Option<Look> {
+    let candidates: Vec<(u32, usize)> = LAYERS
+        .iter()
+        .flat_map(|(layer, _)| memory.flows.iter().map(move |flow| (flow, *layer)))
+        .filter(|(flow, layer)| is_pinned(flow, *layer) && moved(flow, *layer))
+        .filter_map(|(flow, layer)| Some((*flow.usual.get(layer)?, layer)))
+        .collect();
+    candidates
+        .into_iter()
+        .find_map(|(key, layer)| look_at(memory, key, layer, extra))
+}
+
+fn is_pinned(flow: &FlowMemory, layer: usize) -> bool {
+    let steady = flow.hold.get(layer).is_some_and(|hold| *hold >= PINNED);
+    steady && flow.usual.get(layer).is_some_and(|key| *key != 0)
+}
+
+fn moved(flow: &FlowMemory, layer: usize) -> bool {
+    flow.moved_at.get(layer).is_some_and(|at| *at > 0.0)
+}
+
+/// Looks at one router: `None` unless every flow that was pinned to it was seen elsewhere, and nobody sees it.
+fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) -> Option<Look> {
+    let of = |flow: &FlowMemory| flow.usual.get(layer) == Some(&key);
+    let known: Vec<&FlowMemory> = memory
+        .flows
+        .iter()
+        .filter(|flow| is_pinned(flow, layer))
+        .collect();
+    let gone: Vec<&&FlowMemory> = known.iter().filter(|flow| of(flow)).collect();
+    let there = |flow: &FlowMemory| flow.now.get(layer) == Some(&key);
+    let extra_there = extra
+        .iter()
+        .any(|seen| key == if layer == 0 { seen.0 } else { seen.1 });
+    if gone.is_empty()
+        || extra_there
+        || known.len() < 2
+        || gone.len() == known.len() && known.len() < 4
+    {
+        return None;
+    }
+    if memory.flows.iter().any(there) || !gone.iter().all(|flow| moved(flow, layer)) {
+        return None;
+    }
+    // What moved before the router did is the reason: a provider's own balancing in front of it.
+    let cause = gone
+        .iter()
+        .filter(|flow| upstream_moved(flow, layer))
+        .count();
+    if cause * 2 > gone.len() {
+        return None;
+    }
+    let stayed = known
+        .iter()
+        .filter(|flow| !of(flow) && !moved(flow, layer))
+        .count();
+    let others = known.iter().filter(|flow| !of(flow)).count();
+    let shuffled = others - stayed;
+    let share = (real(gone.len()) + 1.0) / (real(known.len()) + 2.0);
+    let fresh = real(known.len() + extra.len());
+    let evidence = -fresh * (1.0 - share).ln() + STAYED * real(stayed) - 1.5 * real(shuffled);
+    let at = |pick: fn(&FlowMemory) -> &[f64; 2]| {
+        let values = gone
+            .iter()
+            .filter_map(move |flow| pick(flow).get(layer).copied());
+        values.collect::<Vec<f64>>()
+    };
+    let last_good = at(|flow| &flow.usual_at).into_iter().fold(0.0, f64::max);
+    let first_novel = at(|flow| &flow.moved_at)
+        .into_iter()
+        .fold(f64::MAX, f64::min);
+    Some(Look {
+        key,
+        layer,
+        last_good: last_good.min(first_novel),
+        first_novel: first_novel.max(last_good),
+        evidence,
+        share,
+        gone: gone.len(),
+    })
+}
+
+/// Whether the hop before this layer's moved at the same time.
+fn upstream_moved(flow: &FlowMemory, layer: usize) -> bool {
+    if layer == 0 {
+        return false; // the handoff is judged on its own; one that moved too does not clear the ingress
+    }
+    let (usual, now) = (flow.usual.get(2), flow.now.get(2));
+    let known = |key: Option<&u32>| key.is_some_and(|key| *key != 0);
+    known(usual)
+        && known(now)
+        && usual != now
+        && flow.hold.get(2).is_some_and(|hold| *hold >= PINNED)
+}
+
+fn weigh(
+    memory: &mut PathMemory,
+    look: &Look,
+    at: f64,
+    burst_s: f64,
+    meaning: &impl Meaning,
+) -> Vec<Change> {
+    let looks = real(memory.looks.len()) + 1.0;
+    let needed = (looks * (looks + 1.0) / ALPHA).ln();
+    let sum = look.evidence - needed + 2.2;
+    let confidence = confidence::calibrated(Kind::Lost, sum);
+    let fresh = memory.spare.suspicion.is_none();
+    memory.spare_key = look.key;
+    memory.spare_layer = u8::try_from(look.layer).unwrap_or_default();
+    let from = name_of(memory, look, meaning).map(Value::Name);
+    let suspicion = memory.spare.suspicion.get_or_insert_with(|| Suspicion {
+        last_good: look.last_good,
+        first_novel: look.first_novel,
+        ..Suspicion::default()
+    });
+    suspicion.agreeing = suspicion.agreeing.saturating_add(1);
+    suspicion.claim = Some((Class::RedundancyLost, from.clone(), None));
+    let (agreeing, first, told) = (suspicion.agreeing, suspicion.first_novel, suspicion.told);
+    let onset = [suspicion.last_good, suspicion.first_novel];
+    if fresh {
+        memory.looks.push(at);
+        if memory.looks.len() > LOOKS_MAX {
+            memory.looks.remove(0);
+        }
+    }
+    let mature = agreeing >= AGREEING && at - first >= 1.7 * burst_s;
+    let open = Open {
+        class: Class::RedundancyLost,
+        from,
+        to: None,
+        onset,
+        started: at,
+        confidence: number(confidence),
+        upstream: false,
+        back: 0,
+        first_back: at,
+        last_away: at,
+        notified: false,
+        muted: false,
+    };
+    let mut change = open.change(Phase::Start, at);
+    change.reasons = vec![
+        format!(
+            "{} flows were pinned to it and all of them are elsewhere",
+            look.gone
+        ),
+        format!(
+            "evidence {:.1} nats at a share of {:.2}, needed {needed:.1} at look {looks:.0} of the day",
+            look.evidence, look.share
+        ),
+    ];
+    if mature && confidence >= confidence::EVENT {
+        memory.spare.suspicion = None;
+        memory.spare.open = Some(open);
+        return vec![change];
+    }
+    if at - first > PATIENCE_S {
+        memory.tally.remaps += 1;
+        accept(memory, look.layer);
+        return memory.spare.drop_suspicion(at).into_iter().collect();
+    }
+    if mature && confidence >= confidence::POSSIBLE && told.is_none() {
+        if let Some(suspicion) = &mut memory.spare.suspicion {
+            suspicion.told = Some((Class::RedundancyLost, number(confidence)));
+        }
+        change.status = Status::Possible;
+        change.started = first;
+        return vec![change];
+    }
+    Vec::new()
+}
+
+/// The flows are where they are now: that is usual.
+fn accept(memory: &mut PathMemory, layer: usize) {
+    for flow in &mut memory.flows {
+        let now = flow.now.get(layer).copied().unwrap_or_default();
+        if let (Some(usual), Some(moved_at)) =
+            (flow.usual.get_mut(layer), flow.moved_at.get_mut(layer))
+        {
+            if now != 0 {
+                *usual = now;
+            }
+            *moved_at = 0.0;
+        }
+    }
+}
+
+fn name_of(memory: &PathMemory, look: &Look, meaning: &impl Meaning) -> Option<String> {
+    let role = LAYERS.iter().find(|(layer, _)| *layer == look.layer)?.1;
+    let (address, _) = memory.book.usual(role, |hop| hop.router == look.key)?;
+    Some(meaning.router_name(address))
+}
+
+/// The router comes back with the first flow that meets it; a few rounds of it end the event.
+fn follow(memory: &mut PathMemory, at: f64, extra: &[(u32, u32)]) -> Option<Change> {
+    let (key, layer) = (memory.spare_key, usize::from(memory.spare_layer));
+    let there = memory
+        .flows
+        .iter()
+        .any(|flow| flow.now.get(layer) == Some(&key))
+        || extra
+            .iter()
+            .any(|seen| key == if layer == 0 { seen.0 } else { seen.1 });
+    let open = memory.spare.open.as_mut()?;
+    if !there {
+        open.away(at);
+        return None;
+    }
+    if !open.returned(at, AGREEING * 2) {
+        return None;
+    }
+    let open = memory.spare.open.take()?;
+    Some(open.over(at, Ending::Recovery))
+}
+
+fn number(confidence: f64) -> f32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a share between 0 and 1 loses only digits"
+    )]
+    let confidence = confidence as f32;
+    confidence
+}
