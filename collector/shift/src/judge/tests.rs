@@ -388,7 +388,11 @@ fn replays_disorder_and_rubbish_are_no_events() {
     let moved_to = recording.lines.len();
     recording.moved(&usual(), 900.0);
     let want = claims(&recording.judged());
-    let replay = recording.lines[moved_from..moved_to].to_owned();
+    let replay = recording
+        .lines
+        .get(moved_from..moved_to)
+        .unwrap()
+        .to_owned();
     recording.lines.push_str(&replay);
     recording
         .lines
