@@ -1,5 +1,5 @@
-//! The site's own resolver, asked by hickory: one server at a time and in order, so that it is always known which one
-//! answered; no cache, no hosts file, no search list, so that what is timed is one question and its answer.
+//! The site's own resolvers, asked by hickory: each server by itself, so that it is always known which one answered
+//! what and how fast; no cache, no hosts file, no search list, so that what is timed is one question and its answer.
 //!
 //! The system's configuration is read again before each question: a VPN or another network must not leave the agent
 //! with yesterday's server.
@@ -21,6 +21,9 @@ use crate::probe::Outcome;
 /// Most addresses and aliases that are kept of one answer.
 const MAX_RECORDS: usize = 32;
 
+/// Servers of the system that are asked: resolvers of programs stop at three.
+const MAX_SERVERS: usize = 6;
+
 /// One answer for one name and one family, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -34,11 +37,15 @@ pub(crate) struct Answer {
     pub(crate) cname_chain: Vec<String>,
     /// Least TTL of the chain.
     pub(crate) ttl: Duration,
+    /// From question to answer, be the answer a refusal; `None` when there was none.
+    pub(crate) rtt: Option<Duration>,
+    /// Response code (RFC 1035 §4.1.1), `None` when there was no response.
+    pub(crate) code: Option<u16>,
     /// Why it failed, for a person; empty when it did not.
     pub(crate) problem: String,
 }
 
-/// Asks the site's resolver.
+/// Asks the site's resolvers.
 pub(crate) struct Dns {
     configured: Vec<SocketAddr>,
     timeout: Duration,
@@ -61,56 +68,73 @@ impl Dns {
         }
     }
 
-    /// Asks for the A or AAAA records of a name.
+    /// Asks one server after the other for the A or AAAA records of a name, as programs of this machine do, until one can
+    /// say.
     pub(crate) async fn resolve(&self, name: &str, ipv6: bool) -> Answer {
-        let at = clock::now();
-        let mut answer = Answer {
-            at,
-            resolver: "system".to_owned(),
-            ipv6,
-            outcome: Outcome::DnsFailed,
-            addresses: Vec::new(),
-            cname_chain: Vec::new(),
-            ttl: Duration::ZERO,
-            problem: "no resolver is configured: name one in resolvers, or in /etc/resolv.conf"
-                .to_owned(),
-        };
+        let mut last = Answer::nobody_asked(ipv6);
         let Ok(name) = Name::from_ascii(format!("{name}.")) else {
-            "the name cannot be asked of DNS".clone_into(&mut answer.problem);
-            return answer;
+            return last.because("the name cannot be asked of DNS");
         };
+        for server in self.servers() {
+            last = self.question(&server, &name, ipv6).await;
+            if last.is_final() {
+                break;
+            }
+        }
+        last
+    }
+
+    /// Asks every server at once: one answer for each, in the order of the configuration; one that says so when there is no
+    /// server.
+    pub(crate) async fn resolve_everywhere(&self, name: &str, ipv6: bool) -> Vec<Answer> {
+        let nobody = Answer::nobody_asked(ipv6);
+        let Ok(name) = Name::from_ascii(format!("{name}.")) else {
+            return vec![nobody.because("the name cannot be asked of DNS")];
+        };
+        let servers = self.servers();
+        if servers.is_empty() {
+            return vec![nobody];
+        }
+        let asking = (servers.iter()).map(|server| self.question(server, &name, ipv6));
+        futures::future::join_all(asking).await
+    }
+
+    async fn question(&self, server: &Server, name: &Name, ipv6: bool) -> Answer {
         let kind = if ipv6 {
             RecordType::AAAA
         } else {
             RecordType::A
         };
-        for server in self.servers() {
-            answer.resolver = server.label();
-            let sent_at = clock::now();
-            let reply = self.ask(&server, name.clone(), kind).await;
-            let rtt = clock::now().saturating_duration_since(sent_at);
-            match reply {
-                Ok(records) => {
-                    answer.take_records(&name, &records);
-                    answer.outcome = Outcome::Answered(rtt);
-                    answer.problem.clear();
-                    return answer;
-                }
-                Err(Failure::NoSuchName) => {
-                    answer.outcome = Outcome::DnsFailed;
-                    answer.problem = format!("{} says that there is no such name", answer.resolver);
-                    return answer;
-                }
-                Err(Failure::Timeout) => {
-                    answer.outcome = Outcome::Timeout;
-                    answer.problem = format!("{} does not answer", answer.resolver);
-                }
-                Err(Failure::Other(why)) => {
-                    answer.outcome = Outcome::DnsFailed;
-                    answer.problem = format!("{} cannot answer: {why}", answer.resolver);
-                }
+        let mut answer = Answer::nobody_asked(ipv6);
+        answer.resolver = server.label();
+        answer.at = clock::now();
+        let reply = self.ask(server, name.clone(), kind).await;
+        let rtt = clock::now().saturating_duration_since(answer.at);
+        match reply {
+            Ok(records) => {
+                answer.take_records(name, &records);
+                answer.outcome = Outcome::Answered(rtt);
+                answer.code = Some(ResponseCode::NoError.into());
+                answer.problem.clear();
+            }
+            Err(failure) => {
+                answer.code = failure.code();
+                answer.rtt = answer.code.map(|_| rtt);
+                let resolver = &answer.resolver;
+                (answer.outcome, answer.problem) = match failure {
+                    Failure::NoSuchName => (
+                        Outcome::DnsFailed,
+                        format!("{resolver} says that there is no such name"),
+                    ),
+                    Failure::Timeout => (Outcome::Timeout, format!("{resolver} does not answer")),
+                    Failure::Code(_) | Failure::Other(_) => (
+                        Outcome::DnsFailed,
+                        format!("{resolver} cannot answer: {failure}"),
+                    ),
+                };
             }
         }
+        answer.rtt = answer.rtt.or(answer.outcome.rtt());
         answer
     }
 
@@ -222,7 +246,7 @@ pub(crate) fn system_servers() -> Vec<SocketAddr> {
         return Vec::new();
     };
     let mut servers: Vec<SocketAddr> = Vec::new();
-    for server in config.name_servers() {
+    for server in config.name_servers().iter().take(MAX_SERVERS) {
         let port = server
             .connections
             .first()
@@ -236,6 +260,38 @@ pub(crate) fn system_servers() -> Vec<SocketAddr> {
 }
 
 impl Answer {
+    /// As long as nobody is asked.
+    fn nobody_asked(ipv6: bool) -> Self {
+        Self {
+            at: clock::now(),
+            resolver: "system".to_owned(),
+            ipv6,
+            outcome: Outcome::DnsFailed,
+            addresses: Vec::new(),
+            cname_chain: Vec::new(),
+            ttl: Duration::ZERO,
+            rtt: None,
+            code: None,
+            problem: "no resolver is configured: name one in resolvers, or in /etc/resolv.conf"
+                .to_owned(),
+        }
+    }
+
+    fn because(self, problem: &str) -> Self {
+        Self {
+            problem: problem.to_owned(),
+            ..self
+        }
+    }
+
+    /// Whether a program that asks one server after the other stops here: at an answer, and at "no such name".
+    pub(crate) fn is_final(&self) -> bool {
+        [ResponseCode::NoError, ResponseCode::NXDomain]
+            .map(u16::from)
+            .map(Some)
+            .contains(&self.code)
+    }
+
     fn take_records(&mut self, asked: &Name, records: &[Record]) {
         let mut alias = asked.clone();
         // A chain of n aliases takes n looks at the records, whatever their order.
@@ -274,6 +330,8 @@ pub(crate) enum Failure {
     #[error("no answer within the timeout")]
     Timeout,
     #[error("{0}")]
+    Code(ResponseCode),
+    #[error("{0}")]
     Other(String),
 }
 
@@ -282,6 +340,9 @@ impl Failure {
     fn of(error: &NetError) -> Option<Self> {
         if let NetError::Timeout = error {
             return Some(Self::Timeout);
+        }
+        if let NetError::Dns(DnsError::ResponseCode(code)) = error {
+            return Some(Self::Code(*code));
         }
         let NetError::Dns(DnsError::NoRecordsFound(no_records)) = error else {
             return Some(Self::Other(error.to_string()));
@@ -292,9 +353,24 @@ impl Failure {
         } else if code == ResponseCode::NXDomain {
             Some(Self::NoSuchName)
         } else {
-            Some(Self::Other(code.to_string()))
+            Some(Self::Code(code))
         }
     }
+
+    /// The code that the server answered with.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::NoSuchName => Some(ResponseCode::NXDomain.into()),
+            Self::Code(code) => Some((*code).into()),
+            Self::Timeout | Self::Other(_) => None,
+        }
+    }
+}
+
+/// The answer that programs of this machine go by, of those of all servers: the first that is final, else the first.
+pub(crate) fn in_force(answers: &[Answer]) -> Option<&Answer> {
+    let mut all = answers.iter();
+    all.clone().find(|answer| answer.is_final()).or(all.next())
 }
 
 /// A name without its final dot, in lower case.

@@ -23,9 +23,15 @@ async fn server(
     records: Vec<Record>,
     code: ResponseCode,
 ) -> (SocketAddr, impl Future<Output = ()>) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a loopback port");
+    server_at((Ipv4Addr::LOCALHOST, 0).into(), records, code).await
+}
+
+async fn server_at(
+    at: SocketAddr,
+    records: Vec<Record>,
+    code: ResponseCode,
+) -> (SocketAddr, impl Future<Output = ()>) {
+    let socket = UdpSocket::bind(at).await.expect("a loopback port");
     let address = socket.local_addr().expect("an address");
     let serving = async move {
         let mut buffer = [0_u8; 1024];
@@ -165,5 +171,157 @@ async fn a_reverse_name_is_a_name_or_none_or_unknown() {
             want.map(|name| name.map(str::to_owned)),
             "{case}"
         );
+    }
+}
+
+#[tokio::test]
+async fn every_resolver_is_asked_at_once_and_each_says_its_own() {
+    let a = |last| {
+        record(
+            "www.example.",
+            60,
+            RData::A(A(Ipv4Addr::new(203, 0, 113, last))),
+        )
+    };
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a loopback port");
+    let (broken, first) = server(Vec::new(), ResponseCode::ServFail).await;
+    let (good, second) = server(vec![a(7)], ResponseCode::NoError).await;
+    let (other, third) = server(vec![a(8)], ResponseCode::NoError).await;
+    let (none, fourth) = server(Vec::new(), ResponseCode::NXDomain).await;
+    let silent_address = silent.local_addr().expect("an address");
+    let dns = Dns::new(vec![silent_address, broken, good, other, none], TIMEOUT);
+    let serving = async {
+        tokio::join!(first, second, third, fourth);
+    };
+    let began = clock::now();
+    let asking = dns.resolve_everywhere("www.example", false);
+    let answers = Box::pin(beside(serving, asking)).await;
+    let took = clock::now() - began;
+    assert!(
+        took < TIMEOUT * 4,
+        "one silent server is waited for once: {took:?}"
+    );
+    let said: Vec<_> = (answers.iter())
+        .map(|answer| (answer.code, answer.rtt.is_some(), answer.addresses.len()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (None, false, 0),
+            (Some(2), true, 0),
+            (Some(0), true, 1),
+            (Some(0), true, 1),
+            (Some(3), true, 0)
+        ]
+    );
+    assert_eq!(answers[0].outcome, Outcome::Timeout);
+    assert_eq!(
+        in_force(&answers).map(|answer| &answer.resolver),
+        Some(&good.to_string())
+    );
+}
+
+#[tokio::test]
+async fn a_machine_without_resolvers_says_so() {
+    let dns = Dns::new(Vec::new(), TIMEOUT);
+    let answers = dns.resolve_everywhere("no..name", false).await;
+    assert_eq!(answers.len(), 1);
+    assert_eq!(
+        (answers[0].outcome, answers[0].code),
+        (Outcome::DnsFailed, None)
+    );
+    assert!(!answers[0].problem.is_empty());
+}
+
+proptest::proptest! {
+    /// Whatever the records, and in whatever order: no panic, no endless chain, only addresses of the family.
+    #[test]
+    fn any_records_are_read(links in proptest::collection::vec((0u8..6, 0u8..6, 0u8..3, 0u32..1000), 0..40), ipv6: bool) {
+        let host = |number| format!("n{number}.example.");
+        let records: Vec<Record> = links.iter().map(|(owner, to, kind, ttl)| {
+            let data = match kind {
+                0 => RData::CNAME(CNAME(name(&host(to)))),
+                1 => RData::A(A(Ipv4Addr::new(203, 0, 113, *to))),
+                _ => RData::AAAA(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(*to)).into()),
+            };
+            record(&host(owner), *ttl, data)
+        }).collect();
+        let mut answer = Answer::nobody_asked(ipv6);
+        answer.take_records(&name("n0.example."), &records);
+        proptest::prop_assert!(answer.cname_chain.len() <= records.len());
+        proptest::prop_assert!(answer.addresses.iter().all(|address| address.is_ipv6() == ipv6));
+        let least = links.iter().map(|(_, _, _, ttl)| *ttl).min().unwrap_or(0);
+        proptest::prop_assert_eq!(answer.ttl, Duration::from_secs(least.into()));
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod of_the_system {
+    use super::*;
+    use crate::net::lab;
+
+    #[test]
+    fn another_resolver_of_the_system_is_asked_without_a_restart() {
+        lab::run_inside(concat!(module_path!(), "::inside"));
+    }
+
+    /// Two servers on port 53 of the loopback; the system names one, then the other, then both, then none.
+    #[tokio::test]
+    #[ignore = "needs port 53 and a resolv.conf of its own: another_resolver_of_the_system_is_asked_without_a_restart"]
+    async fn inside() {
+        lab::loopback_up();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        lab::mount_over(file.path(), "/etc/resolv.conf");
+        let naming = |servers: &[&str]| {
+            let lines: Vec<String> = servers
+                .iter()
+                .map(|server| format!("nameserver {server}\n"))
+                .collect();
+            std::fs::write(file.path(), lines.concat()).expect("written");
+        };
+        let a = |last| {
+            record(
+                "www.example.",
+                60,
+                RData::A(A(Ipv4Addr::new(203, 0, 113, last))),
+            )
+        };
+        let at = |last| SocketAddr::from(([127, 0, 0, last], 53));
+        let (_, one) = server_at(at(1), vec![a(1)], ResponseCode::NoError).await;
+        let (_, two) = server_at(at(2), vec![a(2)], ResponseCode::NoError).await;
+        let serving = async {
+            tokio::join!(one, two);
+        };
+        let dns = Dns::new(Vec::new(), Duration::from_secs(2));
+        let asking = async {
+            naming(&["127.0.0.1"]);
+            let answer = dns.resolve("www.example", false).await;
+            assert_eq!(
+                (answer.resolver.as_str(), answer.addresses),
+                ("127.0.0.1", vec![[203, 0, 113, 1].into()])
+            );
+            naming(&["127.0.0.2"]);
+            let answer = dns.resolve("www.example", false).await;
+            assert_eq!(
+                (answer.resolver.as_str(), answer.addresses),
+                ("127.0.0.2", vec![[203, 0, 113, 2].into()])
+            );
+            naming(&["127.0.0.1", "127.0.0.2"]);
+            let all = dns.resolve_everywhere("www.example", false).await;
+            let resolvers: Vec<&str> = all.iter().map(|answer| answer.resolver.as_str()).collect();
+            assert_eq!(
+                resolvers,
+                ["127.0.0.1", "127.0.0.2"],
+                "noticed without being told"
+            );
+            assert!(
+                all.iter()
+                    .all(|answer| matches!(answer.outcome, Outcome::Answered(_))),
+                "{all:?}"
+            );
+        };
+        Box::pin(beside(serving, asking)).await;
     }
 }

@@ -120,3 +120,11 @@ fn run(command: &mut Command, input: Option<&str>) {
 pub(crate) fn loopback_up() {
     ip(&["link", "set", "lo", "up"]);
 }
+
+/// Puts a file in the place of another, for this test alone.
+pub(crate) fn mount_over(file: &std::path::Path, place: &str) {
+    run(
+        Command::new("mount").arg("--bind").arg(file).arg(place),
+        None,
+    );
+}

@@ -281,7 +281,8 @@ impl Batch {
             addresses: answer.addresses.into_iter().map(address_bytes).collect(),
             cname_chain: answer.cname_chain,
             ttl_s: u32::try_from(answer.ttl.as_secs()).unwrap_or(u32::MAX),
-            ..v1::Resolution::default()
+            rtt_us: answer.rtt.map_or(0, micros),
+            rcode_plus_1: answer.code.map_or(0, |code| u32::from(code) + 1),
         }
     }
 }

@@ -116,8 +116,16 @@ impl Prober {
     /// Hands a sample over and notes a success for `status`.
     pub(super) fn record(&self, mut sample: Sample) {
         sample.marks = self.marks.of(&sample);
-        // HTTPS works when its last phase does: a connection alone is TCP.
-        let is_whole = sample.protocol != Protocol::Https || sample.phase == Phase::Ttfb;
+        // HTTPS and TLS work when their last phase does: a connection alone is TCP.
+        let is_whole = match sample.protocol {
+            Protocol::Https => sample.phase == Phase::Ttfb,
+            Protocol::Tls => sample.phase == Phase::Tls,
+            Protocol::Icmp
+            | Protocol::Tcp
+            | Protocol::Dns
+            | Protocol::Quic
+            | Protocol::Unspecified => true,
+        };
         if is_whole && sample.outcome.rtt().is_some() {
             self.note_success(super::kind_word(sample.protocol));
         }

@@ -31,7 +31,8 @@ pub(super) type Probing = BoxFuture<'static, Finding>;
 /// What a probe found.
 pub(super) enum Finding {
     Resolved {
-        answers: Vec<Answer>,
+        /// Of A and of AAAA, one of each resolver.
+        answers: [Vec<Answer>; 2],
         delay: Option<Duration>,
     },
     Pulse {
@@ -65,20 +66,20 @@ pub(super) enum Finding {
     },
 }
 
-/// Asks for both families at once.
+/// Asks every resolver for both families at once.
 pub(super) fn resolve(prober: &Arc<Prober>, name: String) -> Probing {
     let prober = Arc::clone(prober);
     Box::pin(async move {
         let watch = prober.delays.watch();
         let both = async {
             tokio::join!(
-                prober.dns.resolve(&name, false),
-                prober.dns.resolve(&name, true)
+                prober.dns.resolve_everywhere(&name, false),
+                prober.dns.resolve_everywhere(&name, true)
             )
         };
         let (v4, v6) = watch.over(both).await;
         Finding::Resolved {
-            answers: vec![v4, v6],
+            answers: [v4, v6],
             delay: watch.take(),
         }
     })

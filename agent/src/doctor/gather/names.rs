@@ -98,6 +98,7 @@ fn silence() -> Reply {
 async fn answers_ptr(dns: &Dns, address: IpAddr, patience: Duration) -> bool {
     match tokio::time::timeout(patience, dns.reverse(address)).await {
         Ok(Ok(_)) => true,
-        Ok(Err(Failure::Timeout | Failure::NoSuchName | Failure::Other(_))) | Err(_) => false,
+        Ok(Err(Failure::Timeout | Failure::NoSuchName | Failure::Code(_) | Failure::Other(_)))
+        | Err(_) => false,
     }
 }

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::Watch;
 use crate::clock;
-use crate::net::dns::Answer;
+use crate::net::dns::{self, Answer};
 use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
 use crate::net::quic::QuicFound;
@@ -22,28 +22,24 @@ use crate::report::batch::Observation;
 const LEAST_TTL: Duration = Duration::from_secs(15);
 
 impl Watch {
-    pub(super) fn on_resolved(&mut self, answers: Vec<Answer>, delay: Option<Duration>) -> bool {
+    /// Every answer is reported; the addresses are those of the first resolver that can say, as for other programs.
+    pub(super) fn on_resolved(
+        &mut self,
+        answers: [Vec<Answer>; 2],
+        delay: Option<Duration>,
+    ) -> bool {
         let mut changed = false;
-        self.record_dns(&answers, delay);
-        for answer in answers {
-            let pinned = if answer.ipv6 {
-                &mut self.v6
-            } else {
-                &mut self.v4
-            };
-            let answered = matches!(answer.outcome, Outcome::Answered(_));
-            changed |= pinned.on_answer(answered.then_some(answer.addresses.as_slice()));
-            if answered
-                && !answer.addresses.is_empty()
-                && answer.ttl < self.prober.plan.dns_interval
-            {
-                self.schedule
-                    .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
+        self.record_dns(answers.each_ref().map(|all| dns::in_force(all)), delay);
+        for all in answers {
+            if let Some(answer) = dns::in_force(&all) {
+                changed |= self.on_answer(answer);
             }
-            self.prober.recorder.record(Observation::Resolution {
-                target: self.index,
-                answer,
-            });
+            for answer in all {
+                self.prober.recorder.record(Observation::Resolution {
+                    target: self.index,
+                    answer,
+                });
+            }
         }
         self.resolved = true;
         self.look_for_ipv6_route();
@@ -53,10 +49,26 @@ impl Watch {
         changed
     }
 
+    fn on_answer(&mut self, answer: &Answer) -> bool {
+        let pinned = if answer.ipv6 {
+            &mut self.v6
+        } else {
+            &mut self.v4
+        };
+        let answered = matches!(answer.outcome, Outcome::Answered(_));
+        let changed = pinned.on_answer(answered.then_some(answer.addresses.as_slice()));
+        if answered && !answer.addresses.is_empty() && answer.ttl < self.prober.plan.dns_interval {
+            self.schedule
+                .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
+        }
+        changed
+    }
+
     /// One sample for each question would count a name twice: the first one answered stands for all.
-    fn record_dns(&self, answers: &[Answer], delay: Option<Duration>) {
-        let answered = answers.iter().find(|answer| answer.outcome.rtt().is_some());
-        if let Some(answer) = answered.or(answers.first()) {
+    fn record_dns(&self, answers: [Option<&Answer>; 2], delay: Option<Duration>) {
+        let mut answers = answers.into_iter().flatten();
+        let answered = (answers.clone()).find(|answer| answer.outcome.rtt().is_some());
+        if let Some(answer) = answered.or(answers.next()) {
             let measured = Measured::from(answer.outcome).delayed_by(delay);
             self.record(answer.at, None, Protocol::Dns, Phase::Dns, measured);
         }
@@ -148,9 +160,11 @@ impl Watch {
         found: QuicFound,
         delay: Option<Duration>,
     ) -> bool {
+        // Every probe has a handshake, come about or not; an RTT only what was answered.
+        let answered = matches!(found.rtt, Outcome::Answered(_));
         let phases = [
-            (Phase::Rtt, Some(found.rtt)),
-            (Phase::Handshake, found.handshake),
+            (Phase::Rtt, answered.then_some(found.rtt)),
+            (Phase::Handshake, Some(found.handshake.unwrap_or(found.rtt))),
         ];
         for (phase, outcome) in phases {
             if let Some(outcome) = outcome {

@@ -253,7 +253,8 @@ const fn first_phase(protocol: Protocol) -> Phase {
     match protocol {
         Protocol::Https | Protocol::Tls => Phase::Connect,
         Protocol::Dns => Phase::Dns,
-        Protocol::Icmp | Protocol::Tcp | Protocol::Quic | Protocol::Unspecified => Phase::Rtt,
+        Protocol::Quic => Phase::Handshake,
+        Protocol::Icmp | Protocol::Tcp | Protocol::Unspecified => Phase::Rtt,
     }
 }
 
