@@ -15,6 +15,7 @@ mod probe;
 mod report;
 mod run;
 mod schedule;
+mod timekeeper;
 mod trace;
 
 use std::future::Future;

@@ -75,7 +75,7 @@ fn configuration(order: &Order, scenario: &Scenario, home: &Path) -> String {
             door.name, door.host, door.service
         ).ok();
     }
-    text.push_str("\n[plan]\npulse_interval = \"5s\"\nhttps_interval = \"60s\"\ntrace_interval = \"30s\"\nupload_interval = \"10s\"\n");
+    text.push_str("\n[plan]\npulse_interval = \"5s\"\nhttps_interval = \"60s\"\nfull_interval = \"30s\"\nupload_interval = \"10s\"\n");
     text
 }
 

@@ -69,7 +69,14 @@ pub(crate) struct Plan {
     pub(crate) https_interval: Duration,
     pub(crate) tls_interval: Duration,
     pub(crate) quic_interval: Duration,
-    pub(crate) trace_interval: Duration,
+    /// Path rounds of all flows and TTLs.
+    pub(crate) full_interval: Duration,
+    /// Path rounds of the TTLs around the ingress.
+    pub(crate) tail_interval: Duration,
+    /// Multipath discovery.
+    pub(crate) refresh_interval: Duration,
+    /// Full rounds back to back at the start.
+    pub(crate) learning_rounds: u16,
     pub(crate) trace_flows: u16,
     /// Start of one flow to the start of the next.
     pub(crate) flow_spacing: Duration,
@@ -288,13 +295,16 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
     let https_interval = time("https_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
     let tls_interval = time("tls_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
     let quic_interval = time("quic_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
-    let trace_interval = time("trace_interval", 60 * SECOND, 10 * SECOND, 24 * HOUR)?;
-    let flow_spacing = time("flow_spacing", SECOND / 4, SECOND / 100, 5 * SECOND)?;
+    let tail_interval = time("tail_interval", 30 * SECOND, 10 * SECOND, HOUR)?;
+    let refresh_interval = time("refresh_interval", 6 * HOUR, HOUR / 6, 168 * HOUR)?;
+    let flow_spacing = time("flow_spacing", SECOND, SECOND / 100, 5 * SECOND)?;
     let probe_timeout = time("probe_timeout", 2 * SECOND, SECOND / 10, 30 * SECOND)?;
     let burst_interval = time("burst_interval", 5 * SECOND, 2 * SECOND, HOUR)?;
     let upload_interval = time("upload_interval", 30 * SECOND, SECOND, HOUR)?;
     let trace_flows = section.take("trace_flows", |value| section::whole(value, 1, MAX_FLOWS))?;
     let burst_rounds = section.take("burst_rounds", |value| section::whole(value, 0, 12))?;
+    let learning_rounds = section.take("learning_rounds", |value| section::whole(value, 1, 60))?;
+    let full_interval = full_interval(&mut section)?;
     section.finish()?;
     Ok(Plan {
         pulse_interval,
@@ -302,11 +312,14 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
         https_interval,
         tls_interval,
         quic_interval,
-        trace_interval,
+        full_interval,
+        tail_interval,
+        refresh_interval,
+        learning_rounds: learning_rounds.unwrap_or(20),
         trace_flows: trace_flows.unwrap_or(MAX_FLOWS),
         flow_spacing,
         probe_timeout,
-        burst_rounds: burst_rounds.unwrap_or(4),
+        burst_rounds: burst_rounds.unwrap_or(6),
         burst_interval,
         upload_interval,
     })
@@ -322,6 +335,21 @@ fn host(mut section: Section) -> Result<HostSettings, ConfigError> {
         roams: roams.unwrap_or(true),
         not_tunnels: not_tunnels.unwrap_or_default(),
     })
+}
+
+/// `full_interval`, or `trace_interval` as it was called when there were no tails.
+fn full_interval(section: &mut Section) -> Result<Duration, ConfigError> {
+    let parse = |value: &toml::Value| section::duration(value, 10 * SECOND, 24 * HOUR);
+    let full = section.take("full_interval", parse)?;
+    let old = section.take("trace_interval", parse)?;
+    if full.is_some()
+        && let Some(old) = old
+    {
+        let shown = format!("{:?}", humantime::format_duration(old).to_string());
+        let fix = "it is the old name of full_interval: remove it";
+        return Err(section.refuse("trace_interval", shown, fix));
+    }
+    Ok(full.or(old).unwrap_or(120 * SECOND))
 }
 
 fn spool(mut section: Section) -> Result<SpoolLimits, ConfigError> {

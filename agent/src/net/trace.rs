@@ -188,7 +188,7 @@ impl Tracer {
             .map(|flow| means.flow_id(*flow, source, destination.ip()))
             .collect();
         if round.skipped() > 0 && round.tallies().is_empty() {
-            self.counters.skipped_probes.add(1);
+            self.counters.deferred_rounds.add(1);
         }
         let kind = means.kind();
         let destination_port = if kind == TraceKind::Tcp {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firstmile_wire::v1;
 
@@ -62,6 +62,24 @@ pub(crate) enum Observation {
         from: Instant,
         context: Box<v1::HostContext>,
     },
+    /// A span without measurements, or a step of the wall clock.
+    Gap(Gap),
+    NetworkChange {
+        at: Instant,
+        kind: v1::NetworkChangeKind,
+        detail: String,
+    },
+}
+
+/// A span in which nothing was measured, told when it was over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub(crate) until: Instant,
+    /// Its length, time asleep included, which the clock of `until` may not have counted.
+    pub(crate) span: Duration,
+    pub(crate) reason: v1::GapReason,
+    /// By how much the wall clock was set.
+    pub(crate) step_ms: i64,
 }
 
 /// Key of one series.
@@ -95,6 +113,8 @@ pub(crate) struct Batch {
     hop_names: Vec<v1::HopName>,
     edge_sightings: Vec<v1::EdgeSighting>,
     resolutions: Vec<v1::Resolution>,
+    gaps: Vec<v1::Gap>,
+    network_changes: Vec<v1::NetworkChange>,
     tls_sightings: Vec<v1::TlsSighting>,
     host_contexts: Vec<v1::HostContext>,
 }
@@ -110,6 +130,8 @@ impl Batch {
             hop_names: Vec::new(),
             edge_sightings: Vec::new(),
             resolutions: Vec::new(),
+            gaps: Vec::new(),
+            network_changes: Vec::new(),
             tls_sightings: Vec::new(),
             host_contexts: Vec::new(),
         }
@@ -147,15 +169,16 @@ impl Batch {
                     destination: address_bytes(destination),
                     at_offset_ms: self.anchor.offset_ms(at),
                     http_status: u32::from(status),
-                    headers: headers
-                        .into_iter()
-                        .map(|kept| v1::Header {
-                            name: kept.name,
-                            value: kept.value,
-                        })
-                        .collect(),
+                    headers: headers.into_iter().map(wire_header).collect(),
                 };
                 push(&mut self.edge_sightings, sighting)
+            }
+            Observation::Gap(gap) => {
+                let gap = self.gap(&gap);
+                push(&mut self.gaps, gap)
+            }
+            Observation::NetworkChange { at, kind, detail } => {
+                self.add_network_change(at, kind, detail)
             }
             Observation::Resolution { target, answer } => {
                 let resolution = self.resolution(target, answer);
@@ -194,6 +217,8 @@ impl Batch {
             && self.hop_names.is_empty()
             && self.edge_sightings.is_empty()
             && self.resolutions.is_empty()
+            && self.gaps.is_empty()
+            && self.network_changes.is_empty()
             && self.tls_sightings.is_empty()
             && self.host_contexts.is_empty()
     }
@@ -214,6 +239,8 @@ impl Batch {
             hop_names: self.hop_names,
             edge_sightings: self.edge_sightings,
             resolutions: self.resolutions,
+            gaps: self.gaps,
+            network_changes: self.network_changes,
             tls_sightings: self.tls_sightings,
             host_contexts: self.host_contexts,
             ..v1::Report::default()
@@ -271,6 +298,32 @@ impl Batch {
         }
     }
 
+    fn add_network_change(
+        &mut self,
+        at: Instant,
+        kind: v1::NetworkChangeKind,
+        detail: String,
+    ) -> bool {
+        let change = v1::NetworkChange {
+            at_offset_ms: self.anchor.offset_ms(at),
+            kind: kind.into(),
+            detail,
+        };
+        push(&mut self.network_changes, change)
+    }
+
+    /// Offsets are of the wall clock: a sleep counts, though the clock of instants may have stood still.
+    fn gap(&self, gap: &Gap) -> v1::Gap {
+        let until_offset_ms = self.anchor.offset_ms(gap.until);
+        let span_ms = i64::try_from(gap.span.as_millis()).unwrap_or(i64::MAX);
+        v1::Gap {
+            from_offset_ms: until_offset_ms.saturating_sub(span_ms),
+            until_offset_ms,
+            reason: gap.reason.into(),
+            step_ms: gap.step_ms,
+        }
+    }
+
     fn resolution(&self, target: usize, answer: Answer) -> v1::Resolution {
         v1::Resolution {
             target: index(target),
@@ -293,6 +346,13 @@ fn push<T>(items: &mut Vec<T>, item: T) -> bool {
         items.push(item);
     }
     room
+}
+
+fn wire_header(kept: Kept) -> v1::Header {
+    v1::Header {
+        name: kept.name,
+        value: kept.value,
+    }
 }
 
 fn index(target: usize) -> u32 {
@@ -419,8 +479,6 @@ fn wire_multipath(hop: &MultipathHop) -> v1::MultipathHop {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -529,6 +587,24 @@ mod tests {
                 .iter()
                 .any(|series| series.destination.is_empty())
         );
+    }
+
+    #[test]
+    fn a_night_asleep_is_told_in_the_time_of_the_wall() {
+        let anchor = clock::anchor();
+        let mut batch = Batch::new(anchor);
+        let woken = anchor.instant + Duration::from_secs(1);
+        assert!(batch.add(Observation::Gap(Gap {
+            until: woken,
+            span: Duration::from_hours(8),
+            reason: v1::GapReason::Suspended,
+            step_ms: 0,
+        })));
+        assert!(!batch.is_empty());
+        let report = batch.into_report(&[]);
+        let gap = report.gaps.first().expect("one gap");
+        assert_eq!(gap.until_offset_ms, 1_000);
+        assert_eq!(gap.until_offset_ms - gap.from_offset_ms, 8 * 3_600_000);
     }
 
     #[test]

@@ -35,6 +35,14 @@ pub(crate) struct Counters {
     pub(crate) rejected_reports: Count,
     /// Probes that were due and not sent, and samples that found no room.
     pub(crate) skipped_probes: Count,
+    /// Path rounds put off, or left out, because the hop budget was spent.
+    pub(crate) deferred_rounds: Count,
+    /// Probes that were due and not sent because this program did not get to run.
+    pub(crate) missed_starved: Count,
+    /// Probes that would have been due while the machine slept.
+    pub(crate) missed_suspended: Count,
+    /// Samples dropped because the clock was set, or the machine slept, while they were under way.
+    pub(crate) clock_step_samples: Count,
     /// Samples of the user clock that were taken too late to be trusted.
     pub(crate) untrusted_samples: Count,
 }
@@ -49,6 +57,10 @@ impl Counters {
             upload_failures: self.upload_failures.value(),
             rejected_reports: self.rejected_reports.value(),
             skipped_probes: self.skipped_probes.value(),
+            deferred_rounds: self.deferred_rounds.value(),
+            missed_starved: self.missed_starved.value(),
+            missed_suspended: self.missed_suspended.value(),
+            clock_step_samples: self.clock_step_samples.value(),
             untrusted_samples: self.untrusted_samples.value(),
             ..v1::AgentCounters::default()
         }

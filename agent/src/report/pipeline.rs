@@ -20,6 +20,7 @@ use super::spool::{Spool, SpoolError};
 use super::status::Status;
 use crate::clock;
 use crate::config::{SpoolLimits, Target};
+use crate::timekeeper::{Era, Timekeeper};
 
 /// Observations between two turns of the pipeline: 20 targets at the fastest plan fill it in a minute.
 const QUEUE: usize = 8_192;
@@ -37,7 +38,7 @@ const EVENT_DELAY: Duration = Duration::from_millis(200);
 const FIRST_REPORT: Duration = Duration::from_secs(5);
 
 enum Message {
-    Seen(Box<Observation>),
+    Seen(Era, Box<Observation>),
     FlushSoon,
 }
 
@@ -46,16 +47,14 @@ enum Message {
 pub(crate) struct Recorder {
     sender: mpsc::Sender<Message>,
     counters: Arc<Counters>,
+    keeper: Timekeeper,
 }
 
 impl Recorder {
     /// Hands over an observation; when there is no room it is dropped and counted.
     pub(crate) fn record(&self, observation: Observation) {
-        if self
-            .sender
-            .try_send(Message::Seen(Box::new(observation)))
-            .is_err()
-        {
+        let seen = Message::Seen(self.keeper.era(), Box::new(observation));
+        if self.sender.try_send(seen).is_err() {
             self.counters.skipped_probes.add(1);
         }
     }
@@ -107,39 +106,56 @@ pub(crate) struct Pipeline {
 }
 
 /// A recorder and the other end of its channel.
-pub(crate) fn channel(counters: Arc<Counters>) -> (Recorder, Inbox) {
+pub(crate) fn channel(counters: Arc<Counters>, keeper: Timekeeper) -> (Recorder, Inbox) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Recorder { sender, counters }, Inbox(receiver))
+    let recorder = Recorder {
+        sender,
+        counters,
+        keeper,
+    };
+    (recorder, Inbox(receiver))
 }
 
 /// The receiving end of a [`Recorder`].
 pub(crate) struct Inbox(mpsc::Receiver<Message>);
 
 impl Pipeline {
-    /// Batches and keeps until cancelled; then keeps what is left.
-    pub(crate) async fn run(self, mut inbox: Inbox, cancel: CancellationToken) {
+    /// Batches and keeps until cancelled; then keeps what is left. A batch ends where an era does: its one wall anchor has to
+    /// hold for everything in it.
+    pub(crate) async fn run(self, mut inbox: Inbox, keeper: Timekeeper, cancel: CancellationToken) {
+        let mut era = keeper.era();
         let mut batch = Batch::new(clock::anchor());
         let mut pending = VecDeque::new();
         let mut host = Some(self.host.clone());
         let mut last_flush = clock::now();
         let mut due = last_flush + self.interval.min(FIRST_REPORT);
         loop {
+            let mut of_next_era = None;
             let stop = tokio::select! {
                 () = cancel.cancelled() => true,
                 () = tokio::time::sleep_until(due.into()) => false,
                 message = inbox.0.recv() => match message {
-                    Some(Message::Seen(seen)) => { self.add(&mut batch, *seen); continue }
+                    Some(Message::Seen(of, seen)) if of == era => { self.add(&mut batch, *seen); continue }
+                    Some(Message::Seen(of, seen)) => { of_next_era = Some((of, seen)); false }
                     Some(Message::FlushSoon) => { due = event_due(due, last_flush, clock::now()); continue }
                     None => true,
                 },
             };
-            while let Ok(message) = inbox.0.try_recv() {
-                if let Message::Seen(seen) = message {
-                    self.add(&mut batch, *seen);
+            while of_next_era.is_none()
+                && let Ok(message) = inbox.0.try_recv()
+            {
+                match message {
+                    Message::Seen(of, seen) if of == era => self.add(&mut batch, *seen),
+                    Message::Seen(of, seen) => of_next_era = Some((of, seen)),
+                    Message::FlushSoon => {}
                 }
             }
             let full = std::mem::replace(&mut batch, Batch::new(clock::anchor()));
             self.queue(full, host.take(), &mut pending);
+            if let Some((of, seen)) = of_next_era {
+                era = of;
+                self.add(&mut batch, *seen);
+            }
             pending = self.keep(pending).await;
             if stop {
                 return;

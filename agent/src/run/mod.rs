@@ -7,6 +7,7 @@
 mod names;
 mod prober;
 mod probes;
+mod upheaval;
 mod watch;
 
 use std::path::Path;
@@ -34,7 +35,8 @@ use crate::report::pipeline::{self, Pipeline, Store};
 use crate::report::status::Status;
 use crate::report::status_writer::StatusWriter;
 use crate::report::upload::{Shared, Uploader};
-use prober::Prober;
+use crate::timekeeper::Timekeeper;
+use prober::{Prober, Surroundings};
 
 /// From the signal to the end, whatever hangs.
 const GRACE: Duration = Duration::from_secs(5);
@@ -89,6 +91,8 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
     )));
     let store = Arc::new(Mutex::new(closed_store(&config, agent)));
     let (kept, status_changed) = <(Arc<Notify>, Arc<Notify>)>::default();
+    let keeper = Timekeeper::default();
+    let (recorder, inbox) = pipeline::channel(Arc::clone(&counters), keeper.clone());
     let status_writer = StatusWriter {
         state_dir: config.state_dir.clone(),
         store: Arc::clone(&store),
@@ -96,7 +100,6 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
         counters: Arc::clone(&counters),
         changed: Arc::clone(&status_changed),
     };
-    let (recorder, inbox) = pipeline::channel(Arc::clone(&counters));
     let shared = Shared {
         state_dir: config.state_dir.clone(),
         store: Arc::clone(&store),
@@ -120,28 +123,43 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
         status_changed,
     };
     announce(&config, capability);
-    let prober = Prober::new(
-        &config, delays, recorder, counters, status, &tasks, &probing,
-    )?;
-    let batched = tasks.spawn(pipeline.run(inbox, batching.clone()));
+    let surroundings = Surroundings {
+        delays,
+        upheavals: upheaval::spawn(&keeper, &recorder, &tasks, &probing),
+        keeper: keeper.clone(),
+        recorder,
+        counters,
+        status,
+    };
+    let prober = Prober::new(&config, surroundings, &tasks, &probing)?;
+    let batched = tasks.spawn(pipeline.run(inbox, keeper, batching.clone()));
     tasks.spawn(uploader.run(uploading.clone()));
     tasks.spawn(status_writer.run(uploading.clone()));
     watch::spawn_all(&Arc::new(prober), &config, &tasks, &probing);
     tasks.spawn(host::systemd::keep_informed(probing.clone()));
 
     signals.wait().await;
+    stop([probing, batching, uploading], batched, &tasks).await;
+    Ok(())
+}
+
+/// Stops in the order of the road of a sample, so that nothing on it is lost.
+async fn stop(
+    [probing, batching, uploading]: [CancellationToken; 3],
+    batched: tokio::task::JoinHandle<()>,
+    tasks: &TaskTracker,
+) {
     info!("stopping");
     let stop = async {
         probing.cancel();
         batching.cancel();
         drop(batched.await);
         uploading.cancel();
-        finish(&tasks).await;
+        finish(tasks).await;
     };
     if tokio::time::timeout(GRACE, stop).await.is_err() {
         warn!(grace = ?GRACE, unfinished = tasks.len(), "tasks outlived the grace period");
     }
-    Ok(())
 }
 
 fn closed_store(config: &AgentConfig, agent: AgentId) -> Store {

@@ -1,8 +1,8 @@
 //! Names of hops: asked of DNS only, after a round, remembered for as long as DNS allows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -63,11 +63,42 @@ impl NameCache {
     }
 }
 
+/// Names of Microsoft's routers end so.
+const MICROSOFT_ROUTERS: &str = ".ntwk.msn.net";
+
+/// Addresses of routers inside that are remembered; beyond it the lowest is forgotten, and found again with its next name.
+const MAX_INSIDE: usize = 1_024;
+
+/// Routers that by their names stand in Microsoft's network: where a path enters it is what tails and bursts look at.
+#[derive(Debug, Default)]
+pub(super) struct Ingresses {
+    inside: BTreeSet<IpAddr>,
+}
+
+impl Ingresses {
+    /// Whether the router stands inside.
+    pub(super) fn is_inside(&self, address: IpAddr) -> bool {
+        self.inside.contains(&address)
+    }
+
+    fn learn(&mut self, address: IpAddr, name: Option<&str>) {
+        if !name.is_some_and(|name| name.ends_with(MICROSOFT_ROUTERS)) {
+            self.inside.remove(&address);
+            return;
+        }
+        self.inside.insert(address);
+        if self.inside.len() > MAX_INSIDE {
+            self.inside.pop_first();
+        }
+    }
+}
+
 /// Looks names up until cancelled.
 pub(super) async fn look_up(
     mut waiting: mpsc::Receiver<VecDeque<IpAddr>>,
     dns: Arc<Dns>,
     recorder: Recorder,
+    ingresses: Arc<Mutex<Ingresses>>,
     cancel: CancellationToken,
 ) {
     let mut cache = NameCache::default();
@@ -98,6 +129,10 @@ pub(super) async fn look_up(
             match answer {
                 Ok((name, ttl)) => {
                     cache.on_answer(address, ttl, clock::now());
+                    ingresses
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .learn(address, name.as_deref());
                     recorder.record(Observation::HopName { address, name });
                 }
                 Err(error) => tracing::debug!(%address, %error, "hop name not found"),

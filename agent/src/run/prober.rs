@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use firstmile_wire::v1::{self, Phase, Protocol};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::names;
+use super::names::{self, Ingresses};
+use super::upheaval::Upheaval;
 use crate::clock;
 use crate::config::{AgentConfig, Plan};
 use crate::delay::Delays;
@@ -27,14 +29,30 @@ use crate::report::batch::Observation;
 use crate::report::counters::Counters;
 use crate::report::pipeline::Recorder;
 use crate::report::status::Status;
+use crate::schedule::desk::BurstDesk;
+use crate::timekeeper::Timekeeper;
 
 /// Lists of hops that may wait for their names.
 const NAME_QUEUE: usize = 64;
+
+/// What a prober works with and does not own.
+pub(super) struct Surroundings {
+    pub(super) delays: Delays,
+    pub(super) keeper: Timekeeper,
+    /// Told when everything is to be tried anew.
+    pub(super) upheavals: watch::Receiver<Upheaval>,
+    pub(super) recorder: Recorder,
+    pub(super) counters: Arc<Counters>,
+    pub(super) status: Arc<Mutex<Status>>,
+}
 
 /// The engines and the way out.
 pub(super) struct Prober {
     pub(super) plan: Plan,
     pub(super) delays: Delays,
+    pub(super) keeper: Timekeeper,
+    /// Told when everything is to be tried anew.
+    pub(super) upheavals: watch::Receiver<Upheaval>,
     pub(super) dns: Arc<Dns>,
     pub(super) echo: Arc<dyn EchoEngine>,
     pub(super) https: HttpsProber,
@@ -43,6 +61,8 @@ pub(super) struct Prober {
     pub(super) tracer: Tracer,
     pub(super) recorder: Recorder,
     pub(super) counters: Arc<Counters>,
+    pub(super) ingresses: Arc<Mutex<Ingresses>>,
+    desk: Mutex<BurstDesk>,
     status: Arc<Mutex<Status>>,
     hops: mpsc::Sender<VecDeque<IpAddr>>,
     marks: Arc<HostMarks>,
@@ -55,28 +75,37 @@ impl Prober {
     /// [`TlsError`] when `extra_roots` cannot be used.
     pub(super) fn new(
         config: &AgentConfig,
-        delays: Delays,
-        recorder: Recorder,
-        counters: Arc<Counters>,
-        status: Arc<Mutex<Status>>,
+        surroundings: Surroundings,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) -> Result<Self, TlsError> {
+        let Surroundings {
+            delays,
+            keeper,
+            upheavals,
+            recorder,
+            counters,
+            status,
+        } = surroundings;
         let dns = Arc::new(Dns::new(
             config.resolvers.clone(),
             config.plan.probe_timeout,
         ));
         let probe_tls = ProbeTls::new(&config.extra_roots)?;
         let (hops, waiting) = mpsc::channel(NAME_QUEUE);
+        let ingresses = Arc::<Mutex<Ingresses>>::default();
         tasks.spawn(names::look_up(
             waiting,
             Arc::clone(&dns),
             recorder.clone(),
+            Arc::clone(&ingresses),
             cancel.clone(),
         ));
         Ok(Self {
             plan: config.plan,
             delays,
+            keeper,
+            upheavals,
             dns,
             echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
             https: HttpsProber::new(probe_tls.clone()),
@@ -90,6 +119,8 @@ impl Prober {
             ),
             recorder,
             counters,
+            ingresses,
+            desk: Mutex::default(),
             status,
             hops,
             marks: Arc::new(HostMarks::new(
@@ -146,6 +177,18 @@ impl Prober {
                     .insert(kind.to_owned(), clock::unix_ms()),
             ),
         }
+    }
+
+    /// Whether `target` may begin a burst; who has no path has nothing to look at.
+    pub(super) fn enter_desk(&self, handoff: Option<IpAddr>, target: usize, now: Instant) -> bool {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        handoff.is_some_and(|handoff| desk.enter(handoff, target, now))
+    }
+
+    /// The burst of `target` is over.
+    pub(super) fn leave_desk(&self, target: usize) {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.leave(target);
     }
 
     /// Asks for the names of hops; when too many wait, the next round asks again.

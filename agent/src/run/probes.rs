@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firstmile_wire::v1::Protocol;
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 
 use super::prober::Prober;
 use crate::clock;
-use crate::config::Target;
+use crate::config::{Plan, Target};
 use crate::net::dns::Answer;
 use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
@@ -17,7 +19,9 @@ use crate::net::quic::QuicFound;
 use crate::net::tcp;
 use crate::net::trace::{RoundResult, TraceError};
 use crate::probe::Measured;
-use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan, all_flows};
+use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan};
+use crate::schedule::rounds::Round;
+use crate::timekeeper::Timekeeper;
 
 /// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
 const HOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -61,9 +65,53 @@ pub(super) enum Finding {
     },
     Round {
         destination: IpAddr,
-        burst: bool,
+        round: Round,
         result: Result<RoundResult, TraceError>,
     },
+    /// Under way while the machine slept or its clock was set: it says nothing.
+    Spoiled(Box<Finding>),
+}
+
+/// The probes of a target that are under way. What ends in another era than it began in is spoiled.
+pub(super) struct UnderWay {
+    probes: FuturesUnordered<Probing>,
+    keeper: Timekeeper,
+}
+
+impl UnderWay {
+    pub(super) fn new(keeper: Timekeeper) -> Self {
+        Self {
+            probes: FuturesUnordered::new(),
+            keeper,
+        }
+    }
+
+    /// Starts a probe.
+    pub(super) fn push(&self, probe: Probing) {
+        let (keeper, began) = (self.keeper.clone(), self.keeper.era());
+        self.probes.push(Box::pin(async move {
+            let finding = probe.await;
+            if keeper.era() == began {
+                finding
+            } else {
+                Finding::Spoiled(Box::new(finding))
+            }
+        }));
+    }
+
+    /// Starts several.
+    pub(super) fn extend(&self, probes: impl IntoIterator<Item = Probing>) {
+        probes.into_iter().for_each(|probe| self.push(probe));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.probes.len()
+    }
+
+    /// What the next one found; `None` when none is under way.
+    pub(super) async fn next(&mut self) -> Option<Finding> {
+        self.probes.next().await
+    }
 }
 
 /// Asks every resolver for both families at once.
@@ -186,27 +234,32 @@ pub(super) fn quic(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -
     })
 }
 
-/// One path round.
-pub(super) fn trace(prober: &Arc<Prober>, to: SocketAddr, burst: bool, known: Known) -> Probing {
-    let plan = TracePlan {
-        stream: if burst {
-            Stream::Burst(None)
-        } else {
-            Stream::Full
-        },
-        flows: all_flows(prober.plan.trace_flows),
-        spacing: prober.plan.flow_spacing,
-        timeout: prober.plan.probe_timeout.min(HOP_TIMEOUT),
+/// How a round of the plan runs.
+pub(super) fn round_plan(plan: &Plan, stream: Stream, flows: Vec<u16>, known: Known) -> TracePlan {
+    TracePlan {
+        stream,
+        flows,
+        spacing: plan.flow_spacing,
+        timeout: plan.probe_timeout.min(HOP_TIMEOUT),
         grace: HOP_GRACE,
         alpha: DEFAULT_ALPHA,
         known,
-    };
+    }
+}
+
+/// One path round.
+pub(super) fn trace(
+    prober: &Arc<Prober>,
+    to: SocketAddr,
+    round: Round,
+    plan: TracePlan,
+) -> Probing {
     let prober = Arc::clone(prober);
     Box::pin(async move {
         let result = prober.tracer.round(to, plan).await;
         Finding::Round {
             destination: to.ip(),
-            burst,
+            round,
             result,
         }
     })

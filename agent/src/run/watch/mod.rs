@@ -6,28 +6,28 @@
 mod findings;
 mod paths;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use firstmile_wire::v1::{Phase, Protocol};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::prober::Prober;
-use super::probes::{self, Finding, Probing};
+use super::probes::{self, Finding, Probing, UnderWay};
+use super::upheaval::Upheaval;
 use crate::clock;
 use crate::config::{AgentConfig, Host, Plan, Target};
 use crate::probe::addresses::Pinned;
-use crate::probe::path::PathMemory;
 use crate::probe::sighting::SightingMemory;
 use crate::probe::{Measured, Outcome, Sample};
+use crate::schedule::rounds::{RoundPlan, Showed};
 use crate::schedule::trigger::Triggers;
-use crate::schedule::{Action, Periods, Step, TargetSchedule};
+use crate::schedule::{Action, Missed, Periods, Step, TargetSchedule};
+use paths::{Lane, Path};
 
 /// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
 const MAX_IN_FLIGHT: usize = 64;
@@ -57,15 +57,18 @@ struct Watch {
     /// Whether IPv6 packets would leave this machine.
     v6_routed: bool,
     resolved: bool,
-    paths: BTreeMap<IpAddr, PathMemory>,
     sightings: SightingMemory,
-    tracing: BTreeSet<IpAddr>,
+    paths: BTreeMap<IpAddr, Path>,
+    tracing: Lane,
+    refreshing: Lane,
     trace_refused: bool,
-    missed: u64,
+    missed: Missed,
+    upheaval: Upheaval,
 }
 
 impl Watch {
     fn new(prober: Arc<Prober>, index: usize, target: Target) -> Self {
+        let upheaval = *prober.upheavals.borrow();
         let schedule = TargetSchedule::new(
             &periods(&target, &prober.plan),
             clock::now(),
@@ -89,35 +92,56 @@ impl Watch {
             resolved,
             paths: BTreeMap::new(),
             sightings: SightingMemory::default(),
-            tracing: BTreeSet::new(),
+            tracing: Lane::default(),
+            refreshing: Lane::default(),
             trace_refused: false,
-            missed: 0,
+            missed: Missed::default(),
+            upheaval,
         }
     }
 
     async fn run(mut self, cancel: CancellationToken) {
-        let mut probes: FuturesUnordered<Probing> = FuturesUnordered::new();
+        let mut probes = UnderWay::new(self.prober.keeper.clone());
+        let mut upheavals = self.prober.upheavals.clone();
         loop {
-            match self.schedule.poll(clock::now(), &mut rand::random) {
-                Step::Act(action) => self.act(action, &mut probes),
+            let now = clock::now();
+            let handoff = self.handoff_if_suspected();
+            let permit = || self.prober.enter_desk(handoff, self.index, now);
+            match self.schedule.poll(now, &mut rand::random, permit) {
+                Step::Act(action) => self.act(action, &probes),
                 Step::WaitUntil(deadline) => tokio::select! {
                     () = cancel.cancelled() => return,
                     () = tokio::time::sleep_until(deadline.into()) => {}
                     Some(finding) = probes.next() => self.on_finding(finding),
+                    Ok(()) = upheavals.changed() => {
+                        let upheaval = *upheavals.borrow_and_update();
+                        self.on_upheaval(upheaval);
+                    }
                 },
             }
-            let missed = self.schedule.missed();
-            self.prober
-                .counters
-                .skipped_probes
-                .add(missed - self.missed);
-            self.missed = missed;
+            self.count_missed();
         }
     }
 
-    fn act(&mut self, action: Action, probes: &mut FuturesUnordered<Probing>) {
+    fn count_missed(&mut self) {
+        let (before, after) = (self.missed, self.schedule.missed());
+        if before != after {
+            let counters = &self.prober.counters;
+            counters.missed_starved.add(after.starved - before.starved);
+            counters
+                .missed_suspended
+                .add(after.suspended - before.suspended);
+            counters.deferred_rounds.add(after.budget - before.budget);
+            self.missed = after;
+        }
+    }
+
+    fn act(&mut self, action: Action, probes: &UnderWay) {
         if probes.len() >= MAX_IN_FLIGHT {
             self.prober.counters.skipped_probes.add(1);
+            if let Action::Trace(round) = action {
+                self.schedule.on_refused(round, clock::now());
+            }
             return;
         }
         match action {
@@ -137,11 +161,7 @@ impl Watch {
             Action::Quic => self.each_destination(Protocol::Quic, probes, |watch, to| {
                 probes::quic(&watch.prober, &watch.target, to)
             }),
-            Action::Trace { burst } => {
-                for destination in self.destinations() {
-                    probes.extend(self.trace(destination, burst));
-                }
-            }
+            Action::Trace(round) => self.start_round(round, probes),
         }
     }
 
@@ -154,7 +174,7 @@ impl Watch {
     fn each_destination(
         &self,
         protocol: Protocol,
-        probes: &mut FuturesUnordered<Probing>,
+        probes: &UnderWay,
         probe: impl Fn(&Self, IpAddr) -> Probing,
     ) {
         let destinations = self.destinations();
@@ -181,8 +201,29 @@ impl Watch {
         }
     }
 
+    /// The machine slept, or its network is another one: everything is tried anew.
+    fn on_upheaval(&mut self, upheaval: Upheaval) {
+        let (now, before) = (
+            clock::now(),
+            std::mem::replace(&mut self.upheaval, upheaval),
+        );
+        let asleep = upheaval.asleep.saturating_sub(before.asleep);
+        if !asleep.is_zero() {
+            self.schedule.on_wake_up(asleep, now, &mut rand::random);
+        } else if upheaval.networks != before.networks {
+            self.schedule.on_new_network(now, &mut rand::random);
+        }
+    }
+
     fn on_finding(&mut self, finding: Finding) {
         let suspicious = match finding {
+            Finding::Spoiled(spoiled) => {
+                self.prober.counters.clock_step_samples.add(1);
+                if let Finding::Round { round, .. } = *spoiled {
+                    self.end_round(round, Showed::default());
+                }
+                false
+            }
             Finding::Resolved { answers, delay } => self.on_resolved(answers, delay),
             Finding::Pulse {
                 protocol,
@@ -214,11 +255,14 @@ impl Watch {
             } => self.on_handshake(destination, at, handshake, delay),
             Finding::Round {
                 destination,
-                burst,
+                round,
                 result,
-            } => self.on_round(destination, burst, result),
+            } => {
+                self.on_round(destination, round, result);
+                false
+            }
         };
-        if suspicious && self.schedule.start_burst(clock::now()) {
+        if suspicious && self.schedule.suspect(clock::now()) {
             debug!(target = %self.target.name, "suspicion, looking at the path at once");
         }
     }
@@ -266,8 +310,13 @@ fn periods(target: &Target, plan: &Plan) -> Periods {
         https: target.protocols.https.then_some(plan.https_interval),
         tls: target.protocols.tls.then_some(plan.tls_interval),
         quic: target.protocols.quic.then_some(plan.quic_interval),
-        trace: target.trace.then_some(plan.trace_interval),
-        burst_interval: plan.burst_interval,
-        burst_rounds: plan.burst_rounds,
+        rounds: target.trace.then_some(RoundPlan {
+            full: plan.full_interval,
+            tail: plan.tail_interval,
+            refresh: plan.refresh_interval,
+            learning_rounds: plan.learning_rounds,
+            burst_interval: plan.burst_interval,
+            burst_rounds: plan.burst_rounds,
+        }),
     }
 }

@@ -1,0 +1,198 @@
+//! What turns everything upside down: the machine slept, its clock was set, its network became another one.
+//!
+//! One task looks once a second whether time did more than pass, and tells the collector and the targets. It also sees that the
+//! program starved: it then looks late.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use firstmile_wire::v1::{GapReason, NetworkChangeKind};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::net::dns;
+use crate::report::batch::{Gap, Observation};
+use crate::report::pipeline::Recorder;
+use crate::schedule::upset::{Reading, Upset};
+use crate::timekeeper::Timekeeper;
+
+/// From one look to the next.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A look that is later than this is a gap: a pulse or two may be missing.
+const STARVED: Duration = Duration::from_secs(5);
+
+/// All that has happened so far; who is told compares it with what it was told before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Upheaval {
+    /// Time asleep, in all.
+    pub(super) asleep: Duration,
+    /// Changes of the network.
+    pub(super) networks: u64,
+}
+
+/// Starts the watches; what they see is told to the receiver.
+pub(super) fn spawn(
+    keeper: &Timekeeper,
+    recorder: &Recorder,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> watch::Receiver<Upheaval> {
+    let (told, upheavals) = watch::channel(Upheaval::default());
+    tasks.spawn(watch_time(
+        keeper.clone(),
+        told,
+        recorder.clone(),
+        cancel.clone(),
+    ));
+    upheavals
+}
+
+/// Watches time until cancelled.
+async fn watch_time(
+    keeper: Timekeeper,
+    told: watch::Sender<Upheaval>,
+    recorder: Recorder,
+    cancel: CancellationToken,
+) {
+    let mut looked = clock::read_all();
+    let mut resolver = Resolver::look();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep_until((looked.at + TICK).into()) => {}
+        }
+        for (now, upset) in keeper.take_upsets() {
+            tell(&now, &upset, &told, &recorder);
+        }
+        let now = clock::read_all();
+        if let Some(gap) = starved(&looked, &now) {
+            warn!(for_s = gap.span.as_secs(), "the agent did not get to run");
+            recorder.record(Observation::Gap(gap));
+        }
+        looked = now;
+        if let Some(detail) = resolver.changed() {
+            on_network(NetworkChangeKind::Resolver, detail, &told, &recorder);
+        }
+    }
+}
+
+fn on_network(
+    kind: NetworkChangeKind,
+    detail: String,
+    told: &watch::Sender<Upheaval>,
+    recorder: &Recorder,
+) {
+    info!(
+        change = detail,
+        "the network is another one; everything is measured anew"
+    );
+    recorder.record(Observation::NetworkChange {
+        at: clock::now(),
+        kind,
+        detail,
+    });
+    recorder.flush_soon();
+    told.send_modify(|all| all.networks += 1);
+}
+
+/// The file that names the system's resolvers.
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+/// The system's resolvers, read anew when their file is another one.
+#[derive(Debug, PartialEq, Eq)]
+struct Resolver {
+    stamp: Option<(SystemTime, u64)>,
+    servers: Vec<SocketAddr>,
+}
+
+impl Resolver {
+    fn look() -> Self {
+        Self {
+            stamp: stamp(),
+            servers: dns::system_servers(),
+        }
+    }
+
+    /// What to say when other servers are named than before.
+    fn changed(&mut self) -> Option<String> {
+        if stamp() == self.stamp {
+            return None;
+        }
+        let before = std::mem::replace(self, Self::look());
+        (before.servers != self.servers).then(|| {
+            let named: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+            format!("{RESOLVER_FILE} names {}", named.join(", "))
+        })
+    }
+}
+
+fn stamp() -> Option<(SystemTime, u64)> {
+    let about = std::fs::metadata(RESOLVER_FILE).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
+fn tell(now: &Reading, upset: &Upset, told: &watch::Sender<Upheaval>, recorder: &Recorder) {
+    let gap = |reason, step_ms| {
+        Observation::Gap(Gap {
+            until: now.at,
+            span: upset.span,
+            reason,
+            step_ms,
+        })
+    };
+    if let Some(asleep) = upset.asleep {
+        info!(
+            for_s = asleep.as_secs(),
+            "the machine slept; everything is measured anew"
+        );
+        recorder.record(gap(GapReason::Suspended, 0));
+        told.send_modify(|all| all.asleep += asleep);
+    }
+    if let Some(step_ms) = upset.step_ms {
+        info!(step_ms, "the wall clock was set");
+        recorder.record(gap(GapReason::ClockStep, step_ms));
+    }
+    recorder.flush_soon();
+}
+
+/// The gap that a late look shows: the time in which the program was awake but did not run.
+fn starved(before: &Reading, now: &Reading) -> Option<Gap> {
+    let awake = now.awake.saturating_sub(before.awake);
+    let late = awake.saturating_sub(TICK);
+    (late > STARVED).then_some(Gap {
+        until: now.at,
+        span: late,
+        reason: GapReason::Starved,
+        step_ms: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_look_is_a_gap_and_a_sleep_is_none() {
+        let before = clock::read_all();
+        let after = |awake: Duration, boot: Duration| Reading {
+            at: before.at + awake,
+            awake: before.awake + awake,
+            boot: before.boot + boot,
+            ..before
+        };
+        let second = Duration::from_secs(1);
+        for (name, awake, boot, want) in [
+            ("on time", second, second, None),
+            ("a little late", 6 * second, 6 * second, None),
+            ("starved", 21 * second, 21 * second, Some(20 * second)),
+            ("asleep", second, Duration::from_hours(8), None),
+        ] {
+            let gap = starved(&before, &after(awake, boot));
+            assert_eq!(gap.map(|gap| gap.span), want, "{name}");
+        }
+    }
+}

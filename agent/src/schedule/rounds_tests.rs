@@ -1,0 +1,255 @@
+//! The rounds of one target on a virtual clock: what runs when, whatever the network shows.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a round takes: eight flows, one a second, and the wait for the last answers.
+const FULL_TAKES: Duration = Duration::from_millis(8_400);
+const BURST_TAKES: Duration = Duration::from_millis(4_400);
+const REFRESH_TAKES: Duration = Duration::from_secs(90);
+
+fn plan() -> RoundPlan {
+    RoundPlan {
+        full: 120 * SECOND,
+        tail: 30 * SECOND,
+        refresh: 6 * 3600 * SECOND,
+        learning_rounds: 20,
+        burst_interval: 5 * SECOND,
+        burst_rounds: 6,
+    }
+}
+
+const fn takes(round: Round) -> Duration {
+    match round {
+        Round::Full | Round::Tail => FULL_TAKES,
+        Round::Burst { .. } => BURST_TAKES,
+        Round::Refresh => REFRESH_TAKES,
+    }
+}
+
+/// A quiet network answers everything and shows nothing new.
+const QUIET: Showed = Showed {
+    differs: false,
+    suspicious: false,
+    useful: true,
+};
+
+/// Runs rounds on a virtual clock and lists what started when. `showed` says what a round shows that started so long after
+/// the beginning.
+fn drive(
+    plan: RoundPlan,
+    span: Duration,
+    mut random: impl FnMut() -> f64,
+    showed: impl Fn(Round, Duration) -> Showed,
+) -> Vec<(Duration, Round)> {
+    let start = crate::clock::now();
+    let mut rounds = Rounds::new(plan, start, &mut random);
+    let mut under_way: Vec<(Instant, Round, Duration)> = Vec::new();
+    let (mut now, mut started) = (start, Vec::new());
+    while now < start + span {
+        if let Some(round) = rounds.poll(now, &mut random, || true) {
+            started.push((now - start, round));
+            under_way.push((now + takes(round), round, now - start));
+            continue;
+        }
+        let wake = rounds.wake(now);
+        under_way.sort_unstable_by_key(|(end, _, _)| *end);
+        match under_way.first().copied() {
+            Some((end, round, began)) if end <= wake => {
+                under_way.remove(0);
+                now = end;
+                rounds.on_end(round, showed(round, began), now);
+            }
+            _ => {
+                assert!(wake > now, "a wait that does not wait would spin");
+                now = wake;
+            }
+        }
+    }
+    started
+}
+
+fn quiet(span: Duration) -> Vec<(Duration, Round)> {
+    drive(plan(), span, || 0.5, |_, _| QUIET)
+}
+
+fn of(started: &[(Duration, Round)], wanted: impl Fn(Round) -> bool) -> Vec<Duration> {
+    started
+        .iter()
+        .filter(|(_, round)| wanted(*round))
+        .map(|(at, _)| *at)
+        .collect()
+}
+
+const fn is_burst(round: Round) -> bool {
+    matches!(round, Round::Burst { .. })
+}
+
+#[test]
+fn learning_takes_about_160_seconds_and_a_refresh_comes_with_it() {
+    let started = quiet(400 * SECOND);
+    let full = of(&started, |round| round == Round::Full);
+    assert!(full[19] < 170 * SECOND, "{:?}", full[19]);
+    assert!(full[20] > full[19] + 20 * SECOND, "then the plan holds");
+    let refresh = of(&started, |round| round == Round::Refresh);
+    assert_eq!(refresh.len(), 1);
+    assert!(refresh[0] < 11 * SECOND, "{refresh:?}");
+    assert!(
+        of(&started, |round| round == Round::Tail)
+            .iter()
+            .all(|at| *at > full[19])
+    );
+}
+
+#[test]
+fn a_burst_confirms_in_three_rounds_begins_with_the_head_and_is_followed_by_a_refresh() {
+    let moved = 1_000 * SECOND;
+    // The next look shows the change; the rounds after it show the same new path.
+    let showed = |round: Round, began: Duration| {
+        let novel = !is_burst(round) && began >= moved && began < moved + 31 * SECOND;
+        Showed {
+            suspicious: novel,
+            differs: novel,
+            useful: true,
+        }
+    };
+    let short = RoundPlan {
+        learning_rounds: 1,
+        ..plan()
+    };
+    let started = drive(short, 1_500 * SECOND, || 0.5, showed);
+    let bursts: Vec<_> = started.iter().filter(|(_, r)| is_burst(*r)).collect();
+    assert_eq!(bursts.len(), 3, "{bursts:?}");
+    assert_eq!(bursts[0].1, Round::Burst { head: true });
+    assert_eq!(bursts[1].1, Round::Burst { head: false });
+    for pair in bursts.windows(2) {
+        assert_eq!(pair[1].0, pair[0].0 + 5 * SECOND);
+    }
+    let third_ends = bursts[2].0 + BURST_TAKES;
+    // Tail interval, its own length, two burst intervals, the wait for the last answer.
+    assert!(
+        third_ends <= moved + (30 + 9 + 10 + 5) * SECOND,
+        "{third_ends:?}"
+    );
+    let refresh = of(&started, |round| round == Round::Refresh);
+    assert!(
+        refresh
+            .iter()
+            .any(|at| *at >= third_ends && *at < third_ends + SECOND),
+        "{refresh:?}"
+    );
+}
+
+#[test]
+fn a_network_that_changes_for_ever_gets_bursts_with_rests() {
+    let restless = Showed {
+        differs: true,
+        suspicious: true,
+        useful: true,
+    };
+    let short = RoundPlan {
+        learning_rounds: 1,
+        ..plan()
+    };
+    let hour = 3_600 * SECOND;
+    let started = drive(short, hour, || 0.5, |_, _| restless);
+    let bursts = of(&started, is_burst);
+    // Six rounds of 5 s, then a rest of 30 s at least.
+    assert!(bursts.len() <= 6 * 60, "{}", bursts.len());
+    assert!(
+        of(&started, |round| round == Round::Tail).len() > 30,
+        "tails go on"
+    );
+    assert!(
+        of(&started, |round| round == Round::Refresh).len() <= 7,
+        "refreshes keep their distance"
+    );
+}
+
+#[test]
+fn a_suspicion_waits_for_its_turn_and_is_forgotten_in_the_end() {
+    let start = crate::clock::now();
+    let mut random = || 0.5;
+    let plan = RoundPlan {
+        learning_rounds: 1,
+        ..plan()
+    };
+    let mut rounds = Rounds::new(plan, start, &mut random);
+    let mut now = start + 2 * SECOND;
+    assert_eq!(rounds.poll(now, &mut random, || true), Some(Round::Full));
+    rounds.on_end(Round::Full, QUIET, now);
+    assert_eq!(rounds.poll(now, &mut random, || true), Some(Round::Refresh));
+    assert!(rounds.suspect(now));
+    for _ in 0..10 {
+        assert_eq!(
+            rounds.poll(now, &mut random, || false),
+            None,
+            "not its turn"
+        );
+        assert!(rounds.wake(now) > now);
+        now += SECOND;
+    }
+    assert_eq!(
+        rounds.poll(now, &mut random, || true),
+        Some(Round::Burst { head: true })
+    );
+    rounds.on_end(Round::Burst { head: true }, QUIET, now);
+    let later = now + 10 * SECOND;
+    assert!(rounds.suspect(later), "a running burst counts anew");
+    let mut rounds = Rounds::new(plan, start, &mut random);
+    rounds.learning_left = 0;
+    rounds.suspect(now);
+    let stale = now + PATIENCE + SECOND;
+    assert!(!is_burst(
+        rounds
+            .poll(stale, &mut random, || true)
+            .expect("what is due")
+    ));
+    assert!(!rounds.is_suspected());
+}
+
+#[test]
+fn without_bursts_nothing_is_suspected_and_what_cannot_run_does_not_spin() {
+    let start = crate::clock::now();
+    let mut random = || 0.0;
+    let mut rounds = Rounds::new(
+        RoundPlan {
+            burst_rounds: 0,
+            ..plan()
+        },
+        start,
+        &mut random,
+    );
+    assert!(!rounds.suspect(start + 3600 * SECOND));
+    let now = start + 2 * SECOND;
+    let round = rounds
+        .poll(now, &mut random, || true)
+        .expect("the first one");
+    rounds.on_refused(round, now);
+    assert_eq!(rounds.poll(now, &mut random, || true), None);
+    assert!(rounds.wake(now) >= now + LEAST_SPACING);
+}
+
+proptest! {
+    /// Whatever random numbers say: after learning a stretch around the ingress is looked at within one tail interval and
+    /// what a round takes, and the whole path within the full one.
+    #[test]
+    fn the_tail_is_never_left_alone_for_long(randoms in prop::collection::vec(0.0f64..1.0, 1..50)) {
+        let mut next = 0;
+        let random = move || { next += 1; randoms[next % randoms.len()] };
+        let short = RoundPlan { learning_rounds: 1, ..plan() };
+        let started = drive(short, 3_600 * SECOND, random, |_, _| QUIET);
+        let looks = of(&started, |round| matches!(round, Round::Tail | Round::Full));
+        for pair in looks.windows(2) {
+            prop_assert!(pair[1] <= pair[0] + 30 * SECOND + FULL_TAKES, "{pair:?}");
+        }
+        let full = of(&started, |round| round == Round::Full);
+        for pair in full.windows(2) {
+            prop_assert!(pair[1] <= pair[0] + 120 * SECOND + FULL_TAKES, "{pair:?}");
+        }
+        prop_assert!(of(&started, is_burst).is_empty());
+    }
+}
