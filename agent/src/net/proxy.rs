@@ -33,9 +33,13 @@ pub(crate) enum ProxyRefusal {
     )]
     WantsCredentials { proxy: String, schemes: String },
     #[error(
-        "the proxy {proxy} does not accept the user and password that it was given (407, {schemes})"
+        "the proxy {proxy} does not accept the user and password that it was given ({status}, {schemes})"
     )]
-    WrongCredentials { proxy: String, schemes: String },
+    WrongCredentials {
+        proxy: String,
+        schemes: String,
+        status: u16,
+    },
     #[error(
         "the proxy {proxy} takes {schemes} only (407), and this program speaks Basic: let the proxy pass {to} without asking who it is"
     )]
@@ -173,9 +177,11 @@ fn judge(proxy: &Proxy, to: &str, head: &[u8]) -> Result<(), ProxyRefusal> {
             schemes,
             to,
         },
-        407 if proxy.authorization().is_some() => ProxyRefusal::WrongCredentials {
+        // Some proxies (tinyproxy) answer wrong credentials as a server would.
+        401 | 407 if proxy.authorization().is_some() => ProxyRefusal::WrongCredentials {
             proxy: name,
             schemes,
+            status,
         },
         407 => ProxyRefusal::WantsCredentials {
             proxy: name,
@@ -250,6 +256,12 @@ mod tests {
                 &named,
                 "HTTP/1.1 407 x\r\nproxy-authenticate: Basic\r\n\r\n",
                 "does not accept the user and password",
+            ),
+            (
+                "wrong ones, said as a server does",
+                &named,
+                "HTTP/1.0 401 Unauthorized\r\n\r\n",
+                "does not accept the user and password that it was given (401",
             ),
             (
                 "others only",
