@@ -1,12 +1,14 @@
 //! What each command does.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::Table;
 use firstmile_collector::auth::login::{self, LoginError};
+use firstmile_collector::backup;
 use firstmile_collector::clock;
 use firstmile_collector::config::Config;
 use firstmile_collector::geo::{Declared, GeographyError};
@@ -328,6 +330,30 @@ fn table(rows: &[AgentRow<'_>], now_unix_ms: i64) -> String {
 fn ago(ms: i64) -> String {
     let whole = std::time::Duration::from_secs(u64::try_from(ms / 1000).unwrap_or(0));
     format!("{} ago", humantime::format_duration(whole))
+}
+
+/// Copies the whole collector into a folder.
+pub(super) fn back_up(config: &Config, folder: &Path) -> Result<()> {
+    let manifest = backup::back_up(&config.data_dir, folder, clock::unix_ms())?;
+    let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+    let files = manifest.files.len();
+    print(&format!(
+        "backed up {} into {}: {files} files, {bytes} bytes. It holds the key of the certificate authority: keep it as secret.",
+        config.data_dir.display(),
+        folder.display()
+    ))
+}
+
+/// Puts a backup into the data folder.
+pub(super) fn restore(config: &Config, folder: &Path) -> Result<()> {
+    let manifest = backup::restore(folder, &config.data_dir)?;
+    let taken = jiff::Timestamp::from_millisecond(manifest.created_unix_ms)
+        .map_or_else(|_| "an unknown time".to_owned(), |time| time.to_string());
+    print(&format!(
+        "restored the backup of {taken} into {}; start the collector. Reports that agents sent since then and were acknowledged \
+         are gone with the old store; everything later comes by itself.",
+        config.data_dir.display()
+    ))
 }
 
 /// Sets the dashboard's login.

@@ -59,6 +59,16 @@ enum Command {
         #[arg(long, default_value = "admin")]
         user: String,
     },
+    /// Copy the whole collector into a new folder, while it runs: store, certificate authority, login.
+    Backup {
+        /// The folder; it must not exist yet, or be empty.
+        folder: PathBuf,
+    },
+    /// Put a backup into the data folder of the configuration, which must hold no collector.
+    Restore {
+        /// The folder of the backup.
+        folder: PathBuf,
+    },
     /// Judge recorded path rounds, offline: what would have been said, by the live classifier.
     Paths {
         #[command(subcommand)]
@@ -128,6 +138,8 @@ fn main() -> ExitCode {
             Command::RevokeAgent { agent, json } => {
                 commands::done(commands::revoke_agent(&config, &agent, json).await)
             }
+            Command::Backup { folder } => commands::done(commands::back_up(&config, &folder)),
+            Command::Restore { folder } => commands::done(commands::restore(&config, &folder)),
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
             Command::CheckConfig => commands::done(commands::check_config(&config)),

@@ -68,7 +68,7 @@ fn restrict(_options: &mut OpenOptions, _readers: Readers) {}
 /// The administrator's commands run as root, the service as a user of its own: what root writes into the service's folder
 /// is the service's to read.
 #[cfg(unix)]
-fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
     const ROOT: u32 = 0;
     let folder = fs::metadata(path.parent().unwrap_or(path))?;
@@ -80,7 +80,7 @@ fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
 
 /// Elsewhere the folder's access list is inherited.
 #[cfg(not(unix))]
-fn give_to_owner_of_folder(_file: &File, _path: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner_of_folder(_file: &File, _path: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod cell_table;
 mod cells;
+mod copy;
 mod dirty;
 mod events;
 mod facts;
@@ -30,8 +31,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 
+pub use self::copy::{copy_into, is_in};
 use self::readers::Readers;
 pub use self::retention::Retention;
+pub use self::schema::FILE_NAME;
 use self::writer::{Durability, Writer};
 use super::{
     Appended, Applied, ByAgent, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory,
@@ -64,7 +67,7 @@ pub async fn open(dir: &Path) -> StoreResult<Embedded> {
 /// # Errors
 /// [`StoreError::Engine`] if the file cannot be made, opened or migrated; [`StoreError::Damaged`] if a later program wrote it.
 pub async fn open_with(dir: &Path, retention: Retention) -> StoreResult<Embedded> {
-    let path = dir.join(schema::FILE_NAME);
+    let path = dir.join(FILE_NAME);
     let opened = tokio::task::spawn_blocking(move || {
         let mut connection = schema::open_writer(&path)?;
         schema::migrate(&mut connection, &path)?;

@@ -10,7 +10,7 @@ use super::engine;
 use crate::store::{StoreError, StoreResult};
 
 /// The one file of the store, beside its `-wal` and `-shm`.
-pub(super) const FILE_NAME: &str = "firstmile.db";
+pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
 const VERSION: u32 = 4;
@@ -70,7 +70,7 @@ fn open_connection(path: &Path) -> StoreResult<Connection> {
 }
 
 /// Makes the file readable by its owner alone; `SQLite` gives `-wal` and `-shm` the same permissions.
-fn keep_private(path: &Path) -> StoreResult<()> {
+pub(super) fn keep_private(path: &Path) -> StoreResult<()> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]

@@ -228,10 +228,10 @@ async fn the_audit_log_is_kept_as_long_as_events() {
 async fn a_file_that_is_no_store_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let letter = "this is no database, it is a letter to a friend. ".repeat(100);
-    std::fs::write(dir.path().join(schema::FILE_NAME), &letter).unwrap();
+    std::fs::write(dir.path().join(FILE_NAME), &letter).unwrap();
     let error = open(dir.path()).await.unwrap_err();
     assert!(matches!(error, StoreError::Engine { .. }), "{error}");
-    let kept = std::fs::read_to_string(dir.path().join(schema::FILE_NAME)).unwrap();
+    let kept = std::fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
     assert_eq!(kept, letter, "what is there is left alone");
     let error = open(Path::new("/no/such/directory")).await.unwrap_err();
     assert!(
