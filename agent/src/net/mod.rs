@@ -15,12 +15,15 @@ pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod quic;
 mod quic_socket;
+#[cfg(target_os = "linux")]
 pub(crate) mod raw;
 pub(crate) mod route;
 pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod trace_board;
+#[cfg(target_os = "linux")]
 pub(crate) mod trace_echo;
+#[cfg(target_os = "linux")]
 pub(crate) mod trace_tcp;
 pub(crate) mod train;

@@ -1,19 +1,28 @@
 //! System calls that no safe crate reaches, and nothing else: kernel timestamps, batches of messages, `TCP_INFO`.
 //!
-//! Linux only; on other systems the crate is empty. The interface is safe: every buffer is owned or borrowed for the call.
+//! Linux has its own files, Windows has [`windows`]; elsewhere the crate is empty. The interface is safe: every buffer is owned or borrowed for the call.
 //! What the kernel writes is parsed as untrusted bytes ([`control`], [`address`]), without `unsafe`.
-#![cfg(target_os = "linux")]
 
+#[cfg(target_os = "linux")]
 pub mod address;
+#[cfg(target_os = "linux")]
 pub mod batch;
+#[cfg(target_os = "linux")]
 pub mod control;
+#[cfg(target_os = "linux")]
 pub mod tcp_info;
+#[cfg(target_os = "linux")]
 pub mod timestamping;
+#[cfg(windows)]
+pub mod windows;
 
+#[cfg(target_os = "linux")]
 use std::io;
+#[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Sets a socket option that is one C `int`.
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "setsockopt(2) takes a pointer")]
 fn set_int(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     let size = length(size_of::<i32>());
@@ -35,6 +44,7 @@ fn set_int(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Res
 }
 
 /// A size as the kernel takes it: of a struct or of a batch, so always small.
+#[cfg(target_os = "linux")]
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a struct and a batch are small")
 }
