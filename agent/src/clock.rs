@@ -90,7 +90,12 @@ fn boot_us() -> u64 {
     u64::try_from(boot().as_micros()).unwrap_or(u64::MAX)
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+fn boot_us() -> u64 {
+    firstmile_sys::windows::clock::with_sleep_us()
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 fn boot_us() -> u64 {
     sysinfo::System::uptime()
         .unwrap_or(0)

@@ -168,7 +168,10 @@ impl Drop for Watch {
 /// The kernel's count of how long the runtime's thread waited for a processor.
 #[derive(Debug, Default)]
 struct Processor {
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "Linux counts"))]
+    #[cfg_attr(
+        not(any(test, target_os = "linux")),
+        expect(dead_code, reason = "Linux counts")
+    )]
     file: OnceLock<Option<std::fs::File>>,
     last_ns: AtomicU64,
 }
@@ -194,13 +197,17 @@ impl Processor {
     }
 
     #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "Linux counts")]
     fn total_ns(&self) -> Option<u64> {
         None
     }
 }
 
 /// The second number of `schedstat`: nanoseconds spent waiting on a run queue.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "Linux counts"))]
+#[cfg_attr(
+    not(any(test, target_os = "linux")),
+    expect(dead_code, reason = "Linux counts")
+)]
 fn waited_ns(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     text.split_whitespace().nth(1)?.parse().ok()

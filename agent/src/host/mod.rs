@@ -8,6 +8,8 @@ pub(crate) mod memory;
 pub(crate) mod roaming;
 pub(crate) mod systemd;
 pub(crate) mod watch;
+#[cfg(windows)]
+pub(crate) mod windows;
 
 use firstmile_wire::ids::BootId;
 use firstmile_wire::v1::HostFacts;
@@ -30,8 +32,14 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     matches!(asked, Ok(()) | Err(nix::errno::Errno::EPERM))
 }
 
+/// Whether a process of this number runs on this machine.
+#[cfg(windows)]
+pub(crate) fn is_alive(pid: u32) -> bool {
+    firstmile_sys::windows::process::is_alive(pid)
+}
+
 /// Whether a process of this number runs on this machine; elsewhere the age of what it wrote has to tell.
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub(crate) const fn is_alive(pid: u32) -> bool {
     pid != 0
 }

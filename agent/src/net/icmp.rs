@@ -8,7 +8,7 @@
 mod kernel;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,8 +38,18 @@ pub(crate) fn engine(
     Arc::new(kernel::KernelEngine::start(timeout, tasks, cancel))
 }
 
+/// The best engine that this system has: Windows matches replies to requests itself.
+#[cfg(windows)]
+pub(crate) fn engine(
+    timeout: Duration,
+    _tasks: &TaskTracker,
+    _cancel: &CancellationToken,
+) -> Arc<dyn EchoEngine> {
+    Arc::new(super::windows::echo::WindowsEngine::new(timeout))
+}
+
 /// The best engine that this system has.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) fn engine(
     timeout: Duration,
     _tasks: &TaskTracker,
@@ -84,10 +94,16 @@ impl SurgeEngine {
             return Ok(client.clone());
         }
         // Datagram first: it hears its own replies only. surge-ping falls back to a raw socket by itself.
+        // Windows reads from a bound socket only.
+        let any: IpAddr = match destination {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
         let client = Client::new(
             &Config::builder()
                 .kind(kind)
                 .sock_type_hint(Type::DGRAM)
+                .bind(SocketAddr::new(any, 0))
                 .build(),
         )?;
         *slot = Some(client.clone());

@@ -22,8 +22,10 @@ pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod trace_board;
-#[cfg(target_os = "linux")]
+#[cfg_attr(windows, path = "windows/trace_echo.rs")]
 pub(crate) mod trace_echo;
-#[cfg(target_os = "linux")]
+#[cfg_attr(windows, path = "windows/trace_tcp.rs")]
 pub(crate) mod trace_tcp;
 pub(crate) mod train;
+#[cfg(windows)]
+mod windows;

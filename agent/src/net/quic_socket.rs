@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::tcp;
 use crate::clock;
+#[cfg(target_os = "linux")]
 use crate::probe::Outcome;
 use crate::probe::quic::Board;
 

@@ -92,10 +92,8 @@ fn kernel_rtt(stream: &TcpStream) -> Option<Duration> {
     (info.retransmissions == 0 && !info.rtt.is_zero()).then_some(info.rtt)
 }
 
-#[cfg(not(target_os = "linux"))]
-const fn kernel_rtt(_stream: &TcpStream) -> Option<Duration> {
-    None
-}
+#[cfg(windows)]
+use super::windows::tcp::{kernel_rtt, told};
 
 /// Has ICMP messages about this connection kept for us (ip(7), `IP_RECVERR`).
 #[cfg(target_os = "linux")]
@@ -109,20 +107,13 @@ pub(super) fn want_messages(socket: &Socket, ipv6: bool) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(super) const fn want_messages(_socket: &Socket, _ipv6: bool) -> io::Result<()> {
-    Ok(())
-}
+#[cfg(windows)]
+pub(super) use super::windows::tcp::want_messages;
 
 /// What an ICMP message about this connection says; `None` when there is none.
 #[cfg(target_os = "linux")]
 fn told(stream: &TcpStream) -> Option<Outcome> {
     super::error_queue::take(std::os::fd::AsFd::as_fd(stream)).and_then(|queued| queued.outcome())
-}
-
-#[cfg(not(target_os = "linux"))]
-const fn told(_stream: &TcpStream) -> Option<Outcome> {
-    None
 }
 
 /// The outcome of a connect that failed after `rtt`.

@@ -1,13 +1,16 @@
 //! Connects the listeners of path sockets to the rounds that wait for replies.
 
 use std::collections::HashMap;
+#[cfg(any(test, target_os = "linux"))]
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
+#[cfg(any(test, target_os = "linux"))]
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::probe::trace::{ProbeId, Reply};
@@ -17,8 +20,10 @@ use crate::report::counters::Counters;
 const QUEUE: usize = 1024;
 
 /// The listeners of one [`Means`]: they end together, when it is dropped, one of them ends, or the program does.
+#[cfg(any(test, target_os = "linux"))]
 pub(super) struct Listening(DropGuard);
 
+#[cfg(any(test, target_os = "linux"))]
 impl Listening {
     pub(super) fn new(hub: &Hub) -> Self {
         Self(hub.cancel.child_token().drop_guard())

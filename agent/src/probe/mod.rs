@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use firstmile_wire::v1;
 
-pub(crate) use firstmile_path::{address_bytes, budget, hops, met, packet, path, quote, trace};
+#[cfg(target_os = "linux")]
+pub(crate) use firstmile_path::packet;
+pub(crate) use firstmile_path::{address_bytes, budget, hops, met, path, quote, trace};
 
 /// What became of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -268,25 +268,8 @@ impl Signals {
     }
 }
 
-/// What asks this program to end.
-#[cfg(not(unix))]
-pub(crate) struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    /// Listens from now on.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    /// Waits until one of them comes.
-    pub(crate) async fn wait(&mut self) {
-        drop(tokio::signal::ctrl_c().await);
-    }
-}
+#[cfg(windows)]
+pub(crate) use crate::host::windows::Signals;
 
 #[cfg(test)]
 mod tests {

@@ -30,6 +30,10 @@ use super::{last_error, sockaddr_v6};
 /// Room for a reply: its header, the payload that comes back, an ICMP error, and what the system writes behind it.
 const REPLY_WORDS: usize = 128;
 
+/// That room in bytes.
+const ROOM: u32 = 1024;
+const _: () = assert!(ROOM as usize == REPLY_WORDS * size_of::<u64>());
+
 /// Longest payload: with the header it leaves room in the reply.
 pub const MAX_PAYLOAD: usize = 256;
 
@@ -260,10 +264,10 @@ unsafe fn launch(flight: *mut Flight, event: HANDLE, request: &Request<'_>) -> i
         let of = &raw const (*flight).door;
         let door = (&*of).handle;
         let buffer: *mut c_void = (&raw mut (*flight).reply).cast();
-        let room = u32::try_from(size_of_val(&(*flight).reply)).expect("a small buffer");
-        let kept = &*&raw const (*flight).payload;
+        let kept = &raw const (*flight).payload;
+        let kept = &*kept;
         let payload: *const c_void = kept.as_ptr().cast();
-        let length = u16::try_from(kept.len()).expect("checked by the caller");
+        let length = u16::try_from(kept.len()).map_err(io::Error::other)?;
         (*flight).sent_at = Ticks::now();
         match request.destination {
             IpAddr::V4(to) => IcmpSendEcho2Ex(
@@ -277,7 +281,7 @@ unsafe fn launch(flight: *mut Flight, event: HANDLE, request: &Request<'_>) -> i
                 length,
                 &raw const options,
                 buffer,
-                room,
+                ROOM,
                 timeout_ms,
             ),
             IpAddr::V6(to) => {
@@ -294,7 +298,7 @@ unsafe fn launch(flight: *mut Flight, event: HANDLE, request: &Request<'_>) -> i
                     length,
                     &raw const options,
                     buffer,
-                    room,
+                    ROOM,
                     timeout_ms,
                 )
             }
@@ -376,11 +380,10 @@ fn nobody(error: u32, elapsed: Duration, ipv6: bool) -> Completion {
 
 #[expect(unsafe_code, reason = "the system wrote a C struct into the buffer")]
 fn read_v4(flight: &mut Flight, elapsed: Duration, parsed: Parsed) -> Completion {
-    let room = u32::try_from(size_of_val(&flight.reply)).expect("a small buffer");
     // SAFETY: the request is over, so nobody else writes to the buffer; it is aligned for the struct and longer than it.
     let (reply, buffer) = unsafe {
         let buffer: *mut c_void = flight.reply.as_mut_ptr().cast();
-        if parsed == Parsed::NotYet && IcmpParseReplies(buffer, room) == 0 {
+        if parsed == Parsed::NotYet && IcmpParseReplies(buffer, ROOM) == 0 {
             return nobody(GetLastError(), elapsed, false);
         }
         (buffer.cast::<ICMP_ECHO_REPLY>().read(), buffer)
@@ -400,11 +403,10 @@ fn read_v4(flight: &mut Flight, elapsed: Duration, parsed: Parsed) -> Completion
 
 #[expect(unsafe_code, reason = "the system wrote a C struct into the buffer")]
 fn read_v6(flight: &mut Flight, elapsed: Duration, parsed: Parsed) -> Completion {
-    let room = u32::try_from(size_of_val(&flight.reply)).expect("a small buffer");
     // SAFETY: as in `read_v4`.
     let reply = unsafe {
         let buffer: *mut c_void = flight.reply.as_mut_ptr().cast();
-        if parsed == Parsed::NotYet && Icmp6ParseReplies(buffer, room) == 0 {
+        if parsed == Parsed::NotYet && Icmp6ParseReplies(buffer, ROOM) == 0 {
             return nobody(GetLastError(), elapsed, true);
         }
         buffer.cast::<ICMPV6_ECHO_REPLY_LH>().read()
@@ -459,8 +461,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn ask(destination: IpAddr, payload: &[u8]) -> io::Result<Completion> {
-        let echo = Echo::open(destination.is_ipv6())?;
+    fn ask(destination: IpAddr, payload: &[u8]) -> Completion {
+        let echo = Echo::open(destination.is_ipv6()).expect("a door");
         let (done, completion) = mpsc::channel();
         let request = Request {
             destination,
@@ -469,19 +471,20 @@ mod tests {
             timeout: Duration::from_secs(2),
         };
         echo.send(&request, move |completion| {
-            done.send(completion).expect("waited for")
-        })?;
+            done.send(completion).expect("waited for");
+        })
+        .expect("sent");
         drop(echo); // the request holds the door open
-        Ok(completion
+        completion
             .recv_timeout(PATIENCE)
-            .expect("each request ends"))
+            .expect("each request ends")
     }
 
     #[test]
     fn loopback_answers_with_the_payload() {
         let destination = IpAddr::from([127, 0, 0, 1]);
         for payload in [&b""[..], b"firstmile", &[7; MAX_PAYLOAD]] {
-            let completion = ask(destination, payload).expect("sent");
+            let completion = ask(destination, payload);
             assert_eq!(completion.status, Status::Answered, "{completion:?}");
             assert_eq!(completion.from, Some(destination));
             assert!(completion.payload_intact, "{completion:?}");

@@ -101,7 +101,7 @@ pub fn fail_on_icmp_error(socket: BorrowedSocket<'_>) -> io::Result<()> {
 #[expect(unsafe_code, reason = "getsockopt writes through a pointer")]
 pub fn icmp_error(socket: BorrowedSocket<'_>) -> io::Result<IcmpError> {
     let mut error = ICMP_ERROR_INFO::default();
-    let mut length = i32::try_from(size_of::<ICMP_ERROR_INFO>()).expect("a struct is small");
+    let mut length = bytes_of::<ICMP_ERROR_INFO>().cast_signed();
     // SAFETY: Winsock writes at most `length` bytes into `error`, which lives through the call; the socket is borrowed.
     let outcome = unsafe {
         getsockopt(

@@ -1,0 +1,5 @@
+//! What Windows asks of its programs.
+
+mod signals;
+
+pub(crate) use signals::Signals;
