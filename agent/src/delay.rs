@@ -223,6 +223,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    #[cfg(target_os = "linux")]
     fn runtime(delays: &Delays) -> tokio::runtime::Runtime {
         let told = delays.clone();
         tokio::runtime::Builder::new_current_thread()
@@ -240,6 +241,7 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")] // nobody counts elsewhere
     #[test]
     fn a_probe_behind_another_task_knows_how_long_it_waited() {
         let delays = Delays::default();

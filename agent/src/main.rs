@@ -417,7 +417,7 @@ mod tests {
             let error = probe_roots(std::slice::from_ref(&missing)).expect_err("no certificate");
             let (error, code) = blame(error.into(), Path::new("agent.toml"));
             let line = format!("{error:#}");
-            let want = format!("agent.toml: extra_roots = [\"{}\"]: ", missing.display());
+            let want = format!("agent.toml: extra_roots = [{missing:?}]: ");
             assert!(line.starts_with(&want), "{line:?} lacks {want:?}");
             assert!(line.contains("name a PEM file"), "{line}");
             assert_eq!(code, 2);

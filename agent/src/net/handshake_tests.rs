@@ -127,6 +127,7 @@ async fn without_roots_everything_is_seen_and_nothing_trusted() {
 
 /// What a server does that never shakes hands.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(windows, expect(dead_code, reason = "wine does not reset"))]
 enum Bad {
     Silent,
     SpeaksAnotherLanguage,
@@ -142,6 +143,7 @@ async fn handshakes_that_fail_are_told_apart() {
         (Bad::Silent, Outcome::Timeout),
         (Bad::SpeaksAnotherLanguage, Outcome::TlsFailed),
         (Bad::HangsUp, Outcome::TlsFailed),
+        #[cfg(not(windows))] // wine ends a connection that Windows and Linux reset
         (Bad::Resets, Outcome::Reset),
     ] {
         let (listener, address) = listener().await;

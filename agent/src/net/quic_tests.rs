@@ -31,9 +31,26 @@ fn server(signer: &Authority, alpn: &[u8], at: SocketAddr) -> (Endpoint, SocketA
     let tls = identity.server(&[&rustls::version::TLS13], &[alpn]);
     let crypto = QuicServerConfig::try_from(tls).expect("a suite for Initials");
     let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    listen(config, at)
+}
+
+#[cfg(not(windows))]
+fn listen(config: quinn::ServerConfig, at: SocketAddr) -> (Endpoint, SocketAddr) {
     let endpoint = Endpoint::server(config, at).expect("a loopback port");
     let address = endpoint.local_addr().expect("an address");
     (endpoint, address)
+}
+
+/// On the socket of the probes: quinn's own asks for options that wine does not have.
+#[cfg(windows)]
+fn listen(config: quinn::ServerConfig, at: SocketAddr) -> (Endpoint, SocketAddr) {
+    let socket = Arc::new(QuicSocket::open(at.is_ipv6()).expect("a port"));
+    let runtime = Arc::new(TokioRuntime);
+    let options = EndpointConfig::default();
+    let endpoint = Endpoint::new_with_abstract_socket(options, Some(config), socket, runtime)
+        .expect("an endpoint");
+    let port = endpoint.local_addr().expect("an address").port();
+    (endpoint, SocketAddr::new(at.ip(), port))
 }
 
 async fn beside<T>(serving: impl Future<Output = ()>, asking: impl Future<Output = T>) -> T {
