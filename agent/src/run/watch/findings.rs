@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use firstmile_wire::v1::{Phase, Protocol};
+use firstmile_wire::v1::{Mark, Phase, Protocol};
 use tracing::{debug, info, warn};
 
 use super::Watch;
@@ -13,9 +13,10 @@ use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
 use crate::net::quic::QuicFound;
 use crate::net::route;
+use crate::probe::addresses::{Given, Pinned};
 use crate::probe::edge;
 use crate::probe::sighting::Sighting;
-use crate::probe::{Measured, Outcome};
+use crate::probe::{Marks, Measured, Outcome};
 use crate::report::batch::Observation;
 
 /// A name is asked for again no sooner than this, however short its TTL.
@@ -44,24 +45,76 @@ impl Watch {
         self.resolved = true;
         self.look_for_ipv6_route();
         if changed {
-            info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), "another address is probed");
+            info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), v4_learnt = %self.v4.learnt(), v6_learnt = %self.v6.learnt(), "another address is probed");
         }
         changed
     }
 
     fn on_answer(&mut self, answer: &Answer) -> bool {
-        let pinned = if answer.ipv6 {
-            &mut self.v6
-        } else {
-            &mut self.v4
-        };
+        let pinned = self.pinned(answer.ipv6);
         let answered = matches!(answer.outcome, Outcome::Answered(_));
-        let changed = pinned.on_answer(answered.then_some(answer.addresses.as_slice()));
+        let given = Given {
+            resolver: &answer.resolver,
+            addresses: &answer.addresses,
+            cname_chain: &answer.cname_chain,
+        };
+        let changed = pinned.on_answer(answered.then_some(given), clock::now());
         if answered && !answer.addresses.is_empty() && answer.ttl < self.prober.plan.dns_interval {
             self.schedule
                 .resolve_by(clock::now() + answer.ttl.max(LEAST_TTL));
         }
         changed
+    }
+
+    const fn pinned(&mut self, ipv6: bool) -> &mut Pinned {
+        if ipv6 { &mut self.v6 } else { &mut self.v4 }
+    }
+
+    /// Books what a pulse says of how near the other side is, and whether its address still answers.
+    pub(super) fn on_nearness(
+        &mut self,
+        protocol: Protocol,
+        destination: IpAddr,
+        measured: Measured,
+    ) {
+        match (protocol, measured.outcome) {
+            (Protocol::Tcp, outcome) => {
+                if let (Outcome::Answered(rtt), Some(path)) =
+                    (outcome, self.paths.get_mut(&destination))
+                {
+                    path.nearness.on_tcp(rtt);
+                }
+                if self
+                    .pinned(destination.is_ipv6())
+                    .on_tcp(destination, outcome)
+                {
+                    debug!(target = %self.target.name, %destination, "the address does not answer, asking for another");
+                    self.schedule.resolve_by(clock::now());
+                }
+            }
+            (Protocol::Icmp, Outcome::Answered(_)) => {
+                if let Some(path) = self.paths.get_mut(&destination) {
+                    path.nearness.on_echo(measured.reply_ttl);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Marks what is answered on the way, as far as that is known.
+    pub(super) fn place_marks(
+        &self,
+        protocol: Protocol,
+        destination: Option<IpAddr>,
+        marks: Marks,
+    ) -> Marks {
+        let is_over_tcp = matches!(protocol, Protocol::Tcp | Protocol::Tls | Protocol::Https);
+        let path = destination.and_then(|to| self.paths.get(&to));
+        if is_over_tcp && path.is_some_and(|path| path.nearness.verdict().is_some()) {
+            marks.with(Mark::TerminatedLocally)
+        } else {
+            marks
+        }
     }
 
     /// One sample for each question would count a name twice: the first one answered stands for all.

@@ -77,7 +77,7 @@ impl Watch {
         let (mut v4, mut v6) = (Pinned::default(), Pinned::default());
         if let Host::Address(address) = target.host {
             let pinned = if address.is_ipv4() { &mut v4 } else { &mut v6 };
-            pinned.on_answer(Some(&[address]));
+            *pinned = Pinned::literal(address);
         }
         let resolved = matches!(target.host, Host::Address(_));
         Self {
@@ -231,6 +231,7 @@ impl Watch {
                 at,
                 measured,
             } => {
+                self.on_nearness(protocol, destination, measured);
                 self.record(at, Some(destination), protocol, Phase::Rtt, measured);
                 self.triggers
                     .on_pulse(protocol, destination, measured.outcome)
@@ -286,7 +287,7 @@ impl Watch {
             clock: measured.clock,
             scheduling_delay: measured.scheduling_delay,
             reply_ttl: measured.reply_ttl,
-            marks: measured.marks(),
+            marks: self.place_marks(protocol, destination, measured.marks()),
             vantage: 0,
         });
     }

@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 
-use tracing::warn;
+use firstmile_wire::v1::TraceKind;
+use tracing::{info, warn};
 
 use super::Watch;
 use crate::clock;
 use crate::net::trace::{RoundResult, TraceError};
+use crate::probe::nearness::Nearness;
 use crate::probe::path::{Change, PathMemory};
 use crate::probe::trace::{FlowPath, MAX_TTL, Span, Stream};
 use crate::report::batch::Observation;
@@ -29,6 +31,8 @@ pub(super) struct Path {
     tail: Option<Span>,
     /// The last router before it.
     handoff: Option<IpAddr>,
+    /// Whether something nearer answers TCP.
+    pub(super) nearness: Nearness,
     /// Flows that showed something new, latest first: a burst asks them first.
     moved: VecDeque<u16>,
 }
@@ -133,6 +137,7 @@ impl Watch {
 
     fn book_round(&mut self, destination: IpAddr, round: Round, result: RoundResult) -> Showed {
         let change = self.learn(destination, round, &result.flows);
+        self.look_how_near(destination, &result);
         let hops: BTreeSet<IpAddr> = result
             .flows
             .iter()
@@ -157,6 +162,27 @@ impl Watch {
             differs: change.differs,
             suspicious: change.suspicious,
             useful,
+        }
+    }
+
+    /// Looks whether something nearer than the edge answers TCP.
+    fn look_how_near(&mut self, destination: IpAddr, result: &RoundResult) {
+        let Some(path) = self.paths.get_mut(&destination) else {
+            return;
+        };
+        let ingresses = self.prober.ingresses.lock();
+        let ingresses = ingresses.unwrap_or_else(PoisonError::into_inner);
+        let is_inside = |address| ingresses.is_inside(address);
+        let is_of_syns = result.kind == TraceKind::Tcp;
+        if path.nearness.on_round(&result.flows, is_of_syns, is_inside) {
+            match path.nearness.verdict() {
+                Some(why) => {
+                    warn!(target = %self.target.name, %destination, %why, "TCP is answered on the way to the edge");
+                }
+                None => {
+                    info!(target = %self.target.name, %destination, "TCP is answered by the edge again");
+                }
+            }
         }
     }
 
