@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::route;
 use crate::probe::{Measured, Outcome};
+use crate::report::counters::Counters;
 
 /// Something that can ping.
 pub(crate) trait EchoEngine: Send + Sync {
@@ -28,14 +29,17 @@ pub(crate) trait EchoEngine: Send + Sync {
     fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured>;
 }
 
-/// The best engine that this system has. Its tasks run on `tasks` until `cancel`.
+/// The best engine that this system has. Its tasks run on `tasks` until `cancel`; what replies are worth is counted.
 #[cfg(target_os = "linux")]
 pub(crate) fn engine(
     timeout: Duration,
+    counters: &Arc<Counters>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Arc<dyn EchoEngine> {
-    Arc::new(kernel::KernelEngine::start(timeout, tasks, cancel))
+    Arc::new(kernel::KernelEngine::start(
+        timeout, counters, tasks, cancel,
+    ))
 }
 
 /// The best engine that this system has: Windows matches replies to requests itself.
@@ -52,6 +56,7 @@ pub(crate) fn engine(
 #[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) fn engine(
     timeout: Duration,
+    _counters: &Arc<Counters>,
     _tasks: &TaskTracker,
     _cancel: &CancellationToken,
 ) -> Arc<dyn EchoEngine> {

@@ -86,7 +86,8 @@ impl Drop for OtherSide {
     }
 }
 
-fn ip(arguments: &[&str]) {
+/// Runs `ip` of iproute2 in our namespace.
+pub(crate) fn ip(arguments: &[&str]) {
     run(Command::new("ip").args(arguments), None);
 }
 

@@ -1,6 +1,7 @@
 //! The shells: everything here owns a socket and decides as little as it can.
 
 pub(crate) mod capability;
+pub(crate) mod changes;
 pub(crate) mod dns;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;

@@ -50,7 +50,7 @@ pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Endi
     let engines = Engines {
         plan: config.plan,
         dns: Dns::new(config.resolvers.clone(), config.plan.probe_timeout),
-        echo: icmp::engine(config.plan.probe_timeout, &tasks, &cancel),
+        echo: icmp::engine(config.plan.probe_timeout, &Arc::default(), &tasks, &cancel),
         https: HttpsProber::new(ProbeTls::new(&config.extra_roots)?),
         tracer: Tracer::new(
             config.plan.trace_flows,

@@ -1,5 +1,6 @@
 //! What the agent had to give up, counted since the program started.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use firstmile_wire::v1;
@@ -31,6 +32,12 @@ pub(crate) struct Counters {
     pub(crate) late_replies: Count,
     /// Packets that reached our sockets and answered nothing of ours.
     pub(crate) unmatched_replies: Count,
+    /// Replies to what was answered already.
+    pub(crate) duplicate_replies: Count,
+    /// Replies too short to be read.
+    pub(crate) truncated_replies: Count,
+    /// Replies that do not know the cookie, or come from an address that was not asked.
+    pub(crate) forged_replies: Count,
     pub(crate) upload_failures: Count,
     pub(crate) rejected_reports: Count,
     /// Probes that were due and not sent, and samples that found no room.
@@ -48,12 +55,33 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// What `status` shows beside the counts that it has a line for.
+    pub(crate) fn named(&self) -> BTreeMap<String, u64> {
+        let all = [
+            ("clock_step_samples", &self.clock_step_samples),
+            ("deferred_rounds", &self.deferred_rounds),
+            ("duplicate_replies", &self.duplicate_replies),
+            ("forged_replies", &self.forged_replies),
+            ("late_replies", &self.late_replies),
+            ("missed_starved", &self.missed_starved),
+            ("missed_suspended", &self.missed_suspended),
+            ("truncated_replies", &self.truncated_replies),
+            ("unmatched_replies", &self.unmatched_replies),
+            ("untrusted_samples", &self.untrusted_samples),
+        ];
+        all.map(|(name, count)| (name.to_owned(), count.value()))
+            .into()
+    }
+
     pub(crate) fn to_wire(&self) -> v1::AgentCounters {
         v1::AgentCounters {
             spool_dropped_reports: self.spool_dropped_reports.value(),
             spool_bytes: self.spool_bytes.value(),
             late_replies: self.late_replies.value(),
             unmatched_replies: self.unmatched_replies.value(),
+            duplicate_replies: self.duplicate_replies.value(),
+            truncated_replies: self.truncated_replies.value(),
+            forged_replies: self.forged_replies.value(),
             upload_failures: self.upload_failures.value(),
             rejected_reports: self.rejected_reports.value(),
             skipped_probes: self.skipped_probes.value(),
@@ -62,7 +90,6 @@ impl Counters {
             missed_suspended: self.missed_suspended.value(),
             clock_step_samples: self.clock_step_samples.value(),
             untrusted_samples: self.untrusted_samples.value(),
-            ..v1::AgentCounters::default()
         }
     }
 }

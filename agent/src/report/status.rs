@@ -30,7 +30,7 @@ pub(crate) struct Status {
     pub(crate) icmp_capability: String,
     /// What to do so that the missing probes work; absent when none is missing.
     pub(crate) advice: Option<String>,
-    /// Last success of each kind of probe: icmp, tcp, https, dns, trace.
+    /// Last success of each kind of probe: icmp, tcp, https, tls, quic, dns, trace.
     pub(crate) last_success_unix_ms: BTreeMap<String, i64>,
     pub(crate) spool_reports: usize,
     pub(crate) spool_bytes: u64,
@@ -43,6 +43,8 @@ pub(crate) struct Status {
     pub(crate) rejected_reports: u64,
     pub(crate) dropped_reports: u64,
     pub(crate) skipped_probes: u64,
+    /// What else the agent gave up or could not use, by name, since it started.
+    pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) certificate_ends_unix_ms: i64,
 }
 
@@ -164,13 +166,8 @@ impl Status {
                 .iter()
                 .map(|advice| format!("            {advice}")),
         );
-        for kind in ["icmp", "tcp", "https", "dns", "trace"] {
-            let last = self
-                .last_success_unix_ms
-                .get(kind)
-                .map_or_else(|| "never".to_owned(), |at| ago(*at));
-            lines.push(format!("{kind:<11} last success {last}"));
-        }
+        lines.extend(self.kind_lines(ago));
+        lines.extend(self.count_line());
         lines.push(format!(
             "spool       {} reports, {} bytes, {} dropped",
             self.spool_reports, self.spool_bytes, self.dropped_reports
@@ -194,6 +191,27 @@ impl Status {
         );
         lines.push(String::new());
         lines.join("\n")
+    }
+
+    /// When each kind of probe last succeeded. Not every target is asked by TLS alone or by QUIC.
+    fn kind_lines(&self, ago: impl Fn(i64) -> String) -> Vec<String> {
+        let kinds = ["icmp", "tcp", "https", "tls", "quic", "dns", "trace"];
+        let line = |kind: &str| {
+            let last = self.last_success_unix_ms.get(kind).map(|at| ago(*at));
+            let optional = matches!(kind, "tls" | "quic");
+            last.or_else(|| (!optional).then(|| "never".to_owned()))
+                .map(|last| format!("{kind:<11} last success {last}"))
+        };
+        kinds.into_iter().filter_map(line).collect()
+    }
+
+    /// What was counted, where anything was.
+    fn count_line(&self) -> Option<String> {
+        let counts = self.counters.iter().filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        (!counts.is_empty()).then(|| format!("counted     {}", counts.join(", ")))
     }
 }
 

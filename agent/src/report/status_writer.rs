@@ -73,6 +73,7 @@ impl StatusWriter {
         status.skipped_probes = counters.skipped_probes.value();
         status.upload_failures = counters.upload_failures.value();
         status.rejected_reports = counters.rejected_reports.value();
+        status.counters = counters.named();
         status.written_unix_ms = clock::unix_ms();
         let current = status.clone();
         drop(status);

@@ -123,9 +123,11 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
         status_changed,
     };
     announce(&config, capability);
+    let destinations = Arc::default();
     let surroundings = Surroundings {
         delays,
-        upheavals: upheaval::spawn(&keeper, &recorder, &tasks, &probing),
+        upheavals: upheaval::spawn(&keeper, &recorder, &destinations, &tasks, &probing),
+        destinations,
         keeper: keeper.clone(),
         recorder,
         counters,

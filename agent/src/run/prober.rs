@@ -17,6 +17,7 @@ use crate::config::{AgentConfig, Plan};
 use crate::delay::Delays;
 use crate::host::marks::HostMarks;
 use crate::host::watch::HostWatch;
+use crate::net::changes::Destinations;
 use crate::net::dns::Dns;
 use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
@@ -41,6 +42,8 @@ pub(super) struct Surroundings {
     pub(super) keeper: Timekeeper,
     /// Told when everything is to be tried anew.
     pub(super) upheavals: watch::Receiver<Upheaval>,
+    /// Where packets go now, for whoever looks after their way out.
+    pub(super) destinations: Arc<Destinations>,
     pub(super) recorder: Recorder,
     pub(super) counters: Arc<Counters>,
     pub(super) status: Arc<Mutex<Status>>,
@@ -53,6 +56,8 @@ pub(super) struct Prober {
     pub(super) keeper: Timekeeper,
     /// Told when everything is to be tried anew.
     pub(super) upheavals: watch::Receiver<Upheaval>,
+    /// Where packets go now, for whoever looks after their way out.
+    pub(super) destinations: Arc<Destinations>,
     pub(super) dns: Arc<Dns>,
     pub(super) echo: Arc<dyn EchoEngine>,
     pub(super) https: HttpsProber,
@@ -83,6 +88,7 @@ impl Prober {
             delays,
             keeper,
             upheavals,
+            destinations,
             recorder,
             counters,
             status,
@@ -106,8 +112,9 @@ impl Prober {
             delays,
             keeper,
             upheavals,
+            destinations,
             dns,
-            echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
+            echo: icmp::engine(config.plan.probe_timeout, &counters, tasks, cancel),
             https: HttpsProber::new(probe_tls.clone()),
             tls: TlsProber::new(probe_tls.clone())?,
             quic: QuicProber::new(probe_tls)?,

@@ -1,9 +1,10 @@
 //! What turns everything upside down: the machine slept, its clock was set, its network became another one.
 //!
 //! One task looks once a second whether time did more than pass, and tells the collector and the targets. It also sees that the
-//! program starved: it then looks late.
+//! program starved: it then looks late. Another listens for changes of the network.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use firstmile_wire::v1::{GapReason, NetworkChangeKind};
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::clock;
+use crate::net::changes::{Changes, Destinations};
 use crate::net::dns;
 use crate::report::batch::{Gap, Observation};
 use crate::report::pipeline::Recorder;
@@ -38,17 +40,40 @@ pub(super) struct Upheaval {
 pub(super) fn spawn(
     keeper: &Timekeeper,
     recorder: &Recorder,
+    destinations: &Arc<Destinations>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> watch::Receiver<Upheaval> {
     let (told, upheavals) = watch::channel(Upheaval::default());
     tasks.spawn(watch_time(
         keeper.clone(),
+        told.clone(),
+        recorder.clone(),
+        cancel.clone(),
+    ));
+    tasks.spawn(watch_network(
+        Arc::clone(destinations),
         told,
         recorder.clone(),
         cancel.clone(),
     ));
     upheavals
+}
+
+/// Watches the ways out of the machine until cancelled.
+async fn watch_network(
+    destinations: Arc<Destinations>,
+    told: watch::Sender<Upheaval>,
+    recorder: Recorder,
+    cancel: CancellationToken,
+) {
+    let mut changes = Changes::listen();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            (kind, detail) = changes.next(&destinations) => on_network(kind, detail, &told, &recorder),
+        }
+    }
 }
 
 /// Watches time until cancelled.

@@ -40,7 +40,7 @@ impl Engines {
     ) -> Self {
         let counters = Arc::new(Counters::default());
         Self {
-            echo: icmp::engine(config.plan.probe_timeout, tasks, cancel),
+            echo: icmp::engine(config.plan.probe_timeout, &Arc::default(), tasks, cancel),
             // One flow is enough to see that anything comes back.
             tracer: Tracer::new(1, counters, tasks.clone(), cancel.clone()),
             tls,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firstmile_echo::engine::{Engine, OpenError, Setup};
@@ -25,6 +26,7 @@ use super::{EchoEngine, SurgeEngine};
 use crate::clock;
 use crate::net::route;
 use crate::probe::{Clock, Measured, Outcome};
+use crate::report::counters::Counters;
 
 /// Least time between two sends, and between two reads.
 const TICK: Duration = Duration::from_millis(20);
@@ -53,6 +55,7 @@ impl KernelEngine {
     /// Starts the tasks; no socket is opened yet.
     pub(crate) fn start(
         timeout: Duration,
+        counters: &Arc<Counters>,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) -> Self {
@@ -64,7 +67,7 @@ impl KernelEngine {
                 timeout,
                 source: None,
             };
-            tasks.spawn(serve(setup, inbox, cancel.clone()));
+            tasks.spawn(serve(setup, Arc::clone(counters), inbox, cancel.clone()));
             asks
         };
         Self {
@@ -97,7 +100,12 @@ impl EchoEngine for KernelEngine {
 }
 
 /// Opens the engine when the first request comes, and anew after it broke or could not be opened.
-async fn serve(setup: Setup, mut asks: mpsc::Receiver<Ask>, cancel: CancellationToken) {
+async fn serve(
+    setup: Setup,
+    counters: Arc<Counters>,
+    mut asks: mpsc::Receiver<Ask>,
+    cancel: CancellationToken,
+) {
     loop {
         let first = tokio::select! {
             () = cancel.cancelled() => return,
@@ -106,7 +114,7 @@ async fn serve(setup: Setup, mut asks: mpsc::Receiver<Ask>, cancel: Cancellation
                 None => return,
             },
         };
-        let lane = match Lane::open(setup) {
+        let lane = match Lane::open(setup, Arc::clone(&counters)) {
             Ok(lane) => lane,
             Err(error) => {
                 // Told again with each probe: who asked may have stopped waiting.
@@ -146,10 +154,13 @@ struct Lane {
     read_at: Option<Instant>,
     /// Since when a packet would be read at once.
     idle_since: Option<Moment>,
+    /// What of the engine's counts has been told, and to whom.
+    told: echo::counters::Counters,
+    counters: Arc<Counters>,
 }
 
 impl Lane {
-    fn open(setup: Setup) -> Result<Self, OpenError> {
+    fn open(setup: Setup, counters: Arc<Counters>) -> Result<Self, OpenError> {
         let engine = Engine::open(setup)?;
         let (family, access) = (setup.family, engine.access());
         let readiness = watch(&engine).map_err(|source| OpenError::Setup {
@@ -168,6 +179,8 @@ impl Lane {
             sent_at: None,
             read_at: None,
             idle_since: None,
+            told: echo::counters::Counters::default(),
+            counters,
         })
     }
 
@@ -253,7 +266,24 @@ impl Lane {
             self.readiness = watch(&self.engine)?;
         }
         self.read_at = Some(clock::now());
+        self.count();
         Ok(exhausted)
+    }
+
+    /// Passes on what the engine has counted since the last call.
+    fn count(&mut self) {
+        let now = *self.engine.counters();
+        let before = std::mem::replace(&mut self.told, now);
+        let all = &self.counters;
+        all.late_replies.add(now.late - before.late);
+        all.duplicate_replies.add(now.duplicate - before.duplicate);
+        all.truncated_replies.add(now.truncated - before.truncated);
+        let wrong = |counts: &echo::counters::Counters| counts.forged + counts.elsewhere;
+        all.forged_replies.add(wrong(&now) - wrong(&before));
+        let strange = |counts: &echo::counters::Counters| counts.unknown + counts.damaged;
+        all.unmatched_replies.add(strange(&now) - strange(&before));
+        all.clock_step_samples
+            .add(now.clock_stepped - before.clock_stepped);
     }
 
     /// When to look again though nothing came.
@@ -330,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn loopback_answers_by_the_kernels_clock_or_is_not_permitted() {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let engine = KernelEngine::start(TIMEOUT, &tasks, &cancel);
+        let engine = KernelEngine::start(TIMEOUT, &Arc::default(), &tasks, &cancel);
         let loopback = IpAddr::from([127, 0, 0, 1]);
         // The kernel stamps a little after the first socket of the machine asks for it; until then samples say so.
         for _ in 0..50 {

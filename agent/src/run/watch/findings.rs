@@ -43,6 +43,7 @@ impl Watch {
             }
         }
         self.resolved = true;
+        self.tell_destinations();
         self.look_for_ipv6_route();
         if changed {
             info!(target = %self.target.name, v4 = ?self.v4.address(), v6 = ?self.v6.address(), v4_learnt = %self.v4.learnt(), v6_learnt = %self.v6.learnt(), "another address is probed");

@@ -103,6 +103,7 @@ impl Watch {
     async fn run(mut self, cancel: CancellationToken) {
         let mut probes = UnderWay::new(self.prober.keeper.clone());
         let mut upheavals = self.prober.upheavals.clone();
+        self.tell_destinations();
         loop {
             let now = clock::now();
             let handoff = self.handoff_if_suspected();
@@ -163,6 +164,12 @@ impl Watch {
             }),
             Action::Trace(round) => self.start_round(round, probes),
         }
+    }
+
+    /// Says where this target's packets go, for whoever looks after their way out.
+    fn tell_destinations(&self) {
+        let both = self.v4.address().into_iter().chain(self.v6.address());
+        self.prober.destinations.set(self.index, both.collect());
     }
 
     /// Addresses to probe now: the pinned one of each family that has a route.
