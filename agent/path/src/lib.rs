@@ -8,11 +8,13 @@
 pub mod budget;
 pub mod gate;
 pub mod hops;
+pub mod mda;
 pub mod met;
 pub mod packet;
 pub mod path;
 pub mod plan;
 pub mod quote;
+pub mod stopping;
 pub mod trace;
 
 use std::net::IpAddr;
