@@ -14,6 +14,7 @@ pub mod packet;
 pub mod path;
 pub mod plan;
 pub mod quote;
+pub mod running;
 pub mod stopping;
 pub mod trace;
 

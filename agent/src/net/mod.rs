@@ -23,9 +23,15 @@ pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod trace_board;
+#[cfg(target_os = "linux")]
+pub(crate) mod trace_connect;
 #[cfg_attr(windows, path = "windows/trace_echo.rs")]
 pub(crate) mod trace_echo;
-#[cfg_attr(windows, path = "windows/trace_tcp.rs")]
+pub(crate) mod trace_means;
+#[cfg(target_os = "linux")]
+pub(crate) mod trace_raw;
+#[cfg(windows)]
+#[path = "windows/trace_tcp.rs"]
 pub(crate) mod trace_tcp;
 pub(crate) mod train;
 #[cfg(windows)]

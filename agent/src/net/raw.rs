@@ -4,9 +4,12 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -16,6 +19,9 @@ const BUFFER: usize = 2048;
 
 /// Room for the control messages: TTL, error with offender, and slack.
 const CONTROL: usize = 512;
+
+/// A message that is older than this when it is read was stamped by another clock.
+const OLDEST: Duration = Duration::from_secs(1);
 
 /// Pending errors that are taken before the runtime gets its turn.
 const PENDING_ERRORS: usize = 64;
@@ -35,6 +41,17 @@ pub(crate) struct Received {
     pub(crate) from: Option<IpAddr>,
     pub(crate) ttl: Option<u8>,
     pub(crate) error: Option<QueuedError>,
+    /// How long ago it arrived, by the kernel's stamp; zero without one.
+    pub(crate) age: Duration,
+}
+
+/// What became of an attempt to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// The destination answered: the connection stands, or was refused.
+    Answered,
+    /// It failed, for the reason that an ICMP error gave, or for one of this machine.
+    Failed(Option<QueuedError>),
 }
 
 /// The socket. tokio knows it as a UDP socket: it only registers the descriptor, messages are read by `recvmsg` here.
@@ -67,6 +84,9 @@ impl PacketSocket {
             setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
         } else {
             setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
+        }
+        if let Err(errno) = setsockopt(&socket, sockopt::ReceiveTimestampns, &true) {
+            tracing::debug!(%errno, "no stamps, the time of reading stands for that of arrival");
         }
         match (errors, ipv6) {
             (true, true) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
@@ -120,6 +140,55 @@ impl PacketSocket {
         }
     }
 
+    /// Sends a whole IP packet (sockets of protocol `RAW`, whose header is the sender's own).
+    pub(crate) fn send_whole(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
+        let to = SockAddr::from(SocketAddr::new(destination, 0));
+        SockRef::from(&self.io).send_to(packet, &to).map(drop)
+    }
+
+    /// Begins to connect (stream sockets) from an address and port that others use too, with this TTL. Closing resets what
+    /// came of it.
+    pub(crate) fn start_connecting(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        ttl: u8,
+    ) -> io::Result<()> {
+        let socket = SockRef::from(&self.io);
+        socket.set_reuse_address(true)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        if self.ipv6 {
+            socket.set_unicast_hops_v6(u32::from(ttl))?;
+        } else {
+            socket.set_ttl_v4(u32::from(ttl))?;
+        }
+        socket.bind(&SockAddr::from(from))?;
+        match socket.connect(&SockAddr::from(to)) {
+            Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => Ok(()),
+            connected => connected,
+        }
+    }
+
+    /// Waits until a connection stands or has failed. Cancel-safe.
+    pub(crate) async fn attempt(&self) -> io::Result<Attempt> {
+        self.io
+            .async_io(Interest::WRITABLE | Interest::ERROR, || {
+                if let Ok(message) = self.take(MsgFlags::MSG_ERRQUEUE) {
+                    return Ok(Attempt::Failed(message.error));
+                }
+                let socket = SockRef::from(&self.io);
+                match socket.take_error()? {
+                    Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        Ok(Attempt::Answered)
+                    }
+                    Some(_) => Ok(Attempt::Failed(None)),
+                    None if socket.peer_addr().is_ok() => Ok(Attempt::Answered),
+                    None => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            })
+            .await
+    }
+
     /// Waits for the next message. Cancel-safe.
     pub(crate) async fn receive(&self) -> io::Result<Received> {
         let interest = if self.wants_errors {
@@ -161,7 +230,7 @@ impl PacketSocket {
             flags | MsgFlags::MSG_DONTWAIT,
         )?;
         let from = message.address.as_ref().and_then(address_of);
-        let (mut ttl, mut error) = (None, None);
+        let (mut ttl, mut error, mut age) = (None, None, Duration::ZERO);
         for control in message.cmsgs()? {
             #[expect(
                 clippy::wildcard_enum_match_arm,
@@ -171,6 +240,7 @@ impl PacketSocket {
                 ControlMessageOwned::Ipv4Ttl(value) | ControlMessageOwned::Ipv6HopLimit(value) => {
                     ttl = u8::try_from(value).ok();
                 }
+                ControlMessageOwned::ScmTimestampns(stamp) => age = age_of(stamp),
                 ControlMessageOwned::Ipv4RecvErr(what, Some(offender)) => {
                     let address =
                         IpAddr::from(u32::from_be(offender.sin_addr.s_addr).to_be_bytes());
@@ -199,8 +269,18 @@ impl PacketSocket {
             from,
             ttl,
             error,
+            age,
         })
     }
+}
+
+/// How long ago a stamp of the wall clock was taken. A clock that was set in between says nothing.
+fn age_of(stamp: TimeSpec) -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).map(Duration::from);
+    now.ok()
+        .and_then(|now| now.checked_sub(Duration::from(stamp)))
+        .filter(|age| *age < OLDEST)
+        .unwrap_or_default()
 }
 
 fn address_of(storage: &SockaddrStorage) -> Option<IpAddr> {

@@ -14,12 +14,12 @@ use tokio_util::task::TaskTracker;
 
 use super::capability::is_refusal;
 use super::trace_board::{Hub, Switchboard};
-use super::trace_echo::EchoMeans;
-use super::trace_tcp::TcpMeans;
+use super::trace_means;
 use crate::clock;
 use crate::probe::budget::HopBudget;
 use crate::probe::met::MultipathHop;
-use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePlan, TraceRound};
+use crate::probe::running::Running;
+use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePlan};
 use crate::report::counters::Counters;
 
 /// What a round brought.
@@ -67,6 +67,8 @@ pub(super) trait Means: Send + Sync {
         destination: SocketAddr,
     ) -> io::Result<()>;
     fn flow_id(&self, flow: u16, source: IpAddr, destination: IpAddr) -> u32;
+    /// IPv6 flow label of a flow's packets; 0 on IPv4, and where the system chooses.
+    fn flow_label(&self, flow: u16, destination: SocketAddr) -> u32;
     /// Whether all its listeners still listen.
     fn is_listening(&self) -> bool;
 }
@@ -147,7 +149,7 @@ impl Tracer {
         &self,
         destination: SocketAddr,
         plan: TracePlan,
-        mut watch: impl FnMut(&TraceRound),
+        mut watch: impl FnMut(&Running),
     ) -> Result<RoundResult, TraceError> {
         let no_route = |source| TraceError::NoRoute {
             destination: destination.ip(),
@@ -157,7 +159,8 @@ impl Tracer {
         let means = self.means(destination.is_ipv6())?;
         let started = clock::now();
         let (stream, numbers) = (plan.stream, plan.flows.clone());
-        let mut round = TraceRound::new(plan, started);
+        let all_in_flight = means.method() != TraceMethod::OneAtATime;
+        let mut round = Running::new(plan, all_in_flight, started);
         let mut line = self.board.open(destination.ip());
         loop {
             while let Ok((id, reply, at)) = line.replies.try_recv() {
@@ -187,24 +190,29 @@ impl Tracer {
             .iter()
             .map(|flow| means.flow_id(*flow, source, destination.ip()))
             .collect();
-        if round.skipped() > 0 && round.tallies().is_empty() {
+        let flow_labels = numbers
+            .iter()
+            .map(|flow| means.flow_label(*flow, destination))
+            .collect();
+        if round.was_kept_back() {
             self.counters.deferred_rounds.add(1);
         }
         let kind = means.kind();
-        let destination_port = if kind == TraceKind::Tcp {
-            destination.port()
-        } else {
+        let destination_port = if kind == TraceKind::Icmp {
             0
+        } else {
+            destination.port()
         };
+        let (flows, multipath) = round.into_found();
         Ok(RoundResult {
             started,
             kind,
             stream,
             method: means.method(),
-            flow_labels: vec![0; flow_ids.len()],
             flow_ids,
-            flows: round.into_flows(),
-            multipath: Vec::new(),
+            flow_labels,
+            flows,
+            multipath,
             destination_port,
         })
     }
@@ -215,7 +223,7 @@ impl Tracer {
 
     fn book(
         &self,
-        round: &mut TraceRound,
+        round: &mut Running,
         destination: IpAddr,
         id: ProbeId,
         reply: Reply,
@@ -243,21 +251,7 @@ impl Tracer {
             tasks: self.tasks.clone(),
             cancel: self.cancel.clone(),
         };
-        let tcp = || {
-            TcpMeans::open(ipv6, self.flows, &hub).map(|means| Arc::new(means) as Arc<dyn Means>)
-        };
-        let echo = || {
-            EchoMeans::open(ipv6, self.flows, &hub).map(|means| Arc::new(means) as Arc<dyn Means>)
-        };
-        let opened = match self.kind {
-            Some(TraceKind::Tcp) => tcp(),
-            Some(TraceKind::Icmp) => echo(),
-            Some(TraceKind::Udp | TraceKind::Unspecified) => Err(io::ErrorKind::Unsupported.into()),
-            None => match tcp() {
-                Err(error) if is_refusal(&error) => echo(),
-                opened => opened,
-            },
-        };
+        let opened = trace_means::open(self.kind, ipv6, self.flows, &hub);
         match opened {
             Ok(means) => {
                 *slot = Some(Arc::clone(&means));
@@ -290,6 +284,10 @@ mod tests {
         }
 
         fn flow_id(&self, _: u16, _: IpAddr, _: IpAddr) -> u32 {
+            0
+        }
+
+        fn flow_label(&self, _: u16, _: SocketAddr) -> u32 {
             0
         }
 

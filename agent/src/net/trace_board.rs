@@ -13,6 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
+#[cfg(target_os = "linux")]
+use crate::probe::met::Rewrites;
+use crate::probe::quote::Sent;
+#[cfg(target_os = "linux")]
+use crate::probe::quote::{self, Quoted};
+#[cfg(target_os = "linux")]
+use crate::probe::trace::ReplyKind;
 use crate::probe::trace::{ProbeId, Reply};
 use crate::report::counters::Counters;
 
@@ -61,6 +68,8 @@ struct Waiting {
     line: u64,
     id: ProbeId,
     destination: IpAddr,
+    /// What the packet was when it left, where the means told.
+    sent: Option<Sent>,
     sender: mpsc::Sender<Heard>,
 }
 
@@ -96,6 +105,51 @@ impl Switchboard {
         }
     }
 
+    /// Notes what the packet of a token is as it leaves, so that a quote of it can be compared.
+    #[cfg(target_os = "linux")]
+    pub(super) fn note_sent(&self, token: u16, sent: Sent) {
+        if let Some(waiting) = self.lock().waiting.get_mut(&token) {
+            waiting.sent = Some(sent);
+        }
+    }
+
+    /// Passes on what an ICMP error quotes. `is_certain` says that the quote carries a secret of ours, and may be about an
+    /// address that was rewritten on the way. False: nobody waits for it, or it is about another destination.
+    #[cfg(target_os = "linux")]
+    pub(super) fn deliver_quoted(
+        &self,
+        token: u16,
+        quoted: &Quoted,
+        is_certain: bool,
+        from: IpAddr,
+        reply_ttl: u8,
+        at: Instant,
+    ) -> bool {
+        let board = self.lock();
+        let Some(waiting) = board.waiting.get(&token) else {
+            return false;
+        };
+        let sent = waiting.sent.filter(|sent| sent.protocol == quoted.protocol);
+        if !is_certain && quoted.destination != waiting.destination {
+            return false;
+        }
+        let is_ipv6 = waiting.destination.is_ipv6();
+        let kind = if quote::is_time_exceeded(is_ipv6, quoted.icmp) {
+            ReplyKind::TimeExceeded
+        } else if from == waiting.destination {
+            ReplyKind::Destination
+        } else {
+            ReplyKind::Barred
+        };
+        let reply = Reply {
+            quoted_ttl: quoted.odd_ttl(),
+            rewrites: sent.map_or_else(Rewrites::default, |sent| quoted.rewrites(&sent)),
+            mpls: quoted.mpls,
+            ..Reply::plain(from, kind, quoted.icmp, reply_ttl)
+        };
+        sent.is_some() && waiting.sender.try_send((waiting.id, reply, at)).is_ok()
+    }
+
     /// Passes a reply on. False: nobody waits for it, or it is about another destination.
     pub(super) fn deliver(&self, token: u16, about: IpAddr, reply: Reply, at: Instant) -> bool {
         let board = self.lock();
@@ -121,7 +175,10 @@ impl Line {
     /// Takes a free token for a packet. A round has at most 480 packets and there are at most 40 rounds: one is free.
     pub(super) fn expect(&self, id: ProbeId) -> u16 {
         let mut board = self.board.lock();
-        while board.waiting.contains_key(&board.next_token) {
+        // The checksum of a datagram is a token, and it can be neither of these two.
+        while matches!(board.next_token, 0 | u16::MAX)
+            || board.waiting.contains_key(&board.next_token)
+        {
             board.next_token = board.next_token.wrapping_add(1);
         }
         let token = board.next_token;
@@ -130,6 +187,7 @@ impl Line {
             line: self.number,
             id,
             destination: self.destination,
+            sent: None,
             sender: self.sender.clone(),
         };
         board.waiting.insert(token, waiting);

@@ -104,6 +104,10 @@ impl Means for EchoMeans {
         ))
     }
 
+    fn flow_label(&self, _flow: u16, _destination: SocketAddr) -> u32 {
+        0
+    }
+
     fn is_listening(&self) -> bool {
         self.listening.is_whole()
     }

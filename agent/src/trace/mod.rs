@@ -28,7 +28,8 @@ use crate::net::dns::Dns;
 use crate::net::trace::{RoundResult, TraceError, Tracer};
 use crate::probe::hops::HopTable;
 use crate::probe::path::PathMemory;
-use crate::probe::trace::{DEFAULT_ALPHA, Stream, TracePlan, TraceRound, all_flows};
+use crate::probe::running::Running;
+use crate::probe::trace::{DEFAULT_ALPHA, Stream, TracePlan, all_flows};
 use crate::report::counters::Counters;
 use crate::run::Signals;
 use outcome::Outcome;
@@ -240,7 +241,7 @@ impl View {
     }
 
     /// Takes in where a running round stands, and draws it when it is time.
-    fn look(&mut self, round: &TraceRound, now: Instant) {
+    fn look(&mut self, round: &Running, now: Instant) {
         let is_due = |at| now.saturating_duration_since(at) >= LOOK_INTERVAL;
         if !self.looked_at.is_none_or(is_due) {
             return;
@@ -323,7 +324,7 @@ impl Session<'_> {
                 known: memory.known(),
             };
             let mut tallies = Vec::new();
-            let watch = |round: &TraceRound| {
+            let watch = |round: &Running| {
                 tallies = round.tallies();
                 self.view.borrow_mut().look(round, clock::now());
             };

@@ -87,6 +87,10 @@ impl Means for EchoMeans {
     }
 
     /// The system listens.
+    fn flow_label(&self, _flow: u16, _destination: SocketAddr) -> u32 {
+        0
+    }
+
     fn is_listening(&self) -> bool {
         true
     }

@@ -119,6 +119,10 @@ impl Means for TcpMeans {
     }
 
     /// There are no listeners: each attempt hears for itself.
+    fn flow_label(&self, _flow: u16, _destination: SocketAddr) -> u32 {
+        0
+    }
+
     fn is_listening(&self) -> bool {
         true
     }
