@@ -322,12 +322,12 @@ async fn read_out(mut response: reqwest::Response) -> bool {
     }
 }
 
-/// What was agreed on, as far as the version of the response tells.
+/// What was agreed on, as far as the version of the response tells: HTTP/1.1 is spoken with and without agreement.
 fn alpn(response: &reqwest::Response) -> &'static str {
     if response.version() == reqwest::Version::HTTP_2 {
         "h2"
     } else {
-        "http/1.1"
+        ""
     }
 }
 

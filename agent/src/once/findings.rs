@@ -1,16 +1,19 @@
 //! What `once` found: the shape of `once --json`, documented in `docs/operations/agent-config.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use firstmile_wire::v1::TraceKind;
 use serde::Serialize;
 
+use super::handshakes::{CertificateFindings, QuicFindings, ResolverFindings, TlsFindings};
 use crate::config::Target;
-use crate::net::dns::Answer;
+use crate::net::dns::{self, Answer};
 use crate::net::https::Exchange;
 use crate::net::trace::RoundResult;
+use crate::probe::addresses::Learnt;
+use crate::probe::nearness::Nearness;
 use crate::probe::{Outcome, edge};
 
 /// All of it.
@@ -32,6 +35,8 @@ pub(super) struct Measurement {
     pub(super) service: &'static str,
     /// The address that was probed.
     pub(super) address: Option<IpAddr>,
+    /// How that was learnt.
+    pub(super) learnt: Option<String>,
     /// Undecoded code of the edge; `edge_source` says where it was read.
     pub(super) edge: Option<String>,
     pub(super) edge_source: Option<&'static str>,
@@ -39,6 +44,10 @@ pub(super) struct Measurement {
     pub(super) icmp: Option<PulseFindings>,
     pub(super) tcp: Option<PulseFindings>,
     pub(super) https: Option<HttpsFindings>,
+    pub(super) tls: Option<TlsFindings>,
+    pub(super) quic: Option<QuicFindings>,
+    /// Why TCP is held to be answered on the way to the edge.
+    pub(super) terminated_locally: Option<String>,
     pub(super) path: Option<PathFindings>,
     /// Whole sentences: what failed and what to do.
     pub(super) problems: Vec<String>,
@@ -53,6 +62,8 @@ pub(super) struct DnsFindings {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) cname_chain: Vec<String>,
     pub(super) ttl_s: u64,
+    /// Every resolver's own answers.
+    pub(super) resolvers: Vec<ResolverFindings>,
 }
 
 /// A train of one protocol.
@@ -75,10 +86,13 @@ pub(super) struct HttpsFindings {
     pub(super) connect_ms: Option<f64>,
     pub(super) tls_ms: Option<f64>,
     pub(super) ttfb_ms: Option<f64>,
+    /// Of a second request on the same connection.
+    pub(super) warm_ttfb_ms: Option<f64>,
     pub(super) status: Option<u16>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) failure: Option<&'static str>,
     pub(super) problem: Option<String>,
+    pub(super) certificate: Option<CertificateFindings>,
     #[serde(skip)]
     pub(super) code: Option<String>,
 }
@@ -93,6 +107,8 @@ pub(super) struct PathFindings {
     pub(super) flows: Vec<FlowFindings>,
     /// Name of each hop that has one.
     pub(super) names: BTreeMap<IpAddr, String>,
+    #[serde(skip)]
+    pub(super) nearness: Nearness,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,12 +134,16 @@ impl Measurement {
             port: target.port,
             service: target.service.as_str(),
             address: None,
+            learnt: None,
             edge: None,
             edge_source: None,
             dns: None,
             icmp: None,
             tcp: None,
             https: None,
+            tls: None,
+            quic: None,
+            terminated_locally: None,
             path: None,
             problems: Vec::new(),
         }
@@ -135,14 +155,17 @@ impl Measurement {
             .into_iter()
             .flatten()
             .any(|pulse| pulse.answered > 0);
-        pulse
-            || self
-                .https
-                .as_ref()
-                .is_some_and(|https| https.connect_ms.is_some())
+        let https = (self.https.as_ref()).is_some_and(|https| https.connect_ms.is_some());
+        let tls = (self.tls.as_ref()).is_some_and(|tls| tls.connect_ms.is_some());
+        let quic = (self.quic.as_ref()).is_some_and(|quic| quic.rtt_ms.is_some());
+        pulse || https || tls || quic
     }
 
-    pub(super) fn take_dns(&mut self, v4: &Answer, v6: &Answer) {
+    /// Takes in what every resolver said; returns the addresses of those that programs of this machine go by.
+    pub(super) fn take_dns(&mut self, answers: &[Vec<Answer>; 2]) -> Vec<IpAddr> {
+        let [Some(v4), Some(v6)] = answers.each_ref().map(|all| dns::in_force(all)) else {
+            return Vec::new();
+        };
         let addresses: Vec<IpAddr> = v4.addresses.iter().chain(&v6.addresses).copied().collect();
         if addresses.is_empty() {
             let why = [v4, v6]
@@ -169,10 +192,27 @@ impl Measurement {
             resolver: telling.resolver.clone(),
             outcome: word(telling.outcome),
             ms: telling.outcome.rtt().map(ms),
-            addresses,
+            addresses: addresses.clone(),
             cname_chain: telling.cname_chain.clone(),
             ttl_s: telling.ttl.as_secs(),
+            resolvers: answers.iter().flatten().map(ResolverFindings::of).collect(),
         });
+        if !addresses.is_empty() {
+            self.learnt = Some(Learnt::Resolver(telling.resolver.clone()).to_string());
+            self.explain_resolvers(answers);
+        }
+        addresses
+    }
+
+    /// Says which resolvers cannot answer while another one can.
+    fn explain_resolvers(&mut self, answers: &[Vec<Answer>; 2]) {
+        for answer in answers.iter().flatten().filter(|answer| !answer.is_final()) {
+            let question = if answer.ipv6 { "AAAA" } else { "A" };
+            self.problems.push(format!(
+                "dns: {} ({question} of {}). Programs wait for it before they ask the next one: mend it, or take it off the list",
+                answer.problem, self.host
+            ));
+        }
     }
 
     pub(super) fn take_https(&mut self, https: Option<HttpsFindings>) {
@@ -207,6 +247,42 @@ impl Measurement {
             self.problems
                 .push(format!("HTTPS failed ({failure}): {why}"));
         }
+        self.explain_handshakes();
+    }
+}
+
+impl Measurement {
+    fn explain_handshakes(&mut self) {
+        if let Some(tls) = &self.tls
+            && let Some(failure) = tls.failure
+        {
+            let why = tls.problem.as_deref().unwrap_or("no answer");
+            self.problems.push(format!("TLS failed ({failure}): {why}"));
+        }
+        let quic = self.quic.as_ref();
+        let sentence = quic.and_then(|quic| quic.explain(&self.host, self.port));
+        self.problems.extend(sentence);
+        let sentence = self
+            .certificate()
+            .and_then(|shown| shown.explain(&self.host));
+        self.problems.extend(sentence);
+        if let Some(why) = &self.terminated_locally {
+            let sentence = format!(
+                "TCP is answered by something on the way to the edge: {why}. Its times are not those of the edge"
+            );
+            self.problems.push(sentence);
+        }
+    }
+
+    /// What the other side showed, by the first protocol that saw it.
+    pub(super) fn certificate(&self) -> Option<&CertificateFindings> {
+        let https = (self.https.as_ref()).and_then(|https| https.certificate.as_ref());
+        let tls = self.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+        let quic = self
+            .quic
+            .as_ref()
+            .and_then(|quic| quic.certificate.as_ref());
+        https.or(tls).or(quic)
     }
 }
 
@@ -274,6 +350,8 @@ impl HttpsFindings {
             connect_ms: answered(exchange.connect),
             tls_ms: exchange.tls.and_then(answered),
             ttfb_ms: exchange.ttfb.and_then(answered),
+            warm_ttfb_ms: exchange.warm.and_then(answered),
+            certificate: exchange.sighting.map(CertificateFindings::of),
             status: (exchange.status != 0).then_some(exchange.status),
             code: edge::code(&exchange.headers),
             failure: failed.map(|outcome| word(*outcome)),
@@ -288,7 +366,11 @@ impl HttpsFindings {
 }
 
 impl PathFindings {
-    pub(super) fn of(round: &RoundResult) -> Self {
+    pub(super) fn of(round: &RoundResult, echo_ttl: u8) -> Self {
+        let mut nearness = Nearness::default();
+        nearness.on_echo(echo_ttl);
+        // One round is too few for the times of routers; what replies have crossed is known at once.
+        nearness.on_round(&round.flows, round.kind == TraceKind::Tcp, |_| false);
         let flows: Vec<FlowFindings> = round
             .flows
             .iter()
@@ -321,14 +403,8 @@ impl PathFindings {
                 .unwrap_or(0),
             flows,
             names: BTreeMap::new(),
+            nearness,
         }
-    }
-
-    pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.flows
-            .iter()
-            .flat_map(|flow| flow.hops.iter().filter_map(|hop| hop.address))
-            .collect()
     }
 
     pub(super) fn take_names(&mut self, names: &[(IpAddr, Option<String>)]) {
@@ -369,7 +445,7 @@ pub(super) fn word(outcome: Outcome) -> &'static str {
 }
 
 /// Milliseconds with three digits.
-fn ms(duration: Duration) -> f64 {
+pub(super) fn ms(duration: Duration) -> f64 {
     f64::from(crate::probe::micros(duration)) / 1000.0
 }
 

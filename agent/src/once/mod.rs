@@ -1,8 +1,11 @@
 //! One measurement of every target, for a person or a script; no collector, no state.
 
 mod findings;
+mod handshakes;
 mod text;
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,15 +21,19 @@ use crate::clock;
 use crate::config::{AgentConfig, Host, Plan, Target};
 use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::dns::Dns;
+use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
+use crate::net::quic::QuicProber;
 use crate::net::tls::ProbeTls;
-use crate::net::trace::{TraceError, Tracer};
+use crate::net::trace::{RoundResult, TraceError, Tracer};
 use crate::net::{route, tcp, train};
-use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan, all_flows};
+use crate::probe::addresses::Learnt;
+use crate::probe::trace::{DEFAULT_ALPHA, FlowPath, Known, Stream, TracePlan, all_flows};
 use crate::probe::train::TrainPlan;
 use crate::report::counters::Counters;
 use findings::{Findings, HttpsFindings, Measurement, PathFindings, PulseFindings};
+use handshakes::{QuicFindings, TlsFindings};
 
 /// Probes of a train: enough for a median and to see heavy loss.
 const TRAIN: u16 = 5;
@@ -47,11 +54,14 @@ const HOP_GRACE: Duration = Duration::from_millis(500);
 pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Ending> {
     let capability = capability::probe();
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let probe_tls = ProbeTls::new(&config.extra_roots)?;
     let engines = Engines {
         plan: config.plan,
         dns: Dns::new(config.resolvers.clone(), config.plan.probe_timeout),
         echo: icmp::engine(config.plan.probe_timeout, &Arc::default(), &tasks, &cancel),
-        https: HttpsProber::new(ProbeTls::new(&config.extra_roots)?),
+        https: HttpsProber::new(probe_tls.clone()),
+        tls: TlsProber::new(probe_tls.clone())?,
+        quic: QuicProber::new(probe_tls)?,
         tracer: Tracer::new(
             config.plan.trace_flows,
             Arc::new(Counters::default()),
@@ -87,6 +97,8 @@ struct Engines {
     dns: Dns,
     echo: Arc<dyn EchoEngine>,
     https: HttpsProber,
+    tls: TlsProber,
+    quic: QuicProber,
     tracer: Tracer,
 }
 
@@ -113,14 +125,16 @@ async fn measure_all(engines: &Engines, targets: &[Target]) -> Vec<Measurement> 
 async fn measure(engines: &Engines, target: &Target) -> Measurement {
     let mut measurement = Measurement::new(target);
     let addresses = match &target.host {
-        Host::Address(address) => vec![*address],
+        Host::Address(address) => {
+            measurement.learnt = Some(Learnt::Literal.to_string());
+            vec![*address]
+        }
         Host::Name(name) => {
             let (v4, v6) = tokio::join!(
-                engines.dns.resolve(name, false),
-                engines.dns.resolve(name, true)
+                engines.dns.resolve_everywhere(name, false),
+                engines.dns.resolve_everywhere(name, true)
             );
-            measurement.take_dns(&v4, &v6);
-            [v4.addresses, v6.addresses].concat()
+            measurement.take_dns(&[v4, v6])
         }
     };
     let destination = match choose(&addresses, |address| route::source_for(address).map(drop)) {
@@ -133,17 +147,28 @@ async fn measure(engines: &Engines, target: &Target) -> Measurement {
         }
     };
     measurement.address = Some(destination);
-    let (icmp, tcp, https, path) = tokio::join!(
-        echo_train(engines, target, destination),
+    let echo_ttl = Cell::new(0);
+    let to = SocketAddr::new(destination, target.port);
+    let (icmp, tcp, https, tls, quic, path) = tokio::join!(
+        echo_train(engines, target, destination, &echo_ttl),
         connect_train(engines, target, destination),
         exchange(engines, target, destination),
+        handshake(engines, target, to),
+        quic(engines, target, to),
         trace(engines, target, destination),
     );
     measurement.icmp = icmp;
     measurement.tcp = tcp;
+    measurement.tls = tls;
+    measurement.quic = quic;
     measurement.take_https(https);
+    let path = path.map(|path| path.map(|(round, names)| seen(&round, &names, echo_ttl.get())));
     match path {
-        Some(Ok(path)) => measurement.path = Some(path),
+        Some(Ok(path)) => {
+            let why = path.nearness.verdict();
+            measurement.terminated_locally = why.map(|why| why.to_string());
+            measurement.path = Some(path);
+        }
         Some(Err(TraceError::NotPermitted)) => measurement
             .problems
             .push("the path is not known: neither raw nor ping sockets are permitted".to_owned()),
@@ -200,12 +225,17 @@ async fn echo_train(
     engines: &Engines,
     target: &Target,
     destination: IpAddr,
+    ttl: &Cell<u8>,
 ) -> Option<PulseFindings> {
     if !target.protocols.icmp {
         return None;
     }
     let outcomes = train::run(train_plan(&engines.plan), || async {
-        engines.echo.echo(destination).await.outcome
+        let echo = engines.echo.echo(destination).await;
+        if echo.reply_ttl != 0 {
+            ttl.set(echo.reply_ttl);
+        }
+        echo.outcome
     })
     .await;
     Some(PulseFindings::of(&outcomes))
@@ -245,11 +275,38 @@ async fn exchange(
     Some(HttpsFindings::of(exchange))
 }
 
+async fn handshake(engines: &Engines, target: &Target, to: SocketAddr) -> Option<TlsFindings> {
+    if !target.protocols.tls {
+        return None;
+    }
+    let timeout = engines.plan.probe_timeout;
+    let found = engines.tls.shake(&target.host, to, timeout).await;
+    Some(TlsFindings::of(found))
+}
+
+async fn quic(engines: &Engines, target: &Target, to: SocketAddr) -> Option<QuicFindings> {
+    if !target.protocols.quic {
+        return None;
+    }
+    let timeout = engines.plan.probe_timeout;
+    let found = engines.quic.shake(&target.host, to, timeout).await;
+    Some(QuicFindings::of(found))
+}
+
+/// A round, and the names of its hops.
+type Traced = (RoundResult, Vec<(IpAddr, Option<String>)>);
+
+fn seen(round: &RoundResult, names: &[(IpAddr, Option<String>)], echo_ttl: u8) -> PathFindings {
+    let mut path = PathFindings::of(round, echo_ttl);
+    path.take_names(names);
+    path
+}
+
 async fn trace(
     engines: &Engines,
     target: &Target,
     destination: IpAddr,
-) -> Option<Result<PathFindings, TraceError>> {
+) -> Option<Result<Traced, TraceError>> {
     if !target.trace {
         return None;
     }
@@ -270,8 +327,9 @@ async fn trace(
         Ok(round) => round,
         Err(error) => return Some(Err(error)),
     };
-    let mut path = PathFindings::of(&round);
-    let names = path.addresses().into_iter().map(|address| async move {
+    let hops = round.flows.iter().flat_map(FlowPath::answers);
+    let addresses: BTreeSet<IpAddr> = hops.map(|(_, hop)| hop.address).collect();
+    let names = addresses.into_iter().map(|address| async move {
         let name = engines
             .dns
             .reverse(address)
@@ -280,8 +338,8 @@ async fn trace(
             .and_then(|(name, _)| name);
         (address, name)
     });
-    path.take_names(&futures::future::join_all(names).await);
-    Some(Ok(path))
+    let names = futures::future::join_all(names).await;
+    Some(Ok((round, names)))
 }
 
 /// How far it is, on standard error, when a person is looking.

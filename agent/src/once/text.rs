@@ -2,7 +2,7 @@
 //!
 //! Pure: findings in, text out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -10,8 +10,9 @@ use comfy_table::{CellAlignment, Table};
 
 use super::findings::{Findings, Measurement, PathFindings, PulseFindings};
 
-const HEADER: [&str; 10] = [
-    "target", "address", "edge", "DNS ms", "ICMP ms", "TCP ms", "TLS ms", "TTFB ms", "loss", "hops",
+const HEADER: [&str; 12] = [
+    "target", "address", "edge", "DNS ms", "ICMP ms", "TCP ms", "TLS ms", "TTFB ms", "warm ms",
+    "QUIC ms", "loss", "hops",
 ];
 
 /// The whole text.
@@ -20,8 +21,12 @@ pub(super) fn render(findings: &Findings) -> String {
     line(&mut text, &table(&findings.targets).to_string());
     line(
         &mut text,
-        "Median of the answered probes; loss of TCP, else of ICMP; \"-\" was not measured or not answered.",
+        "Median of the answered probes; loss of TCP, else of ICMP; \"-\" was not measured or not answered. TTFB is of a new \
+         connection, warm of a second request on it; QUIC is the whole handshake.",
     );
+    for measurement in &findings.targets {
+        show_edge(&mut text, measurement);
+    }
     for measurement in &findings.targets {
         if let Some(path) = &measurement.path {
             show_path(&mut text, measurement, path);
@@ -67,7 +72,7 @@ fn table(targets: &[Measurement]) -> Table {
     table
 }
 
-fn row(measurement: &Measurement) -> [String; 10] {
+fn row(measurement: &Measurement) -> [String; 12] {
     let dash = || "-".to_owned();
     let ms = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.1}"));
     let pulse =
@@ -93,8 +98,12 @@ fn row(measurement: &Measurement) -> [String; 10] {
         ms(measurement.dns.as_ref().and_then(|dns| dns.ms)),
         pulse(&measurement.icmp),
         pulse(&measurement.tcp),
-        ms(https.and_then(|https| https.tls_ms)),
+        ms(https
+            .and_then(|https| https.tls_ms)
+            .or_else(|| measurement.tls.as_ref()?.handshake_ms)),
         ms(https.and_then(|https| https.ttfb_ms)),
+        ms(https.and_then(|https| https.warm_ttfb_ms)),
+        ms(measurement.quic.as_ref().and_then(|quic| quic.handshake_ms)),
         loss(measurement).map_or_else(dash, |ratio| format!("{:.0} %", ratio * 100.0)),
         measurement.path.as_ref().map_or_else(dash, hops),
     ]
@@ -120,6 +129,40 @@ fn hops(path: &PathFindings) -> String {
         path.hops.to_string()
     } else {
         format!("{}+", path.hops)
+    }
+}
+
+/// How the address was learnt, who is there, and what each resolver says where there are several.
+fn show_edge(text: &mut String, measurement: &Measurement) {
+    let (Some(address), Some(learnt)) = (measurement.address, &measurement.learnt) else {
+        return;
+    };
+    let shown =
+        (measurement.certificate()).map_or_else(String::new, |shown| format!("; {}", shown.line()));
+    line(
+        text,
+        &format!("{}: {address} {learnt}{shown}", measurement.name),
+    );
+    let answers = measurement.dns.iter().flat_map(|dns| &dns.resolvers);
+    let several = answers.clone().map(|answer| &answer.resolver);
+    if several.collect::<BTreeSet<_>>().len() < 2 {
+        return;
+    }
+    for answer in answers {
+        let ms = answer
+            .ms
+            .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+        let said: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
+        let said = if said.is_empty() {
+            answer.outcome.to_owned()
+        } else {
+            said.join(", ")
+        };
+        let (resolver, question) = (&answer.resolver, answer.question);
+        line(
+            text,
+            &format!("  {resolver:<39} {question:<4} {ms:>8} ms  {said}"),
+        );
     }
 }
 

@@ -29,6 +29,7 @@ const MAX_REMEMBERED: usize = 64;
 pub(crate) struct Sighting {
     /// As on the wire, 0 when unknown.
     pub(crate) version: u16,
+    /// Empty when nothing was agreed on, or it is unknown.
     pub(crate) alpn: String,
     /// As on the wire, 0 when unknown.
     pub(crate) cipher_suite: u16,
@@ -83,15 +84,18 @@ impl Sighting {
         self
     }
 
-    /// Whether the two say the same, as far as both can tell: an unknown version or cipher suite is none of its own.
+    /// Whether the two say the same, as far as both can tell: an unknown version, cipher suite or ALPN is none of its own.
     fn is_same(&self, other: &Self) -> bool {
         let known = |left: u16, right: u16| left == right || left == 0 || right == 0;
         let without = |sighting: &Self| Self {
             version: 0,
+            alpn: String::new(),
             cipher_suite: 0,
             ..sighting.clone()
         };
-        known(self.version, other.version)
+        let (ours, theirs) = (&self.alpn, &other.alpn);
+        (ours == theirs || ours.is_empty() || theirs.is_empty())
+            && known(self.version, other.version)
             && known(self.cipher_suite, other.cipher_suite)
             && without(self) == without(other)
     }
