@@ -17,6 +17,7 @@ mod step;
 mod test;
 mod tidy;
 mod tree;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Search our own parsers of bytes from outside for an input that breaks them, by libFuzzer
     Fuzz(fuzz::FuzzArgs),
+    /// Build the agent for Windows; `--test` runs its unit tests under wine
+    Windows(windows::WindowsArgs),
     /// Build release binaries and Debian packages with checksums into dist/; `--check` installs them on a real systemd
     Dist(dist::DistArgs),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::lab(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Windows(args) => windows::windows(&args),
         Command::Dist(args) => dist::dist(&args),
     };
     match outcome {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::artefacts::{self, Profile};
 use crate::step::{command, command_line, minutes, now, shown, step};
-use crate::{ci, fuzz, lab, needs, run, tidy, tree};
+use crate::{ci, fuzz, lab, needs, run, tidy, tree, windows};
 
 /// How long each fuzz target is searched, seconds: enough to see that it lives, on every run.
 const FUZZ_S: u32 = 3;
@@ -94,6 +94,9 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     tally.tier("unit and property tests", || {
         cargo_test(&["--workspace", "--exclude", "firstmile-tests"])
     });
+    tally.tier("unit tests of the Windows agent, under wine", || {
+        on_windows(args.full)
+    });
     let seconds = if args.full { FUZZ_FULL_S } else { FUZZ_S };
     tally.tier(&format!("fuzz targets, {seconds} s each"), || {
         fuzz::all(seconds).map(|passed| Count {
@@ -121,7 +124,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
 fn close(tally: &Tally, full: bool) -> Result<()> {
     if !full {
         println!(
-            "left out (run them with --full): clippy and docs of the whole tree, spelling, licences"
+            "left out (run them with --full): clippy and docs of the whole tree and of the Windows agent, spelling, licences"
         );
         println!(
             "left out (run them with --full): a minute for each fuzz target (they had {FUZZ_S} s)"
@@ -148,6 +151,17 @@ fn one() -> Count {
         passed: 1,
         ..Count::default()
     }
+}
+
+/// The agent's unit tests as Windows programs.
+fn on_windows(full: bool) -> Result<Count> {
+    let toolchain = windows::Toolchain::ready(None)?;
+    if full {
+        toolchain.lint()?;
+    }
+    let tested = windows::test_command(&toolchain).and_then(|mut tests| counted(&mut tests));
+    windows::Wine::here().end();
+    tested
 }
 
 fn cargo_test(arguments: &[&str]) -> Result<Count> {
