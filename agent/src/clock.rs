@@ -85,15 +85,13 @@ pub(crate) fn unix_ms() -> i64 {
         .unwrap_or(0)
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 fn boot_us() -> u64 {
     u64::try_from(boot().as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(windows)]
-fn boot_us() -> u64 {
-    firstmile_sys::windows::clock::with_sleep_us()
-}
+use firstmile_sys::windows::clock::{with_sleep as boot, without_sleep as awake};
 
 #[cfg(not(any(target_os = "linux", windows)))]
 fn boot_us() -> u64 {
@@ -122,14 +120,14 @@ fn linux(clock: nix::time::ClockId) -> Duration {
 }
 
 /// Since the first call; the time since boot comes in whole seconds there.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn boot() -> Duration {
     static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     now().saturating_duration_since(*FIRST.get_or_init(now))
 }
 
 /// Where nobody tells them apart sleeps go unseen.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn awake() -> Duration {
     boot()
 }

@@ -7,6 +7,8 @@ mod sets;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(windows)]
+mod windows_proxy;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,18 @@ pub(crate) use target::{Host, Protocols, RequestPath, Service, Target, TargetNam
 use url::Url;
 
 /// Where the configuration is looked for when the command line names none.
+#[cfg(not(windows))]
 pub(crate) const DEFAULT_FILE: &str = "/etc/firstmile/agent.toml";
+/// Where the configuration is looked for when the command line names none.
+#[cfg(windows)]
+pub(crate) const DEFAULT_FILE: &str = r"C:\ProgramData\firstmile\agent.toml";
+
+/// Where identity, spool and status are kept when the configuration does not say.
+#[cfg(not(windows))]
+const DEFAULT_STATE_DIR: &str = "/var/lib/firstmile-agent";
+/// Where identity, spool and status are kept when the configuration does not say.
+#[cfg(windows)]
+const DEFAULT_STATE_DIR: &str = r"C:\ProgramData\firstmile\state";
 
 /// Most targets of one agent: a hard cap, whatever file or plan says.
 pub(crate) const MAX_TARGETS: usize = 20;
@@ -152,11 +165,14 @@ const PROXY_VARIABLES: &[&str] = &[
     reason = "the environment is read in config/ only, which this is"
 )]
 pub(crate) fn proxy_variables() -> Vec<(&'static str, String)> {
-    PROXY_VARIABLES
+    let variables: Vec<_> = PROXY_VARIABLES
         .iter()
         .filter_map(|name| Some((*name, std::env::var(name).ok()?)))
         .filter(|(_, value)| !value.is_empty())
-        .collect()
+        .collect();
+    #[cfg(windows)]
+    let variables = windows_proxy::beside(variables);
+    variables
 }
 
 fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
@@ -194,7 +210,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let proxy = ProxyRules::read(root.sub("proxy")?, &proxy_variables())?;
     root.finish()?;
     Ok(AgentConfig {
-        state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/firstmile-agent")),
+        state_dir: state_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR)),
         resolvers: resolvers.unwrap_or_default(),
         extra_roots: extra_roots.unwrap_or_default(),
         targets,

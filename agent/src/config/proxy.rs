@@ -14,6 +14,10 @@ use url::Url;
 use super::ConfigError;
 use super::section::{self, Section};
 
+/// Names that the settings of Windows go by among the variables: the proxy, and what is reached without one.
+pub(super) const OF_WINDOWS: &str = "proxy settings of Windows";
+pub(super) const NOT_OF_WINDOWS: &str = "proxy exceptions of Windows";
+
 /// The port of a proxy whose URL names none.
 const DEFAULT_PORT: u16 = 80;
 
@@ -76,12 +80,18 @@ impl ProxyRules {
         let of_file = url.clone();
         let (named_by, url) = match url {
             Some(url) => ("proxy.url", url),
-            None => of_environment(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-                .unwrap_or_default(),
+            None => of_environment(&[
+                "HTTPS_PROXY",
+                "https_proxy",
+                "ALL_PROXY",
+                "all_proxy",
+                OF_WINDOWS,
+            ])
+            .unwrap_or_default(),
         };
-        let except = no_proxy
-            .map(|hosts| hosts.join(","))
-            .or_else(|| of_environment(&["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts));
+        let except = no_proxy.map(|hosts| hosts.join(",")).or_else(|| {
+            of_environment(&["NO_PROXY", "no_proxy", NOT_OF_WINDOWS]).map(|(_, hosts)| hosts)
+        });
         let matcher = Matcher::builder()
             .https(url.as_str())
             .no(except.unwrap_or_default())

@@ -48,6 +48,18 @@ pub(super) struct Rights {
     pub(super) net_raw_is_within_bounds: Option<bool>,
     /// Whether packets are stamped by the kernel here.
     pub(super) kernel_stamps: bool,
+    /// What Windows offers without rights; `None` elsewhere.
+    pub(super) windows: Option<OnWindows>,
+}
+
+/// What Windows offers without rights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnWindows {
+    /// The system's own echo, over IPv4 and IPv6.
+    pub(super) echo_v4: bool,
+    pub(super) echo_v6: bool,
+    /// Attempts to connect are told of ICMP errors.
+    pub(super) tcp_paths: bool,
 }
 
 /// One resolver and what it said.

@@ -144,7 +144,15 @@ fn make_private(directory: &Path) -> io::Result<()> {
         .create(directory)
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+fn make_private(directory: &Path) -> io::Result<()> {
+    if let Some(above) = directory.parent() {
+        fs::create_dir_all(above)?;
+    }
+    firstmile_sys::windows::folder::make_private(directory)
+}
+
+#[cfg(not(any(unix, windows)))]
 fn make_private(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
 }

@@ -3,14 +3,19 @@
 use std::fmt;
 use std::io;
 
+#[cfg(not(windows))]
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// What the operating system lets this process do with ICMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IcmpCapability {
     /// Raw sockets (`CAP_NET_RAW)`: TCP paths, and echo over raw sockets where datagram ones are shut.
+    #[cfg_attr(
+        windows,
+        expect(dead_code, reason = "Windows keeps raw sockets from sending TCP")
+    )]
     Raw,
-    /// Datagram sockets (`ping_group_range`): echo and ICMP paths.
+    /// Datagram sockets (`ping_group_range`), or the system's own echo (Windows): echo and ICMP paths.
     Datagram,
     None,
 }
@@ -26,7 +31,18 @@ impl IcmpCapability {
     }
 }
 
+/// Opens and closes the system's own door for echoes, which wants no rights.
+#[cfg(windows)]
+pub(crate) fn probe() -> IcmpCapability {
+    if firstmile_sys::windows::icmp::Echo::open(false).is_ok() {
+        IcmpCapability::Datagram
+    } else {
+        IcmpCapability::None
+    }
+}
+
 /// Opens and closes one socket of each kind.
+#[cfg(not(windows))]
 pub(crate) fn probe() -> IcmpCapability {
     if Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).is_ok() {
         IcmpCapability::Raw

@@ -4,7 +4,7 @@ use std::io;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::doctor::facts::{Permission, Rights};
+use crate::doctor::facts::{OnWindows, Permission, Rights};
 
 pub(super) fn rights() -> Rights {
     Rights {
@@ -20,7 +20,27 @@ pub(super) fn rights() -> Rights {
             .ok()
             .and_then(|status| has_net_raw(&status)),
         kernel_stamps: cfg!(target_os = "linux"),
+        windows: on_windows(),
     }
+}
+
+#[cfg(windows)]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere there is nothing to say"
+)]
+fn on_windows() -> Option<OnWindows> {
+    use firstmile_sys::windows::icmp::Echo;
+    Some(OnWindows {
+        echo_v4: Echo::open(false).is_ok(),
+        echo_v6: Echo::open(true).is_ok(),
+        tcp_paths: crate::net::trace_tcp::is_possible(),
+    })
+}
+
+#[cfg(not(windows))]
+const fn on_windows() -> Option<OnWindows> {
+    None
 }
 
 fn permission(domain: Domain, kind: Type, protocol: Protocol) -> Permission {

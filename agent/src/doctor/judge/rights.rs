@@ -1,11 +1,14 @@
 //! What each kind of probe may do here.
 
 use super::Finding;
-use crate::doctor::facts::{Permission, Rights};
+use crate::doctor::facts::{OnWindows, Permission, Rights};
 use crate::net::capability::Advice;
 
 /// The right to send ICMP, and where it comes from.
 pub(super) fn rights(rights: &Rights, setcap: &str) -> Vec<Finding> {
+    if let Some(windows) = rights.windows {
+        return echo_on_windows(windows);
+    }
     let who = rights
         .user
         .map_or_else(|| "this user".to_owned(), |user| format!("user {user}"));
@@ -62,6 +65,9 @@ pub(super) fn rights(rights: &Rights, setcap: &str) -> Vec<Finding> {
 
 /// Which paths this machine can trace.
 pub(super) fn paths(rights: &Rights, flows: u16, setcap: &str) -> Vec<Finding> {
+    if let Some(windows) = rights.windows {
+        return vec![paths_on_windows(windows, flows)];
+    }
     if rights.raw_v4 == Permission::Given {
         return vec![Finding::ok(
             "paths",
@@ -85,6 +91,45 @@ pub(super) fn paths(rights: &Rights, flows: u16, setcap: &str) -> Vec<Finding> {
         Finding::problem("paths", "no path can be traced without raw or ping sockets")
             .change(neither(rights, setcap)),
     ]
+}
+
+fn echo_on_windows(windows: OnWindows) -> Vec<Finding> {
+    let families = match (windows.echo_v4, windows.echo_v6) {
+        (true, true) => "IPv4 and IPv6",
+        (true, false) => "IPv4 only",
+        (false, true) => "IPv6 only",
+        (false, false) => {
+            return vec![
+                Finding::problem(
+                    "rights",
+                    "Windows gives no ICMP echo: its network is not up",
+                )
+                .change("start the service IP Helper and look for a network connection"),
+            ];
+        }
+    };
+    vec![Finding::ok(
+        "rights",
+        format!(
+            "Windows sends ICMP echo for any user, over {families}; times are stamped by this program"
+        ),
+    )]
+}
+
+fn paths_on_windows(windows: OnWindows, flows: u16) -> Finding {
+    if windows.tcp_paths {
+        return Finding::ok(
+            "paths",
+            format!(
+                "paths are traced with TCP connections to the targets' port, {flows} flows, each pinned to a source port of its own, one TTL of a flow at a time"
+            ),
+        );
+    }
+    Finding::warning(
+        "paths",
+        "this Windows does not tell connections of ICMP errors: paths are traced with ICMP echo, one flow that load balancers may send any way",
+    )
+    .change("update to Windows 10 version 2004, Windows Server 2022, or later")
 }
 
 fn raw_or_bounds(rights: &Rights, setcap: &str) -> String {

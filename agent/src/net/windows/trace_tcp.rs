@@ -31,6 +31,13 @@ const FIRST_PORT: u16 = 24_100;
 /// How long an attempt may last; the round gives up by its own clock, what comes later is counted late.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// Whether the system tells attempts to connect of ICMP errors.
+pub(crate) fn is_possible() -> bool {
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| sys::fail_on_icmp_error(socket.as_socket()))
+        .is_ok()
+}
+
 /// One family.
 pub(super) struct TcpMeans {
     flows: u16,

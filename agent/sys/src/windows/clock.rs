@@ -1,10 +1,13 @@
 //! The clocks of Windows (`QueryPerformanceCounter`, interrupt time).
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
+use windows_sys::core::{s, w};
 
 /// Units of interrupt time in a microsecond: it counts in 100 ns.
 const UNITS_PER_MICROSECOND: u64 = 10;
@@ -34,23 +37,70 @@ impl Ticks {
     }
 }
 
-/// Microseconds since boot, time asleep included; it moves in steps of the system timer, 10 to 16 ms.
+/// Since boot, time asleep included.
 #[expect(unsafe_code, reason = "a system call")]
-pub fn with_sleep_us() -> u64 {
-    // SAFETY: takes nothing and cannot fail.
-    unsafe { GetTickCount64() }.saturating_mul(1_000)
+pub fn with_sleep() -> Duration {
+    match precise() {
+        Some(precise) => read(precise.with_sleep),
+        // SAFETY: takes nothing and cannot fail. It moves in steps of 10 to 16 ms.
+        None => Duration::from_millis(unsafe { GetTickCount64() }),
+    }
 }
 
-/// Microseconds since boot without the time asleep; it moves in steps of the system timer too.
+/// Since boot, time asleep left out.
 #[expect(
     unsafe_code,
     reason = "QueryUnbiasedInterruptTime writes through a pointer"
 )]
-pub fn without_sleep_us() -> u64 {
+pub fn without_sleep() -> Duration {
+    if let Some(precise) = precise() {
+        return read(precise.without_sleep);
+    }
     let mut units = 0;
     // SAFETY: `units` lives through the call; it fails for a null pointer only.
     unsafe { QueryUnbiasedInterruptTime(&raw mut units) };
-    units / UNITS_PER_MICROSECOND
+    Duration::from_micros(units / UNITS_PER_MICROSECOND)
+}
+
+type Query = unsafe extern "system" fn(*mut u64);
+
+/// The two clocks that move without steps, of Windows 10 and later.
+#[derive(Clone, Copy)]
+struct Precise {
+    with_sleep: Query,
+    without_sleep: Query,
+}
+
+/// Looked up by name: wine, and older systems, would not start a program that links them.
+#[expect(unsafe_code, reason = "looks up functions by name")]
+fn precise() -> Option<Precise> {
+    static FOUND: OnceLock<Option<Precise>> = OnceLock::new();
+    // SAFETY: the names are constant and end in zero, the library is never unloaded, and both functions take one pointer to
+    // an unsigned 64-bit number and return nothing (realtimeapiset.h).
+    *FOUND.get_or_init(|| unsafe {
+        let library = GetModuleHandleW(w!("kernelbase.dll"));
+        if library.is_null() {
+            return None;
+        }
+        let with_sleep = GetProcAddress(library, s!("QueryInterruptTimePrecise"))?;
+        let without_sleep = GetProcAddress(library, s!("QueryUnbiasedInterruptTimePrecise"))?;
+        Some(Precise {
+            with_sleep: std::mem::transmute::<unsafe extern "system" fn() -> isize, Query>(
+                with_sleep,
+            ),
+            without_sleep: std::mem::transmute::<unsafe extern "system" fn() -> isize, Query>(
+                without_sleep,
+            ),
+        })
+    })
+}
+
+#[expect(unsafe_code, reason = "the clock writes through a pointer")]
+fn read(query: Query) -> Duration {
+    let mut units = 0;
+    // SAFETY: `units` lives through the call.
+    unsafe { query(&raw mut units) };
+    Duration::from_micros(units / UNITS_PER_MICROSECOND)
 }
 
 #[expect(
@@ -78,8 +128,8 @@ mod tests {
 
     #[test]
     fn time_asleep_is_in_one_clock_and_not_in_the_other() {
-        let slack_us = 1_000_000; // the two move in steps of their own
-        assert!(with_sleep_us() + slack_us >= without_sleep_us());
-        assert!(without_sleep_us() > 0);
+        let slack = Duration::from_secs(1); // the two may move in steps of their own
+        assert!(with_sleep() + slack >= without_sleep());
+        assert!(without_sleep() > Duration::ZERO);
     }
 }

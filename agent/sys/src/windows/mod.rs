@@ -2,8 +2,11 @@
 //! its proxies, its network changes.
 
 pub mod clock;
+pub mod folder;
 pub mod icmp;
+pub mod network;
 pub mod process;
+pub mod proxy;
 pub mod tcp;
 pub mod wine;
 

@@ -2,6 +2,14 @@
 
 use super::*;
 
+const fn on_windows(echo_v4: bool, tcp_paths: bool) -> Option<OnWindows> {
+    Some(OnWindows {
+        echo_v4,
+        echo_v6: false,
+        tcp_paths,
+    })
+}
+
 pub(super) const RIGHTS: &[Case] = &[
     (
         "raw",
@@ -34,6 +42,38 @@ pub(super) const RIGHTS: &[Case] = &[
         Warning,
         "ICMP echo only",
         "sudo setcap cap_net_raw+ep /usr/bin/firstmile-agent",
+    ),
+    (
+        "windows",
+        |f| f.rights.windows = on_windows(true, true),
+        "rights",
+        Good,
+        "for any user, over IPv4 only",
+        "",
+    ),
+    (
+        "windows paths",
+        |f| f.rights.windows = on_windows(true, true),
+        "paths",
+        Good,
+        "8 flows, each pinned to a source port of its own, one TTL of a flow at a time",
+        "",
+    ),
+    (
+        "an older windows",
+        |f| f.rights.windows = on_windows(true, false),
+        "paths",
+        Warning,
+        "traced with ICMP echo, one flow",
+        "Windows 10 version 2004",
+    ),
+    (
+        "windows without a network",
+        |f| f.rights.windows = on_windows(false, true),
+        "rights",
+        Problem,
+        "its network is not up",
+        "IP Helper",
     ),
     (
         "neither",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::doctor::facts::{
-    Access, Clock, Collector, Destination, Enrolled, LastWord, Path, Permission, Portal,
+    Access, Clock, Collector, Destination, Enrolled, LastWord, OnWindows, Path, Permission, Portal,
     PortalAnswer, ProxyVariable, Question, Reply, Resolver, Rights, State, Tls,
 };
 use crate::probe::Outcome;
@@ -87,6 +87,7 @@ fn healthy() -> Facts {
             ping_group_range: Some("1 0".to_owned()),
             net_raw_is_within_bounds: Some(true),
             kernel_stamps: true,
+            windows: None,
         },
         flows: 8,
         resolvers: vec![Resolver {
