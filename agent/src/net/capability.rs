@@ -10,10 +10,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IcmpCapability {
     /// Raw sockets (`CAP_NET_RAW)`: TCP paths, and echo over raw sockets where datagram ones are shut.
-    #[cfg_attr(
-        windows,
-        expect(dead_code, reason = "Windows keeps raw sockets from sending TCP")
-    )]
     Raw,
     /// Datagram sockets (`ping_group_range`), or the system's own echo (Windows): echo and ICMP paths.
     Datagram,

@@ -187,7 +187,7 @@ impl Leaving {
 
 /// The messages of one read: their types, with every length checked. Pure.
 #[cfg_attr(
-    not(target_os = "linux"),
+    not(any(test, target_os = "linux")),
     expect(dead_code, reason = "nothing is told")
 )]
 fn heard_in(mut bytes: &[u8]) -> Heard {
@@ -293,7 +293,11 @@ mod ears {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+#[path = "windows/ears.rs"]
+mod ears;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod ears {
     //! Nothing is told here.
 

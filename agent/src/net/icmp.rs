@@ -46,6 +46,7 @@ pub(crate) fn engine(
 #[cfg(windows)]
 pub(crate) fn engine(
     timeout: Duration,
+    _counters: &Arc<Counters>,
     _tasks: &TaskTracker,
     _cancel: &CancellationToken,
 ) -> Arc<dyn EchoEngine> {

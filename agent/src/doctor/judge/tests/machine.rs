@@ -2,12 +2,12 @@
 
 use super::*;
 
-const fn on_windows(echo_v4: bool, tcp_paths: bool) -> Option<OnWindows> {
-    Some(OnWindows {
+const fn on_windows(echo_v4: bool, tcp_paths: bool) -> OnWindows {
+    OnWindows {
         echo_v4,
         echo_v6: false,
         tcp_paths,
-    })
+    }
 }
 
 pub(super) const RIGHTS: &[Case] = &[
@@ -45,7 +45,7 @@ pub(super) const RIGHTS: &[Case] = &[
     ),
     (
         "windows",
-        |f| f.rights.windows = on_windows(true, true),
+        |f| f.rights.windows = Some(on_windows(true, true)),
         "rights",
         Good,
         "for any user, over IPv4 only",
@@ -53,7 +53,7 @@ pub(super) const RIGHTS: &[Case] = &[
     ),
     (
         "windows paths",
-        |f| f.rights.windows = on_windows(true, true),
+        |f| f.rights.windows = Some(on_windows(true, true)),
         "paths",
         Good,
         "8 flows, each pinned to a source port of its own, one TTL of a flow at a time",
@@ -61,7 +61,7 @@ pub(super) const RIGHTS: &[Case] = &[
     ),
     (
         "an older windows",
-        |f| f.rights.windows = on_windows(true, false),
+        |f| f.rights.windows = Some(on_windows(true, false)),
         "paths",
         Warning,
         "traced with ICMP echo, one flow",
@@ -69,7 +69,7 @@ pub(super) const RIGHTS: &[Case] = &[
     ),
     (
         "windows without a network",
-        |f| f.rights.windows = on_windows(false, true),
+        |f| f.rights.windows = Some(on_windows(false, true)),
         "rights",
         Problem,
         "its network is not up",
