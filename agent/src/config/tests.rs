@@ -16,7 +16,7 @@ fn an_empty_file_is_the_defaults() {
     assert_eq!(config.plan.pulse_interval, Duration::from_secs(5));
     assert_eq!(config.plan.trace_flows, 8);
     assert_eq!(config.spool.max_bytes, 64 << 20);
-    assert_eq!(config.state_dir, PathBuf::from("/var/lib/firstmile-agent"));
+    assert_eq!(config.state_dir, PathBuf::from(DEFAULT_STATE_DIR));
 }
 
 #[test]

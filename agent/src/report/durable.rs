@@ -37,13 +37,40 @@ fn replace(
         give_to_owner_of_folder(&handle, file)?;
         handle.write_all(bytes)?;
         sync(&handle)?;
-        fs::rename(&unfinished, file)
+        rename(&unfinished, file)
     });
     if written.is_err() {
         // A full disk: leave nothing behind. Failing to remove it changes nothing, opening the spool removes it too.
         drop(fs::remove_file(&unfinished));
     }
     written
+}
+
+#[cfg(not(windows))]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Windows replaces no file that somebody has open, be it a virus scanner for a moment: it is asked again, a tenth of a second
+/// in all.
+#[cfg(windows)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "files are written where waiting holds nobody up"
+)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    for pause_ms in [1, 4, 15, 30, 50] {
+        match fs::rename(from, to) {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    || error.raw_os_error() == Some(32) =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+            }
+            ended => return ended,
+        }
+    }
+    fs::rename(from, to)
 }
 
 #[cfg(unix)]
