@@ -89,6 +89,12 @@ impl Delays {
         }
     }
 
+    /// How late the stamp of a packet is that is read now; `None` where nobody counts. For tasks of their own, which no
+    /// [`Watch`] is around; something has to be watched all the same.
+    pub(crate) fn of_packet(&self, now: Instant) -> Option<Duration> {
+        self.0.processor.is_counted().then(|| self.at(now))
+    }
+
     /// How late whoever is polled now may be.
     fn at(&self, now: Instant) -> Duration {
         let woke = self.0.woke_ns.load(Ordering::Relaxed);
@@ -182,6 +188,11 @@ impl Processor {
         let total = self.total_ns()?;
         let last = self.last_ns.swap(total, Ordering::Relaxed);
         Some(Duration::from_nanos(total.saturating_sub(last)))
+    }
+
+    /// Whether the first reading has shown that somebody counts.
+    fn is_counted(&self) -> bool {
+        self.file.get().is_some_and(Option::is_some)
     }
 
     /// The file is of the thread that opens it: the one that runs all probes.

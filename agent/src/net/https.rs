@@ -27,6 +27,7 @@ use super::tcp;
 use super::tls::{ProbeTls, Seen};
 use crate::clock;
 use crate::config::{Host, Target};
+use crate::delay::Watch;
 use crate::probe::Outcome;
 use crate::probe::edge::{Kept, MAX_KEPT};
 use crate::probe::sighting::Sighting;
@@ -52,10 +53,20 @@ pub(crate) struct Exchange {
     pub(crate) warm: Option<Outcome>,
     pub(crate) status: u16,
     pub(crate) headers: Vec<Kept>,
+    pub(crate) delays: PhaseDelays,
     /// What the other side showed, trusted or not.
     pub(crate) sighting: Option<Sighting>,
     /// Why it failed, for a person; empty when it did not.
     pub(crate) problem: String,
+}
+
+/// How late this program ran in each phase; `None` where nobody can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PhaseDelays {
+    pub(crate) connect: Option<Duration>,
+    pub(crate) tls: Option<Duration>,
+    pub(crate) ttfb: Option<Duration>,
+    pub(crate) warm: Option<Duration>,
 }
 
 /// Why there is no response: what the operating system or the clock said, if it was one of them, and words.
@@ -88,12 +99,27 @@ struct Marks {
     tls_ended: Option<Instant>,
     /// As told by a session ticket, 0 without one.
     cipher_suite: u16,
+    delays: PhaseDelays,
 }
 
-type SharedMarks = Arc<Mutex<Marks>>;
+/// The marks of one exchange, and who says how late this program runs.
+#[derive(Debug)]
+struct Shared {
+    marks: Mutex<Marks>,
+    lateness: Option<Arc<Watch>>,
+}
 
-fn mark<T>(marks: &SharedMarks, set: impl FnOnce(&mut Marks) -> T) -> T {
-    set(&mut marks.lock().unwrap_or_else(PoisonError::into_inner))
+type SharedMarks = Arc<Shared>;
+
+impl Shared {
+    /// How late this program ran since the last call.
+    fn lateness(&self) -> Option<Duration> {
+        self.lateness.as_ref().and_then(|watch| watch.take())
+    }
+}
+
+fn mark<T>(shared: &SharedMarks, set: impl FnOnce(&mut Marks) -> T) -> T {
+    set(&mut shared.marks.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Makes HTTPS exchanges; holds what all probes that speak TLS share.
@@ -116,17 +142,22 @@ impl HttpsProber {
     }
 
     /// Asks `target` at `address` for its path. All phases of the cold request together may take [`ROUND_TRIPS`] times
-    /// `timeout`; whichever is under way then is lost. The warm one gets one `timeout` more.
+    /// `timeout`; whichever is under way then is lost. The warm one gets one `timeout` more. `lateness` is the watch that is
+    /// over this future.
     pub(crate) async fn exchange(
         &self,
         target: &Target,
         address: IpAddr,
         timeout: Duration,
+        lateness: Option<Arc<Watch>>,
     ) -> Exchange {
         let asked = Asked {
             target,
             address,
-            marks: SharedMarks::default(),
+            marks: Arc::new(Shared {
+                marks: Mutex::default(),
+                lateness,
+            }),
             seen: Seen::default(),
         };
         let began = clock::now();
@@ -136,6 +167,7 @@ impl HttpsProber {
         };
         let answer = tokio::time::timeout(timeout * ROUND_TRIPS, get(&client, target)).await;
         let ended = clock::now();
+        let ttfb_delay = asked.marks.lateness();
         let answer = match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::of(&error, address, ended - began)),
@@ -145,7 +177,8 @@ impl HttpsProber {
         let (mut exchange, response) =
             judge(mark(&asked.marks, |marks| *marks), began, ended, answer);
         if let Some(response) = response {
-            exchange.warm = asked.again(&client, response, timeout).await;
+            exchange.delays.ttfb = ttfb_delay;
+            (exchange.warm, exchange.delays.warm) = asked.again(&client, response, timeout).await;
         }
         exchange.sighting = self.sighting(&asked, alpn);
         exchange
@@ -211,18 +244,20 @@ impl Asked<'_> {
         client: &reqwest::Client,
         response: reqwest::Response,
         timeout: Duration,
-    ) -> Option<Outcome> {
+    ) -> (Option<Outcome>, Option<Duration>) {
         let read = tokio::time::timeout(timeout, read_out(response)).await;
         if !matches!(read, Ok(true)) {
-            return None;
+            return (None, None);
         }
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
+        self.marks.lateness();
         let began = clock::now();
         let answer = tokio::time::timeout(timeout, get(client, self.target)).await;
         let took = clock::now().saturating_duration_since(began);
-        match answer {
+        let delay = self.marks.lateness();
+        let outcome = match answer {
             Ok(Ok(_)) => Some(Outcome::Answered(took)),
             // The connector has refused a second connection: the server had closed the first one.
             Ok(Err(error)) if error.is_connect() => None,
@@ -231,7 +266,8 @@ impl Asked<'_> {
                 Some(lost_or(failure.cause, Outcome::HttpFailed))
             }
             Err(_) => Some(Outcome::Timeout),
-        }
+        };
+        (outcome, delay)
     }
 }
 
@@ -251,6 +287,12 @@ const fn local_fault(problem: String) -> Exchange {
         warm: None,
         status: 0,
         headers: Vec::new(),
+        delays: PhaseDelays {
+            connect: None,
+            tls: None,
+            ttfb: None,
+            warm: None,
+        },
         sighting: None,
         problem,
     }
@@ -269,6 +311,7 @@ fn judge(
         Err(failure) => (failure.cause, failure.problem, None),
     };
     let mut exchange = local_fault(problem);
+    exchange.delays = marks.delays;
     let Some(tls_began) = marks.tls_began else {
         exchange.connect = cause.unwrap_or(Outcome::LocalError);
         return (exchange, None);
@@ -389,17 +432,23 @@ impl Gate {
             }
             marks.connect_began = Some(clock::now());
             Ok(())
-        })
+        })?;
+        self.marks.lateness();
+        Ok(())
     }
 
     /// Notes the end of the handshake, if the other side is trusted.
     fn end(&self) -> Result<(), Barred> {
         let ended = clock::now();
+        let delay = self.marks.lateness();
         let shown = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(distrust) = self.tls.distrust(&shown.chain, &self.server) {
             return Err(Barred::Distrusted(distrust.why));
         }
-        mark(&self.marks, |marks| marks.tls_ended = Some(ended));
+        mark(&self.marks, |marks| {
+            marks.tls_ended = Some(ended);
+            marks.delays.tls = delay;
+        });
         Ok(())
     }
 }
@@ -449,8 +498,12 @@ impl ClientSessionStore for FreshSessions {
     fn set_kx_hint(&self, _server: ServerName<'static>, _group: NamedGroup) {}
 
     fn kx_hint(&self, _server: &ServerName<'_>) -> Option<NamedGroup> {
+        let (began, delay) = (clock::now(), self.marks.lateness());
         mark(&self.marks, |marks| {
-            marks.tls_began = marks.tls_began.or_else(|| Some(clock::now()));
+            if marks.tls_began.is_none() {
+                marks.tls_began = Some(began);
+                marks.delays.connect = delay;
+            }
         });
         None
     }

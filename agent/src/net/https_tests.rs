@@ -104,7 +104,7 @@ async fn exchange_with(server: Server) -> Exchange {
     let prober = HttpsProber::new(ours.trusted());
     let target = target(port);
     let serving = serve(listener, server, TlsAcceptor::from(Arc::new(config)));
-    let asking = prober.exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT);
+    let asking = prober.exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT, None);
     tokio::pin!(serving, asking);
     tokio::select! {
         exchange = &mut asking => exchange,
@@ -191,7 +191,7 @@ async fn a_shut_port_is_refused_before_any_other_phase() {
     drop(listener);
     let prober = HttpsProber::new(Authority::new("Front CA").trusted());
     let exchange = prober
-        .exchange(&target(port), Ipv4Addr::LOCALHOST.into(), TIMEOUT)
+        .exchange(&target(port), Ipv4Addr::LOCALHOST.into(), TIMEOUT, None)
         .await;
     assert!(
         matches!(exchange.connect, Outcome::Refused(_)),
@@ -262,7 +262,7 @@ async fn the_warm_request_uses_the_same_connection_or_is_none() {
         let asking = async {
             for round in 1..=3 {
                 let exchange = prober
-                    .exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT)
+                    .exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT, None)
                     .await;
                 assert!(
                     matches!(exchange.ttfb, Some(Outcome::Answered(_))),

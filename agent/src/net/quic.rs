@@ -18,6 +18,7 @@ use super::tcp;
 use super::tls::{Distrust, ProbeTls, TlsError};
 use crate::clock;
 use crate::config::Host;
+use crate::delay::Delays;
 use crate::probe::Outcome;
 use crate::probe::quic::{Board, Flight};
 use crate::probe::sighting::Sighting;
@@ -43,8 +44,38 @@ pub(crate) struct QuicFound {
     pub(crate) handshake: Option<Outcome>,
     pub(crate) sighting: Option<Sighting>,
     pub(crate) distrust: Option<Distrust>,
+    /// How late the packets that came were read; `None` when nobody can tell.
+    pub(crate) delay: Option<Duration>,
     /// Why it failed, for a person; empty when it did not.
     pub(crate) problem: String,
+}
+
+impl QuicFound {
+    /// Before there was a handshake.
+    const fn failed(rtt: Outcome, problem: String) -> Self {
+        Self {
+            rtt,
+            handshake: None,
+            sighting: None,
+            distrust: None,
+            delay: None,
+            problem,
+        }
+    }
+
+    /// The handshake ended with `error`.
+    fn fail(&mut self, error: &ConnectionError, flight: &Flight) {
+        self.problem = explain(error, flight);
+        let Some(failure) = failure(error) else {
+            return;
+        };
+        // An answer that quinn could not even read as one of its own is an answer still.
+        if self.rtt == Outcome::Timeout {
+            self.rtt = failure;
+        } else {
+            self.handshake = Some(failure);
+        }
+    }
 }
 
 /// Makes QUIC handshakes.
@@ -52,6 +83,7 @@ pub(crate) struct QuicFound {
 pub(crate) struct QuicProber {
     tls: ProbeTls,
     config: quinn::ClientConfig,
+    lateness: Option<Delays>,
     /// Of IPv4 and of IPv6; made when first wanted.
     doors: [Mutex<Option<Door>>; 2],
 }
@@ -72,11 +104,11 @@ enum Attempt {
 }
 
 impl QuicProber {
-    /// With the roots of `tls`.
+    /// With the roots of `tls`; `lateness` says how late this program runs.
     ///
     /// # Errors
     /// [`TlsError::Settings`] when rustls refuses.
-    pub(crate) fn new(tls: ProbeTls) -> Result<Self, TlsError> {
+    pub(crate) fn new(tls: ProbeTls, lateness: Option<Delays>) -> Result<Self, TlsError> {
         let crypto = tls.looking(&[b"h3"])?;
         let crypto = QuicClientConfig::try_from(crypto).map_err(|error| TlsError::Settings {
             source: rustls::Error::General(error.to_string()),
@@ -95,29 +127,23 @@ impl QuicProber {
         Ok(Self {
             tls,
             config,
+            lateness,
             doors: Default::default(),
         })
     }
 
     /// Shakes hands with `host` at `to`.
     pub(crate) async fn shake(&self, host: &Host, to: SocketAddr, timeout: Duration) -> QuicFound {
-        let failed = |rtt, problem: String| QuicFound {
-            rtt,
-            handshake: None,
-            sighting: None,
-            distrust: None,
-            problem,
-        };
         let door = match self.door(to.is_ipv6()) {
             Ok(door) => door,
             Err(error) => {
                 let outcome = tcp::outcome_of(&error, to.ip(), Duration::ZERO);
-                return failed(outcome, innermost(&error));
+                return QuicFound::failed(outcome, innermost(&error));
             }
         };
         let id: [u8; Board::ID] = rand::random();
         if !door.socket.board().begin(id, to) {
-            return failed(
+            return QuicFound::failed(
                 Outcome::LocalError,
                 "too many QUIC probes at once".to_owned(),
             );
@@ -125,7 +151,7 @@ impl QuicProber {
         let attempt = self.attempt(&door, host, to, id, timeout).await;
         let ended = clock::now();
         let Some(flight) = door.socket.board().end(id) else {
-            return failed(
+            return QuicFound::failed(
                 Outcome::LocalError,
                 "the probe was lost track of".to_owned(),
             );
@@ -134,10 +160,11 @@ impl QuicProber {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.give_up_if_stopped(&error, to.is_ipv6());
-                return failed(Outcome::LocalError, innermost(&error));
+                return QuicFound::failed(Outcome::LocalError, innermost(&error));
             }
         };
-        let mut found = failed(first_answer(&flight), String::new());
+        let mut found = QuicFound::failed(first_answer(&flight), String::new());
+        found.delay = flight.delay;
         let since_sent = flight
             .sent_at
             .map_or(Duration::ZERO, |at| ended.saturating_duration_since(at));
@@ -149,17 +176,7 @@ impl QuicProber {
                 drop(connection);
                 drop(tokio::time::timeout(FAREWELL, door.endpoint.wait_idle()).await);
             }
-            Attempt::Failed(error) => {
-                found.problem = explain(&error, &flight);
-                if let Some(failure) = failure(&error) {
-                    found.handshake = Some(failure);
-                    // An answer that quinn could not even read as one of its own is an answer still.
-                    if found.rtt == Outcome::Timeout {
-                        found.rtt = failure;
-                        found.handshake = None;
-                    }
-                }
-            }
+            Attempt::Failed(error) => found.fail(&error, &flight),
             Attempt::Refused => {
                 "an ICMP message or this machine refused it".clone_into(&mut found.problem);
             }
@@ -212,7 +229,7 @@ impl QuicProber {
         if let Some(door) = &*door {
             return Ok(door.clone());
         }
-        let socket = Arc::new(QuicSocket::open(ipv6)?);
+        let socket = Arc::new(QuicSocket::open(ipv6, self.lateness.clone())?);
         let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             None,

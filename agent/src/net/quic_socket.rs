@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::tcp;
 use crate::clock;
+use crate::delay::Delays;
 #[cfg(target_os = "linux")]
 use crate::probe::Outcome;
 use crate::probe::quic::Board;
@@ -31,6 +32,7 @@ const MAX_ERRORS: usize = 64;
 pub(super) struct QuicSocket {
     io: UdpSocket,
     board: Mutex<Board>,
+    lateness: Option<Delays>,
     /// Somebody said no to something.
     pub(super) refused: Notify,
 }
@@ -56,10 +58,11 @@ impl QuicSocket {
     ///
     /// # Errors
     /// As the operating system says.
-    pub(super) fn open(ipv6: bool) -> io::Result<Self> {
+    pub(super) fn open(ipv6: bool, lateness: Option<Delays>) -> io::Result<Self> {
         Ok(Self {
             io: UdpSocket::from_std(open(ipv6)?.into())?,
             board: Mutex::default(),
+            lateness,
             refused: Notify::new(),
         })
     }
@@ -149,7 +152,12 @@ impl AsyncUdpSocket for QuicSocket {
             match self.io.try_recv_from(buffer) {
                 Ok((length, from)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
-                    self.board().on_received(bytes, from, clock::now());
+                    let now = clock::now();
+                    let delay = self
+                        .lateness
+                        .as_ref()
+                        .and_then(|delays| delays.of_packet(now));
+                    self.board().on_received(bytes, from, now, delay);
                     *meta = RecvMeta {
                         addr: from,
                         len: length,

@@ -63,7 +63,7 @@ async fn beside<T>(serving: impl Future<Output = ()>, asking: impl Future<Output
 #[tokio::test]
 async fn a_handshake_has_its_times_and_says_who_answered() {
     let (ours, theirs) = (Authority::new("Front CA"), Authority::new("Inspection CA"));
-    let prober = QuicProber::new(ours.trusted()).expect("settings");
+    let prober = QuicProber::new(ours.trusted(), None).expect("settings");
     for loopback in [
         SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
         SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0),
@@ -95,7 +95,7 @@ async fn a_handshake_has_its_times_and_says_who_answered() {
 #[tokio::test]
 async fn silence_refusal_and_another_language_are_told_apart() {
     let authority = Authority::new("Front CA");
-    let prober = QuicProber::new(authority.trusted()).expect("settings");
+    let prober = QuicProber::new(authority.trusted(), None).expect("settings");
     let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
 
     let silent = UdpSocket::bind(loopback).await.expect("a loopback port");
@@ -139,7 +139,7 @@ async fn other_version(socket: UdpSocket, after: Duration) {
 
 #[tokio::test]
 async fn the_rtt_is_that_of_the_first_packets_whatever_becomes_of_the_rest() {
-    let prober = QuicProber::new(Authority::new("Front CA").trusted()).expect("settings");
+    let prober = QuicProber::new(Authority::new("Front CA").trusted(), None).expect("settings");
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a loopback port");
@@ -158,7 +158,7 @@ async fn the_rtt_is_that_of_the_first_packets_whatever_becomes_of_the_rest() {
 #[tokio::test]
 async fn probes_at_once_over_one_endpoint_do_not_mix() {
     let authority = Authority::new("Front CA");
-    let prober = QuicProber::new(authority.trusted()).expect("settings");
+    let prober = QuicProber::new(authority.trusted(), None).expect("settings");
     let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     let (endpoint, address) = server(&authority, b"h3", loopback);
     let silent = UdpSocket::bind(loopback).await.expect("a loopback port");
@@ -203,7 +203,7 @@ mod alone {
     async fn inside() {
         lab::loopback_up();
         let authority = Authority::new("Front CA");
-        let prober = QuicProber::new(authority.trusted()).expect("settings");
+        let prober = QuicProber::new(authority.trusted(), None).expect("settings");
         let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let (endpoint, address) = server(&authority, b"h3", loopback);
         let shut = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);

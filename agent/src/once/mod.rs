@@ -61,7 +61,7 @@ pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Endi
         echo: icmp::engine(config.plan.probe_timeout, &Arc::default(), &tasks, &cancel),
         https: HttpsProber::new(probe_tls.clone()),
         tls: TlsProber::new(probe_tls.clone())?,
-        quic: QuicProber::new(probe_tls)?,
+        quic: QuicProber::new(probe_tls, None)?,
         tracer: Tracer::new(
             config.plan.trace_flows,
             Arc::new(Counters::default()),
@@ -270,7 +270,7 @@ async fn exchange(
     }
     let exchange = engines
         .https
-        .exchange(target, destination, engines.plan.probe_timeout)
+        .exchange(target, destination, engines.plan.probe_timeout, None)
         .await;
     Some(HttpsFindings::of(exchange))
 }

@@ -72,6 +72,8 @@ pub(crate) struct Flight {
     pub(crate) version: u32,
     /// What a Version Negotiation packet offers.
     pub(crate) offered: Vec<u32>,
+    /// The latest that one of its packets was read; `None` where nobody can tell.
+    pub(crate) delay: Option<Duration>,
     /// What an ICMP message or this machine said of a packet of ours, and when.
     pub(crate) refused: Option<(Instant, Outcome)>,
 }
@@ -105,6 +107,7 @@ impl Board {
             answered_at: None,
             version: 0,
             offered: Vec::new(),
+            delay: None,
             refused: None,
         };
         self.flights.insert(id, flight);
@@ -138,21 +141,29 @@ impl Board {
         }
     }
 
-    /// Books a datagram that came.
-    pub(crate) fn on_received(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
+    /// Books a datagram that came, and how late it was read.
+    pub(crate) fn on_received(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Instant,
+        delay: Option<Duration>,
+    ) {
         let Some(header) = LongHeader::read(datagram) else {
             return;
         };
         let flight = self.flights.values_mut().find(|flight| {
             flight.to == from
-                && flight.answered_at.is_none()
                 && !flight.source_id.is_empty()
                 && flight.source_id == header.destination_id
         });
         if let Some(flight) = flight {
-            flight.answered_at = Some(now);
-            flight.version = header.version;
-            flight.offered = header.offered().unwrap_or_default();
+            flight.delay = flight.delay.max(delay);
+            if flight.answered_at.is_none() {
+                flight.answered_at = Some(now);
+                flight.version = header.version;
+                flight.offered = header.offered().unwrap_or_default();
+            }
         }
     }
 
@@ -220,14 +231,14 @@ mod tests {
         let other = SocketAddr::from(([203, 0, 113, 2], 443));
         let mut board = Board::default();
         assert!(board.begin(ID, to()));
-        board.on_received(&packet(1, b"", b"s", b""), to(), at(0));
+        board.on_received(&packet(1, b"", b"s", b""), to(), at(0), None);
         board.on_sent(&packet(1, &ID, b"mine", b"hello"), at(1));
         board.on_sent(&packet(1, &ID, b"mine", b"again"), at(5));
-        board.on_received(&packet(1, b"other", b"s", b""), to(), at(6));
-        board.on_received(&packet(1, b"mine", b"s", b""), other, at(7));
-        board.on_received(b"\x40short header", to(), at(8));
-        board.on_received(&packet(1, b"mine", b"s", b""), to(), at(21));
-        board.on_received(&packet(0, b"mine", b"s", b""), to(), at(30));
+        board.on_received(&packet(1, b"other", b"s", b""), to(), at(6), None);
+        board.on_received(&packet(1, b"mine", b"s", b""), other, at(7), None);
+        board.on_received(b"\x40short header", to(), at(8), None);
+        board.on_received(&packet(1, b"mine", b"s", b""), to(), at(21), None);
+        board.on_received(&packet(0, b"mine", b"s", b""), to(), at(30), None);
         let flight = board.end(ID).expect("watched");
         assert_eq!(flight.rtt(), Some(Duration::from_millis(20)));
         assert_eq!((flight.version, flight.refused), (1, None));
@@ -241,7 +252,7 @@ mod tests {
         board.begin(ID, to());
         board.on_sent(&packet(1, &ID, b"mine", b""), start);
         let versions = [0x6b33_43cf_u32.to_be_bytes(), 0xff00_001d_u32.to_be_bytes()].concat();
-        board.on_received(&packet(0, b"mine", &ID, &versions), to(), start);
+        board.on_received(&packet(0, b"mine", &ID, &versions), to(), start, None);
         let flight = board.end(ID).expect("watched");
         assert_eq!(flight.version, 0);
         assert_eq!(flight.offered, [0x6b33_43cf, 0xff00_001d]);
@@ -274,7 +285,7 @@ mod tests {
             let mut board = Board::default();
             board.begin(ID, to());
             board.on_sent(&bytes, now);
-            board.on_received(&other, to(), now);
+            board.on_received(&other, to(), now, None);
             board.on_refused(to(), &other, Outcome::Refused, now);
             if let Some(header) = LongHeader::read(&bytes) {
                 let read = 7 + header.destination_id.len() + header.source_id.len() + header.rest.len();

@@ -98,6 +98,7 @@ impl Prober {
             config.plan.probe_timeout,
         ));
         let probe_tls = ProbeTls::new(&config.extra_roots)?;
+        let quic = QuicProber::new(probe_tls.clone(), Some(delays.clone()))?;
         let (hops, waiting) = mpsc::channel(NAME_QUEUE);
         let ingresses = Arc::<Mutex<Ingresses>>::default();
         tasks.spawn(names::look_up(
@@ -116,8 +117,8 @@ impl Prober {
             dns,
             echo: icmp::engine(config.plan.probe_timeout, &counters, tasks, cancel),
             https: HttpsProber::new(probe_tls.clone()),
-            tls: TlsProber::new(probe_tls.clone())?,
-            quic: QuicProber::new(probe_tls)?,
+            tls: TlsProber::new(probe_tls)?,
+            quic,
             tracer: Tracer::new(
                 config.plan.trace_flows,
                 Arc::clone(&counters),

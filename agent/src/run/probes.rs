@@ -49,7 +49,6 @@ pub(super) enum Finding {
         destination: IpAddr,
         at: Instant,
         exchange: Exchange,
-        delay: Option<Duration>,
     },
     Tls {
         destination: IpAddr,
@@ -180,16 +179,15 @@ pub(super) fn https(prober: &Arc<Prober>, target: &Target, destination: IpAddr) 
     let (prober, target) = (Arc::clone(prober), target.clone());
     Box::pin(async move {
         let at = clock::now();
-        let watch = prober.delays.watch();
-        let asking = prober
-            .https
-            .exchange(&target, destination, prober.plan.probe_timeout);
+        let watch = Arc::new(prober.delays.watch());
+        let lateness = Some(Arc::clone(&watch));
+        let timeout = prober.plan.probe_timeout;
+        let asking = (prober.https).exchange(&target, destination, timeout, lateness);
         let exchange = watch.over(asking).await;
         Finding::Https {
             destination,
             at,
             exchange,
-            delay: watch.take(),
         }
     })
 }
@@ -225,11 +223,13 @@ pub(super) fn quic(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -
             .quic
             .shake(&target.host, to, prober.plan.probe_timeout);
         let found = watch.over(shaking).await;
+        // quinn's own work after the last packet is part of a handshake, and no lateness.
+        let delay = found.delay.or_else(|| watch.take());
         Finding::Quic {
             destination,
             at,
             found,
-            delay: watch.take(),
+            delay,
         }
     })
 }

@@ -150,15 +150,15 @@ impl Watch {
         destination: IpAddr,
         at: Instant,
         exchange: Exchange,
-        delay: Option<Duration>,
     ) -> bool {
+        let delays = exchange.delays;
         let phases = [
-            (Phase::Connect, Some(exchange.connect)),
-            (Phase::Tls, exchange.tls),
-            (Phase::Ttfb, exchange.ttfb),
-            (Phase::TtfbWarm, exchange.warm),
+            (Phase::Connect, Some(exchange.connect), delays.connect),
+            (Phase::Tls, exchange.tls, delays.tls),
+            (Phase::Ttfb, exchange.ttfb, delays.ttfb),
+            (Phase::TtfbWarm, exchange.warm, delays.warm),
         ];
-        for (phase, outcome) in phases {
+        for (phase, outcome, delay) in phases {
             if let Some(outcome) = outcome {
                 let measured = Measured::from(outcome).delayed_by(delay);
                 self.record(at, Some(destination), Protocol::Https, phase, measured);

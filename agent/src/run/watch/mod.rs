@@ -247,8 +247,7 @@ impl Watch {
                 destination,
                 at,
                 exchange,
-                delay,
-            } => self.on_exchange(destination, at, exchange, delay),
+            } => self.on_exchange(destination, at, exchange),
             Finding::Quic {
                 destination,
                 at,
