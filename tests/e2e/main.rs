@@ -4,9 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+// All of this is test code; clippy allows `unwrap` in it where it is told so.
+#[cfg(test)]
+mod branches;
 mod failover;
 mod lifecycle;
 mod outage;
+#[cfg(test)]
+mod protocols;
+#[cfg(test)]
+mod reports;
 
 use firstmile_lab::outer::Options;
 

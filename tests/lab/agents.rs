@@ -71,11 +71,25 @@ fn configuration(order: &Order, scenario: &Scenario, home: &Path) -> String {
     for door in &scenario.front_doors {
         write!(
             text,
-            "\n[[target]]\nname = {:?}\nhost = {:?}\nport = 443\nservice = {:?}\nprotocols = [\"icmp\", \"tcp\", \"https\"]\ntrace = true\n",
-            door.name, door.host, door.service
+            "\n[[target]]\nname = {:?}\nhost = {:?}\nport = 443\nservice = {:?}\nprotocols = {:?}\ntrace = true\n",
+            door.name, door.host, door.service, door.protocols
         ).ok();
     }
-    text.push_str("\n[plan]\npulse_interval = \"5s\"\nhttps_interval = \"60s\"\nfull_interval = \"30s\"\nupload_interval = \"10s\"\n");
+    text.push_str("\n[plan]\n");
+    let usual = [
+        ("pulse_interval", "5s"),
+        ("https_interval", "60s"),
+        ("trace_interval", "30s"),
+        ("upload_interval", "10s"),
+    ];
+    for (key, value) in usual {
+        if !scenario.plan.contains_key(key) {
+            writeln!(text, "{key} = {value:?}").ok();
+        }
+    }
+    for (key, value) in &scenario.plan {
+        writeln!(text, "{key} = {value}").ok();
+    }
     text
 }
 

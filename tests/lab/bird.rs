@@ -24,10 +24,15 @@ pub(crate) fn configuration(network: &Network, index: usize) -> Option<String> {
         "router id {};\nlog stderr {{ warning, error, fatal, bug }};\nprotocol device {{ scan time 2; }}\n",
         node.router_id
     );
+    let merge = if network.multipath {
+        " merge paths on;"
+    } else {
+        ""
+    };
     for channel in ["ipv4", "ipv6"] {
         writeln!(
             text,
-            "protocol kernel {{ {channel} {{ import none; export where source = RTS_BGP || (source = RTS_STATIC && dest = RTD_UNICAST); }}; }}"
+            "protocol kernel {{{merge} {channel} {{ import none; export where source = RTS_BGP || (source = RTS_STATIC && dest = RTD_UNICAST); }}; }}"
         )
         .ok();
     }

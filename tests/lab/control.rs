@@ -11,6 +11,8 @@ use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::scenario::Answers;
+
 /// What can be asked of a running lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verb")]
@@ -31,6 +33,8 @@ pub enum Request {
     Status,
     /// The true path and RTT of every site to every front door over each family: a list of [`Truth`].
     Truth,
+    /// The way of one flow's packets: a list of [`TrueHop`].
+    Flow(Flow),
     /// How many TCP connections the front doors saw from each site before a time: a map from its name.
     Knocks {
         /// The time.
@@ -52,6 +56,32 @@ pub enum Request {
         /// Site and join string of each.
         joins: Vec<(String, String)>,
     },
+}
+
+/// What routers choose among equal paths by.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Flow {
+    /// The site whose host sends.
+    pub site: String,
+    /// Where to.
+    pub destination: IpAddr,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// 0 for ICMP.
+    pub source_port: u16,
+    /// 0 for ICMP.
+    pub destination_port: u16,
+}
+
+/// One router on the way of a flow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrueHop {
+    /// Its name.
+    pub router: String,
+    /// By which of these it answers: over IPv4 there is one.
+    pub addresses: Vec<IpAddr>,
+    /// How often it answers.
+    pub answers: Answers,
 }
 
 /// What a program in the lab said, and how it ended.

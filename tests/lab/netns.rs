@@ -87,7 +87,17 @@ pub(crate) fn set(variables: &[(&str, &str)]) -> anyhow::Result<()> {
 
 /// Runs many `ip` commands at once, in a namespace or in the lab's own.
 pub(crate) fn ip_batch(namespace: Option<&str>, commands: &str) -> anyhow::Result<()> {
+    ip_batch_of(None, namespace, commands)
+}
+
+/// As [`ip_batch`], for commands that do not say their family: `-4` or `-6`.
+pub(crate) fn ip_batch_of(
+    family: Option<&str>,
+    namespace: Option<&str>,
+    commands: &str,
+) -> anyhow::Result<()> {
     let mut ip = Command::new("ip");
+    ip.args(family);
     if let Some(namespace) = namespace {
         ip.args(["-n", namespace]);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use ipnet::Ipv4Net;
 
-use crate::scenario::{Relation, Scenario, Site};
+use crate::scenario::{Answers, Relation, Scenario, Site};
 use crate::twin;
 
 /// Local preference of what customers, peers and providers announce; the gaps leave room for costs.
@@ -42,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) metro: Option<String>,
     pub(crate) dns: Option<String>,
     pub(crate) reflector: bool,
+    pub(crate) answers: Answers,
     /// What it originates into BGP.
     pub(crate) originates: Option<Ipv4Net>,
     /// Identity in BGP.
@@ -92,6 +93,8 @@ pub(crate) struct Network {
     pub(crate) wires: Vec<Wire>,
     /// Addresses that every front door machine has, of both families, its name server's too.
     pub(crate) anycast: Vec<IpAddr>,
+    /// Whether equally good paths are all used.
+    pub(crate) multipath: bool,
 }
 
 impl End {
@@ -130,6 +133,7 @@ impl Network {
             nodes: nodes(scenario),
             wires: Vec::new(),
             anycast,
+            multipath: scenario.multipath,
         };
         let mut pools: BTreeMap<u32, _> = (scenario.systems.iter())
             .map(|system| {
@@ -284,6 +288,7 @@ fn nodes(scenario: &Scenario) -> Vec<Node> {
             metro: metro.cloned(),
             dns,
             reflector: false,
+            answers: Answers::default(),
             originates: None,
             router_id: Ipv4Addr::new(198, 19, 255, number),
         });
@@ -313,10 +318,10 @@ fn nodes(scenario: &Scenario) -> Vec<Node> {
     }
     for node in &mut nodes {
         let is = |name: &str| node.name == name;
-        node.reflector = scenario
-            .routers
-            .iter()
-            .any(|router| router.reflector && is(&router.name));
+        if let Some(router) = scenario.routers.iter().find(|router| is(&router.name)) {
+            node.reflector = router.reflector;
+            node.answers = router.answers;
+        }
         let site = scenario
             .sites
             .iter()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::twin;
 
@@ -20,6 +20,12 @@ pub(crate) const BASE: &str = include_str!("../scenarios/base.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
+    /// Whether equally good paths are all used, each flow taking one; else one path carries all.
+    #[serde(default)]
+    pub(crate) multipath: bool,
+    /// What the agents do otherwise than in every lab: keys of their `[plan]`.
+    #[serde(default)]
+    pub(crate) plan: toml::Table,
     #[serde(rename = "as")]
     pub(crate) systems: Vec<AutonomousSystem>,
     #[serde(rename = "router")]
@@ -57,6 +63,21 @@ pub(crate) struct Router {
     pub(crate) metro: Option<String>,
     #[serde(default)]
     pub(crate) reflector: bool,
+    #[serde(default)]
+    pub(crate) answers: Answers,
+}
+
+/// How often a router tells a prober that the TTL has run out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answers {
+    /// Always.
+    #[default]
+    Always,
+    /// Six at once, then once a second to each host: what Linux does by default.
+    Seldom,
+    /// Never.
+    Never,
 }
 
 /// What the first end of a link is to the second, where they belong to different systems.
@@ -108,6 +129,8 @@ pub(crate) struct FrontDoor {
     /// Names that the host is an alias of, one after the other; the last has the addresses.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
+    #[serde(default = "usual_protocols")]
+    pub(crate) protocols: Vec<String>,
 }
 
 /// The machine that answers for all front doors in one metro.
@@ -177,6 +200,10 @@ pub(crate) struct Event {
     pub(crate) links: Vec<String>,
     #[serde(default)]
     pub(crate) fault: Fault,
+}
+
+fn usual_protocols() -> Vec<String> {
+    ["icmp", "tcp", "https"].map(str::to_owned).to_vec()
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -296,6 +323,12 @@ mod tests {
         let base = Scenario::parse(BASE).unwrap();
         assert_eq!(base.sites.len(), 6);
         assert_eq!(base.edges.len(), 2);
+    }
+
+    #[test]
+    fn the_scenario_of_equal_paths_is_consistent() {
+        let ecmp = Scenario::parse(include_str!("../scenarios/ecmp.toml")).unwrap();
+        assert!(ecmp.multipath && ecmp.resolver().is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::control::Truth;
+use crate::control::{Flow, TrueHop, Truth};
 use crate::network::{Network, Role, host_name};
 use crate::scenario::Scenario;
 
@@ -172,17 +172,84 @@ impl Walker<'_> {
             return Ok(route.clone());
         }
         let name = &self.network.nodes.get(node).context("no such node")?.name;
-        let route = ask(name, destination)?;
+        let route = ask(name, &[destination.to_string()])?;
         let mut known = self.known.borrow_mut();
         known.insert((node, destination), route.clone());
         Ok(route)
     }
 }
 
-fn ask(namespace: &str, destination: IpAddr) -> anyhow::Result<Option<Route>> {
+/// Follows one flow through the forwarding tables, each router asked as the packet would ask it.
+pub(crate) fn of_flow(network: &Network, flow: &Flow) -> anyhow::Result<Vec<TrueHop>> {
+    let mut node = network.index(&host_name(&flow.site))?;
+    let sources = network.host_addresses(&flow.site).into_iter().flatten();
+    let source = { sources }
+        .find(|source| source.is_ipv4() == flow.destination.is_ipv4())
+        .context("a site without a host")?;
+    let mut arrived_by: Option<String> = None;
+    let mut hops = Vec::new();
+    while hops.len() < MOST_HOPS {
+        let here = network.nodes.get(node).context("no such node")?;
+        let question = question(flow, source, arrived_by.as_deref());
+        let route = ask(&here.name, &question)?;
+        let route = route.with_context(|| format!("{} has no route: {question:?}", here.name))?;
+        let way_out = network
+            .ends_of(node)
+            .find(|(_, _, end)| Some(&end.interface) == route.dev.as_ref());
+        let (wire, side, _) = way_out.with_context(|| format!("{route:?} is no link"))?;
+        let wire = network.wires.get(wire).context("no such link")?;
+        let far = wire.ends.get(1 - side).context("a wire has two ends")?;
+        node = far.node;
+        arrived_by = Some(far.interface.clone());
+        let there = network.nodes.get(node).context("no such node")?;
+        if matches!(there.role, Role::Host | Role::Edge) {
+            return Ok(hops);
+        }
+        let [four, _] = far.addresses();
+        // Over IPv6 the answer leaves by whichever of several equal ways back; it names that interface.
+        let any = network.ends_of(node).map(|(_, _, end)| end.address6.into());
+        hops.push(TrueHop {
+            router: there.name.clone(),
+            addresses: if source.is_ipv4() {
+                vec![four]
+            } else {
+                any.collect()
+            },
+            answers: there.answers,
+        });
+    }
+    bail!("the path to {} loops", flow.destination)
+}
+
+/// What `ip route get` is asked at one node. IPv6 takes the arriving interface for a packet without ports, and chooses by
+/// other fields than for a real one; without it, it chooses right.
+fn question(flow: &Flow, source: IpAddr, arrived_by: Option<&str>) -> Vec<String> {
+    let mut words = vec![
+        flow.destination.to_string(),
+        "from".into(),
+        source.to_string(),
+    ];
+    if let (true, Some(interface)) = (source.is_ipv4(), arrived_by) {
+        words.extend(["iif".into(), interface.into()]);
+    }
+    let icmp = flow.protocol == "icmp";
+    let protocol = if icmp && source.is_ipv6() {
+        "ipv6-icmp"
+    } else {
+        &flow.protocol
+    };
+    words.extend(["ipproto".into(), protocol.into()]);
+    if !icmp {
+        words.extend(["sport".into(), flow.source_port.to_string()]);
+        words.extend(["dport".into(), flow.destination_port.to_string()]);
+    }
+    words
+}
+
+fn ask(namespace: &str, question: &[String]) -> anyhow::Result<Option<Route>> {
     let output = Command::new("ip")
         .args(["-n", namespace, "-json", "route", "get"])
-        .arg(destination.to_string())
+        .args(question)
         .output()
         .context("cannot start ip")?;
     if !output.status.success() {

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::emulator::{Behaviour, Emulator, Pair};
 use crate::network::{End, Network, Node, Role};
+use crate::scenario::Answers;
 use crate::world::MANAGEMENT;
 use crate::{calibrate, netns, twin};
 
@@ -22,12 +23,16 @@ pub(crate) fn lay(network: &Network) -> anyhow::Result<Emulator> {
         // Before there are interfaces: they begin with what holds then.
         netns::inside(&node.name, || {
             netns::set(EVERYWHERE)?;
-            netns::set(variables(node.role))
+            netns::set(variables(node.role))?;
+            netns::set(seldom(node.answers))
         })?;
     }
     netns::ip_batch(None, &cables(network))?;
     for (index, node) in network.nodes.iter().enumerate() {
         netns::ip_batch(Some(&node.name), &addresses(network, index, node))?;
+        if node.answers == Answers::Never {
+            silence(network, &node.name)?;
+        }
     }
     let mut pairs: Vec<Pair> = network
         .wires
@@ -100,6 +105,17 @@ fn variables(role: Role) -> &'static [(&'static str, &'static str)] {
     }
 }
 
+/// What Linux does by default, milliseconds between two answers after the first six.
+const fn seldom(answers: Answers) -> &'static [(&'static str, &'static str)] {
+    match answers {
+        Answers::Seldom => &[
+            ("net/ipv4/icmp_ratelimit", "1000"),
+            ("net/ipv6/icmp/ratelimit", "1000"),
+        ],
+        Answers::Always | Answers::Never => &[],
+    }
+}
+
 fn machines(network: &Network) -> String {
     let mut text = String::from("link set lo up\nlink add mgmt type bridge\n");
     writeln!(
@@ -145,6 +161,23 @@ fn cables(network: &Network) -> String {
         writeln!(text, "link set m{index} master mgmt up").ok();
     }
     text
+}
+
+/// Only what a router says itself comes from `lo`; what it passes on does not. What claims to come from a site is the lab,
+/// asking how the router would pass it on.
+fn silence(network: &Network, router: &str) -> anyhow::Result<()> {
+    let four = "rule add iif lo ipproto icmp blackhole pref 10\n";
+    let mut six = String::from("rule add iif lo ipproto ipv6-icmp blackhole pref 10\n");
+    let sites = network
+        .nodes
+        .iter()
+        .filter(|node| node.role == Role::SiteRouter);
+    for prefix in sites.filter_map(|site| site.originates) {
+        let prefix = twin::network(prefix);
+        writeln!(six, "rule add from {prefix} iif lo lookup main pref 9").ok();
+    }
+    netns::ip_batch_of(Some("-4"), Some(router), four)?;
+    netns::ip_batch_of(Some("-6"), Some(router), &six)
 }
 
 fn addresses(network: &Network, index: usize, node: &Node) -> String {

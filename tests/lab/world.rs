@@ -194,6 +194,7 @@ impl World {
                 self.change_link(&name, &changes).map(|said| json!(said))
             }
             Request::Status => self.status().map(|said| json!(said)),
+            Request::Flow(flow) => Ok(json!(truth::of_flow(&self.network, &flow)?)),
             Request::Truth => Ok(json!(self.truth()?)),
             Request::Knocks { before_unix_ms } => Ok(json!(self.knocks(before_unix_ms))),
             Request::Calibrate => Ok(json!(calibrate::measure(&self.emulator)?)),
