@@ -26,7 +26,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use firstmile_wire::join::JoinString;
-use firstmile_wire::v1::TraceKind;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -85,42 +84,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the path to a target or host, hop by hop; live on a terminal, until Ctrl-C
-    Trace {
-        /// Name of a target of the configuration, or a host with or without port (443)
-        #[arg(value_name = "TARGET | HOST[:PORT]")]
-        subject: String,
-        /// Rounds, after which it ends by itself [default: until Ctrl-C on a terminal, else 3]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        rounds: Option<u32>,
-        /// Flows, each pinned to a port of its own, to see branches of load balancing [default: `trace_flows` of the plan]
-        #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=i64::from(config::MAX_FLOWS)))]
-        flows: Option<u16>,
-        /// Packets to send [default: tcp where raw sockets are permitted, else icmp]
-        #[arg(long, value_enum)]
-        kind: Option<PathKind>,
-        /// Print one JSON object at the end instead of a table
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// Packets of a path.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum PathKind {
-    /// SYN segments to the port, as users' connections send; wants `CAP_NET_RAW`
-    Tcp,
-    /// Echo requests; wants `ping_group_range`
-    Icmp,
-}
-
-impl From<PathKind> for TraceKind {
-    fn from(kind: PathKind) -> Self {
-        match kind {
-            PathKind::Tcp => Self::Tcp,
-            PathKind::Icmp => Self::Icmp,
-        }
-    }
+    Trace(trace::Options),
 }
 
 /// How a command ended when nothing went wrong with the command itself.
@@ -182,22 +146,7 @@ fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
         Command::Status { json } => show_status(&config, json),
         Command::CheckConfig => check_config(&config),
         Command::Doctor { json } => block_on(doctor::doctor(config, json))?,
-        Command::Trace {
-            subject,
-            rounds,
-            flows,
-            kind,
-            json,
-        } => {
-            let request = trace::Request {
-                subject,
-                rounds,
-                flows,
-                kind: kind.map(TraceKind::from),
-                json,
-            };
-            block_on(trace::trace(config, request))?
-        }
+        Command::Trace(options) => block_on(trace::trace(config, options))?,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::gate::Gate;
 use crate::mda::Mda;
 use crate::met::{FlowPath, MultipathHop, Reply, Tally};
 use crate::plan::{Stream, TracePlan};
-use crate::trace::{ProbeId, Step, TraceRound};
+use crate::trace::{FlowSum, ProbeId, Step, TraceRound};
 
 /// A round or a discovery under way.
 #[derive(Debug)]
@@ -68,6 +68,14 @@ impl Running {
     pub fn tallies(&self) -> Vec<Tally> {
         match self {
             Self::Round(round) => round.tallies(),
+            Self::Discovery(_) => Vec::new(),
+        }
+    }
+
+    /// What each flow has cost so far; a discovery counts by TTL instead.
+    pub fn sums(&self) -> Vec<FlowSum> {
+        match self {
+            Self::Round(round) => round.sums(),
             Self::Discovery(_) => Vec::new(),
         }
     }

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use crate::gate::{Admission, Gate, Open};
 pub use crate::met::{FlowPath, Hop, Place, Reply, ReplyKind, Silence, Tally};
@@ -65,6 +65,23 @@ struct Flow {
     /// Where the flow ends, and when we learnt it.
     end: Option<(u8, Instant)>,
     destination_ttl: Option<u8>,
+    first_sent: Option<Instant>,
+    settled_at: Option<Instant>,
+}
+
+/// What one flow has cost so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSum {
+    /// Number of the flow, from 0.
+    pub flow: u16,
+    /// Packets sent, those past its end too.
+    pub sent: u32,
+    /// TTLs that were answered.
+    pub answered: usize,
+    /// Whether the destination answered.
+    pub reached: bool,
+    /// First packet sent to last answer, or to the end of the last wait.
+    pub took: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +178,7 @@ impl TraceRound {
         let Some(flow) = self.flows.get_mut(probe.flow) else {
             return false;
         };
+        flow.settled_at = Some(now);
         let rtt = now.saturating_duration_since(probe.sent_at);
         let first = *flow
             .hops
@@ -233,6 +251,19 @@ impl TraceRound {
             }
         }
         tallies
+    }
+
+    /// What each flow has cost so far.
+    pub fn sums(&self) -> Vec<FlowSum> {
+        let took = |flow: &Flow| Some(flow.settled_at?.saturating_duration_since(flow.first_sent?));
+        let sum = |flow: &Flow| FlowSum {
+            flow: flow.number,
+            sent: flow.attempts.values().map(|count| u32::from(*count)).sum(),
+            answered: flow.hops.len(),
+            reached: flow.destination_ttl.is_some(),
+            took: took(flow).unwrap_or_default(),
+        };
+        self.flows.iter().map(sum).collect()
     }
 
     /// What the flows met.
@@ -378,6 +409,7 @@ impl TraceRound {
         if let Some(flow) = self.flows.get_mut(index) {
             *flow.attempts.entry(ttl).or_insert(0) += 1;
             number = flow.number;
+            flow.first_sent.get_or_insert(now);
         }
         let probe = InFlight {
             flow: index,
@@ -409,6 +441,9 @@ impl TraceRound {
             .collect();
         for (id, probe) in expired {
             self.awaiting.remove(&id);
+            if let Some(flow) = self.flows.get_mut(probe.flow) {
+                flow.settled_at = Some(now);
+            }
             if self.is_worth_asking_again(probe.flow, probe.ttl) {
                 self.ask(probe.flow, &[probe.ttl], now, gate);
             }

@@ -1,9 +1,10 @@
 //! `firstmile-agent trace`: the path to one host, live on a terminal, as a table or as JSON elsewhere.
 //!
-//! The rounds are those of the agent itself: flows pinned to their ports, all TTLs of a flow in flight. The first round is
-//! as quick as the plan has it, to show something at once; after it each hop is asked once a second, which routers that
-//! limit their replies still answer.
+//! The rounds are those of the agent itself: flows pinned to their ports, all TTLs of a flow in flight, each hop asked once a
+//! second, which routers that limit their replies still answer.
 
+mod branches;
+mod options;
 mod outcome;
 mod screen;
 mod subject;
@@ -16,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use firstmile_wire::v1::TraceKind;
+use firstmile_wire::v1::{TraceKind, TraceMethod};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,10 +30,11 @@ use crate::net::trace::{RoundResult, TraceError, Tracer};
 use crate::probe::hops::HopTable;
 use crate::probe::path::PathMemory;
 use crate::probe::running::Running;
-use crate::probe::trace::{DEFAULT_ALPHA, Stream, TracePlan, all_flows};
+use crate::probe::trace::{DEFAULT_ALPHA, FlowSum, Known, Stream, Tally, TracePlan, all_flows};
 use crate::report::counters::Counters;
 use crate::run::Signals;
-use outcome::Outcome;
+pub(crate) use options::Options;
+use outcome::{Discovered, Outcome};
 use screen::Screen;
 use subject::Subject;
 
@@ -55,63 +57,57 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const NAME_INTERVAL: Duration = Duration::from_millis(200);
 const LAST_NAMES: Duration = Duration::from_secs(2);
 
-/// What the command line asks for.
-pub(crate) struct Request {
-    pub(crate) subject: String,
-    pub(crate) rounds: Option<u32>,
-    pub(crate) flows: Option<u16>,
-    pub(crate) kind: Option<TraceKind>,
-    pub(crate) json: bool,
-}
-
 /// Traces until the rounds are done or a signal comes, and prints the table.
 ///
 /// # Errors
 /// When the name has no address, packets are not permitted, or standard output cannot be written.
-pub(crate) async fn trace(config: AgentConfig, request: Request) -> anyhow::Result<Ending> {
-    let subject = match Subject::parse(&request.subject, &config.targets) {
+pub(crate) async fn trace(config: AgentConfig, options: Options) -> anyhow::Result<Ending> {
+    let mut subject = match Subject::parse(&options.subject, &config.targets) {
         Ok(subject) => subject,
         Err(fix) => {
             crate::complain(&anyhow::anyhow!(fix), 2);
             return Ok(Ending::WrongUsage);
         }
     };
+    subject.port = options.port.unwrap_or(subject.port);
     let mut signals = Signals::new()?;
     let dns = Dns::new(config.resolvers.clone(), config.plan.probe_timeout);
     let address = tokio::select! {
-        address = address_of(&dns, &subject.host) => address?,
+        address = address_of(&dns, &subject.host, &options) => address?,
         () = signals.wait() => return Ok(Ending::NothingReached),
     };
-    let live = !request.json && io::stdout().is_terminal();
-    let flows = request.flows.unwrap_or(config.plan.trace_flows);
-    let kind = request.kind.unwrap_or_else(likely_kind);
+    let live = !options.json && io::stdout().is_terminal();
+    let flows = options.flows.unwrap_or(config.plan.trace_flows);
     let view = RefCell::new(View::new(
         &subject,
         address,
         flows,
-        kind,
+        options.kind().unwrap_or_else(likely_kind),
         live.then(Screen::enter),
     ));
     let cancel = CancellationToken::new();
     let session = Session {
-        tracer: tracer(flows, request.kind, &cancel),
+        tracer: tracer(flows, options.kind(), &cancel),
         to: SocketAddr::new(address, subject.port),
         plan: config.plan,
-        rounds: request.rounds.or((!live).then_some(ROUNDS_UNSEEN)),
+        rounds: options.rounds.or((!live).then_some(ROUNDS_UNSEEN)),
+        discovery: options.multipath.then_some(options.alpha),
         view: &view,
     };
     let ended = tokio::select! {
         ended = session.run() => ended,
-        () = name_hops(&view, &dns, &cancel) => Ok(()),
+        () = name_hops(&view, &dns, &cancel), if !options.no_names => Ok(()),
         () = signals.wait() => Ok(()),
     };
     drop(view.borrow_mut().screen.take());
-    ended.map_err(|error| advise(error, request.kind))?;
-    drop(tokio::time::timeout(LAST_NAMES, name_rest(&view, &dns)).await);
+    ended.map_err(|error| advise(error, options.kind()))?;
+    if !options.no_names {
+        drop(tokio::time::timeout(LAST_NAMES, name_rest(&view, &dns)).await);
+    }
     cancel.cancel();
     let outcome = view.into_inner().outcome();
-    crate::say(&shown(&outcome, request.json)?)?;
-    Ok(if outcome.rows.is_empty() {
+    crate::say(&shown(&outcome, options.json)?)?;
+    Ok(if outcome.is_empty() {
         Ending::NothingReached
     } else {
         Ending::Well
@@ -144,25 +140,30 @@ fn shown(outcome: &Outcome, json: bool) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The first A, else the first AAAA.
-async fn address_of(dns: &Dns, host: &Host) -> anyhow::Result<IpAddr> {
+/// The first A, else the first AAAA, of the families that are allowed.
+async fn address_of(dns: &Dns, host: &Host, options: &Options) -> anyhow::Result<IpAddr> {
     let name = match host {
         Host::Address(address) => return Ok(*address),
         Host::Name(name) => name,
     };
-    let v4 = dns.resolve(name, false).await;
-    if let Some(address) = v4.addresses.first() {
-        return Ok(*address);
+    let mut why = String::new();
+    for ipv6 in [false, true] {
+        if !options.allows(ipv6) {
+            continue;
+        }
+        let answer = dns.resolve(name, ipv6).await;
+        if let Some(address) = answer.addresses.first() {
+            return Ok(*address);
+        }
+        if why.is_empty() {
+            why = if answer.problem.is_empty() {
+                format!("{} says that it has no address", answer.resolver)
+            } else {
+                answer.problem
+            };
+        }
     }
-    let v6 = dns.resolve(name, true).await;
-    v6.addresses.first().copied().ok_or_else(|| {
-        let why = if v4.problem.is_empty() {
-            format!("{} says that it has no address", v4.resolver)
-        } else {
-            v4.problem
-        };
-        anyhow::anyhow!("dns failed for {name}: {why}")
-    })
+    Err(anyhow::anyhow!("dns failed for {name}: {why}"))
 }
 
 /// An error with what to do about it.
@@ -171,6 +172,10 @@ fn advise(error: TraceError, kind: Option<TraceKind>) -> anyhow::Error {
     match (&error, kind) {
         (TraceError::NotPermitted, Some(TraceKind::Tcp)) => anyhow::anyhow!(
             "TCP paths want raw sockets, which are not permitted here: `{}`",
+            advice.raw_sockets()
+        ),
+        (TraceError::NotPermitted, Some(TraceKind::Udp)) => anyhow::anyhow!(
+            "UDP paths want raw sockets, which are not permitted here: `{}`",
             advice.raw_sockets()
         ),
         (TraceError::NotPermitted, Some(TraceKind::Icmp)) => anyhow::anyhow!(
@@ -184,18 +189,27 @@ fn advise(error: TraceError, kind: Option<TraceKind>) -> anyhow::Error {
 
 /// The kind of packets that the tracer will use if it may.
 fn likely_kind() -> TraceKind {
-    if capability::probe() == IcmpCapability::Raw {
+    if cfg!(target_os = "linux") || capability::probe() == IcmpCapability::Raw {
         TraceKind::Tcp
     } else {
         TraceKind::Icmp
     }
 }
 
-fn word(kind: TraceKind) -> &'static str {
-    if kind == TraceKind::Tcp {
-        "tcp"
-    } else {
-        "icmp"
+const fn word(kind: TraceKind) -> &'static str {
+    match kind {
+        TraceKind::Tcp | TraceKind::Unspecified => "tcp",
+        TraceKind::Udp => "udp",
+        TraceKind::Icmp => "icmp",
+    }
+}
+
+const fn method_word(method: TraceMethod) -> &'static str {
+    match method {
+        TraceMethod::Raw => "raw",
+        TraceMethod::ErrorQueue => "error_queue",
+        TraceMethod::OneAtATime => "one_at_a_time",
+        TraceMethod::Unspecified => "unknown",
     }
 }
 
@@ -224,7 +238,14 @@ impl View {
             port: subject.port,
             kind: word(kind),
             flows,
+            method: method_word(TraceMethod::Unspecified),
             flow_ids: Vec::new(),
+            flow_labels: Vec::new(),
+            first_round: Vec::new(),
+            probes: 0,
+            wall: Duration::ZERO,
+            looping_flows: Vec::new(),
+            discovered: None,
             rounds: 0,
             at_unix_ms: clock::unix_ms(),
             is_reached: false,
@@ -257,13 +278,46 @@ impl View {
     }
 
     /// Takes in a round that has ended.
-    fn finish_round(&mut self, tallies: &[crate::probe::trace::Tally], result: RoundResult) {
+    fn finish_round(
+        &mut self,
+        tallies: &[Tally],
+        sums: Vec<FlowSum>,
+        result: RoundResult,
+        wall: Duration,
+    ) {
         self.table.absorb(tallies);
-        self.outcome.rounds += 1;
-        self.outcome.kind = word(result.kind);
-        self.outcome.flow_ids = result.flow_ids;
+        let outcome = &mut self.outcome;
+        outcome.wall = wall;
+        outcome.rounds += 1;
+        outcome.kind = word(result.kind);
+        outcome.method = method_word(result.method);
+        outcome.probes += sums.iter().map(|sum| u64::from(sum.sent)).sum::<u64>();
+        if outcome.first_round.is_empty() {
+            outcome.first_round = sums;
+        }
+        let looping = result.flows.iter().filter(|flow| flow.loops);
+        outcome.looping_flows = looping.map(|flow| flow.flow).collect();
+        outcome.flow_ids = result.flow_ids;
+        outcome.flow_labels = result.flow_labels;
         let table = self.table.clone();
         self.refresh(&table);
+    }
+
+    /// Takes in what multipath discovery found.
+    fn finish_discovery(&mut self, alpha: f64, wall: Duration, result: RoundResult) {
+        let probes = result.multipath.iter().map(|hop| hop.probes).sum::<u32>();
+        self.outcome.discovered = Some(Discovered {
+            alpha,
+            wall,
+            probes,
+            is_reached: result
+                .flows
+                .iter()
+                .any(|flow| flow.destination_ttl.is_some()),
+            hops: result.multipath.clone(),
+        });
+        self.finish_round(&[], Vec::new(), result, wall);
+        self.outcome.probes = u64::from(probes);
     }
 
     fn refresh(&mut self, table: &HopTable) {
@@ -287,8 +341,10 @@ impl View {
     /// Addresses on show that nobody has asked DNS about.
     fn unnamed(&self) -> Vec<IpAddr> {
         let shown = self.outcome.rows.iter().flat_map(|row| &row.addresses);
+        let found = self.outcome.discovered.iter().flat_map(|found| &found.hops);
         shown
             .map(|here| here.address)
+            .chain(found.flat_map(|hop| hop.addresses.iter().copied()))
             .filter(|address| !self.names.contains_key(address))
             .collect()
     }
@@ -300,44 +356,70 @@ struct Session<'a> {
     to: SocketAddr,
     plan: Plan,
     rounds: Option<u32>,
+    /// Find all branches, with this chance of a miss, in place of rounds.
+    discovery: Option<f64>,
     view: &'a RefCell<View>,
 }
 
 impl Session<'_> {
     async fn run(&self) -> Result<(), TraceError> {
+        match self.discovery {
+            Some(alpha) => self.discover(alpha).await,
+            None => self.rounds().await,
+        }
+    }
+
+    async fn discover(&self, alpha: f64) -> Result<(), TraceError> {
+        let began = clock::now();
+        let plan = TracePlan {
+            stream: Stream::Refresh,
+            alpha,
+            ..self.plan_of(Known::default())
+        };
+        let result = self.tracer.round(self.to, plan).await?;
+        let wall = clock::now().saturating_duration_since(began);
+        self.view.borrow_mut().finish_discovery(alpha, wall, result);
+        Ok(())
+    }
+
+    async fn rounds(&self) -> Result<(), TraceError> {
         let mut memory = PathMemory::default();
         let mut done: u32 = 0;
+        let began = clock::now();
         while self.rounds.is_none_or(|rounds| done < rounds) {
             let started = clock::now();
-            let spacing = if done == 0 {
-                self.plan.flow_spacing
-            } else {
-                HOP_INTERVAL
-            };
-            let plan = TracePlan {
-                stream: Stream::Full,
-                flows: all_flows(self.tracer.flows()),
-                spacing,
-                timeout: self.plan.probe_timeout.min(HOP_TIMEOUT),
-                grace: HOP_GRACE,
-                alpha: DEFAULT_ALPHA,
-                known: memory.known(),
-            };
-            let mut tallies = Vec::new();
+            let plan = self.plan_of(memory.known());
+            let (mut tallies, mut sums) = (Vec::new(), Vec::new());
             let watch = |round: &Running| {
-                tallies = round.tallies();
+                (tallies, sums) = (round.tallies(), round.sums());
                 self.view.borrow_mut().look(round, clock::now());
             };
             let result = self.tracer.watched_round(self.to, plan, watch).await?;
             memory.absorb(&result.flows);
-            self.view.borrow_mut().finish_round(&tallies, result);
+            let wall = clock::now().saturating_duration_since(began);
+            self.view
+                .borrow_mut()
+                .finish_round(&tallies, sums, result, wall);
             done = done.saturating_add(1);
             if self.rounds != Some(done) {
-                let next = started + spacing * u32::from(self.tracer.flows());
+                let next = started + HOP_INTERVAL * u32::from(self.tracer.flows());
                 tokio::time::sleep_until(next.into()).await;
             }
         }
         Ok(())
+    }
+
+    /// A round as the agent itself runs it, a flow a second.
+    fn plan_of(&self, known: Known) -> TracePlan {
+        TracePlan {
+            stream: Stream::Full,
+            flows: all_flows(self.tracer.flows()),
+            spacing: HOP_INTERVAL,
+            timeout: self.plan.probe_timeout.min(HOP_TIMEOUT),
+            grace: HOP_GRACE,
+            alpha: DEFAULT_ALPHA,
+            known,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::branches;
 use super::outcome::Outcome;
 use crate::probe::hops::{AddressRow, HopRow, Loss};
 
@@ -19,9 +20,13 @@ const MOST_ADDRESSES: usize = 8;
 /// The lines of the table. `state` says how far it is.
 pub(super) fn lines(outcome: &Outcome, state: &str) -> Vec<String> {
     let mut lines = vec![heading(outcome, state), String::new()];
+    if let Some(found) = &outcome.discovered {
+        branches::lines(&mut lines, outcome, found);
+        return lines;
+    }
     let width = width(outcome);
     lines.push(format!(
-        "{:>3}  {:<width$}  {:>5}  {:>12}  {:>6}  {:>6}  {:>7}  {:>7}  {:>7}  {:>7}",
+        "{:>3}  {:<width$}  {:>5}  {:>12}  {:>6}  {:>6}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}",
         "hop",
         "address and name",
         "flows",
@@ -29,15 +34,23 @@ pub(super) fn lines(outcome: &Outcome, state: &str) -> Vec<String> {
         "sent",
         "answ.",
         "last",
+        "mean",
         "best",
         "median",
-        "worst"
+        "worst",
+        "ipdv"
     ));
     for row in &outcome.rows {
         hop(&mut lines, outcome, row, width);
     }
     lines.push(String::new());
     lines.push(ending(outcome));
+    if !outcome.looping_flows.is_empty() {
+        let flows = outcome.looping_flows.len();
+        lines.push(format!(
+            "The path loops: {flows} of the flows met a router again after another one."
+        ));
+    }
     if outcome.rows.iter().any(|row| row.is_rate_limited) {
         lines.push(
             "rate-limited: the hop answers only some packets, and passes on more than it answers: no loss there."
@@ -54,6 +67,7 @@ fn heading(outcome: &Outcome, state: &str) -> String {
         address,
         port,
         kind,
+        method,
         flows,
         ..
     } = outcome;
@@ -67,7 +81,12 @@ fn heading(outcome: &Outcome, state: &str) -> String {
     };
     let how = match *kind {
         "tcp" => format!("TCP SYN to port {port}"),
+        "udp" => format!("UDP to port {port}"),
         _ => "ICMP echo".to_owned(),
+    };
+    let how = match *method {
+        "one_at_a_time" => format!("{how}, one TTL of a flow at a time"),
+        _ => how,
     };
     let flows = match flows {
         1 => "1 flow".to_owned(),
@@ -93,14 +112,16 @@ fn ending(outcome: &Outcome) -> String {
 
 fn hop(lines: &mut Vec<String>, outcome: &Outcome, row: &HopRow, width: usize) {
     let figures = format!(
-        "{:>12}  {:>6}  {:>6}  {:>7}  {:>7}  {:>7}  {:>7}",
+        "{:>12}  {:>6}  {:>6}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}",
         loss(row),
         row.sent,
         row.answered,
         ms(row.last),
+        ms(row.average),
         ms(row.best),
         ms(row.median),
-        ms(row.worst)
+        ms(row.worst),
+        ms(row.variation)
     );
     let ttl = row.ttl;
     let Some(first) = row.addresses.first() else {
@@ -110,9 +131,11 @@ fn hop(lines: &mut Vec<String>, outcome: &Outcome, row: &HopRow, width: usize) {
     let is_split = row.addresses.len() > 1 || row.silent_flows > 0;
     let line = address(outcome, first, is_split, width);
     lines.push(format!("{ttl:>3}  {line}  {figures}"));
+    remarks(lines, first);
     for other in row.addresses.iter().take(MOST_ADDRESSES).skip(1) {
         let line = address(outcome, other, is_split, width);
         lines.push(format!("{:>3}  {line}", "").trim_end().to_owned());
+        remarks(lines, other);
     }
     if row.silent_flows > 0 {
         let flows = row.silent_flows;
@@ -123,6 +146,46 @@ fn hop(lines: &mut Vec<String>, outcome: &Outcome, row: &HopRow, width: usize) {
         lines.push(format!("{:>3}  and {more} more", ""));
     }
 }
+
+/// What else the answers of a hop show: its label stack, and what was rewritten on the way to it.
+fn remarks(lines: &mut Vec<String>, here: &AddressRow) {
+    let labels = here.mpls.entries().iter().map(|entry| {
+        let (label, class, ttl) = (entry >> 12, entry >> 9 & 7, entry & 0xff);
+        format!("{label} (class {class}, TTL {ttl})")
+    });
+    let labels: Vec<String> = labels.collect();
+    if !labels.is_empty() {
+        lines.push(format!("{:>3}    MPLS label {}", "", labels.join(", ")));
+    }
+    let rewritten: Vec<&str> = REWRITES
+        .iter()
+        .filter(|(bit, _)| here.rewrites.bits() & bit != 0)
+        .map(|(_, what)| *what)
+        .collect();
+    if !rewritten.is_empty() && !here.is_destination {
+        lines.push(format!(
+            "{:>3}    rewritten on the way: {}",
+            "",
+            rewritten.join(", ")
+        ));
+    }
+    if here.quoted_ttl > 1 {
+        let ttl = here.quoted_ttl;
+        lines.push(format!(
+            "{:>3}    answers packets whose TTL is {ttl}, not 1",
+            ""
+        ));
+    }
+}
+
+/// Bits of what was rewritten, in words.
+const REWRITES: &[(u8, &str)] = &[
+    (1, "source address"),
+    (2, "source port"),
+    (4, "destination address"),
+    (8, "destination port"),
+    (16, "checksum or identification"),
+];
 
 /// Address, name, mark and flows, padded.
 fn address(outcome: &Outcome, here: &AddressRow, is_split: bool, width: usize) -> String {

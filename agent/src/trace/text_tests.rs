@@ -40,20 +40,13 @@ fn outcome(tallies: &[Tally]) -> Outcome {
     };
     Outcome {
         target: Some("mail".to_owned()),
-        host: "mail.example".to_owned(),
-        address: "203.0.113.1".parse().expect("an address"),
-        port: 443,
-        kind: "tcp",
-        flows: 2,
-        flow_ids: vec![24_100, 24_101],
-        rounds: 1,
-        at_unix_ms: 0,
         is_reached: table.is_reached(),
         rows: table.rows(),
         names: BTreeMap::from([
             name("192.0.2.1", "gateway.example"),
             name("198.51.100.3", "ae1-0.ams21-96cbe-1a.ntwk.msn.net"),
         ]),
+        ..crate::trace::outcome::tests::nothing()
     }
 }
 
@@ -74,14 +67,14 @@ fn a_path_with_everything_in_it() {
     let want = "\
 mail: mail.example (203.0.113.1)  TCP SYN to port 443, 2 flows, 1 round; times in ms
 
-hop  address and name                                          flows          loss    sent   answ.     last     best   median    worst
-  1  192.0.2.1 gateway.example                                                 0 %       2       2      1.2      1.2      1.2      1.2
-  2  198.51.100.2                                                  1           0 %       2       2      2.5      2.5      2.5      2.5
-     198.51.100.1                                                  1
-  3  *                                                                      silent       4       0        -        -        -        -
-  4  198.51.100.3 ae1-0.ams21-96cbe-1a.ntwk.msn.net = ingress      1  rate-limited       3       1      5.0      5.0      5.0      5.0
+hop  address and name                                          flows          loss    sent   answ.     last     mean     best   median    worst     ipdv
+  1  192.0.2.1 gateway.example                                                 0 %       2       2      1.2      1.2      1.2      1.2      1.2        -
+  2  198.51.100.1                                                  1           0 %       2       2      2.5      2.5      2.5      2.5      2.5        -
+     198.51.100.2                                                  1
+  3  *                                                                      silent       4       0        -        -        -        -        -        -
+  4  198.51.100.3 ae1-0.ams21-96cbe-1a.ntwk.msn.net = ingress      1  rate-limited       3       1      5.0      5.0      5.0      5.0      5.0        -
      *                                                             1
-  5  203.0.113.1 = destination                                                 0 %       2       2      6.2      6.2      6.2      6.2
+  5  203.0.113.1 = destination                                                 0 %       2       2      6.2      6.2      6.2      6.2      6.2        -
 
 The destination answers. Microsoft's network begins at hop 4.
 rate-limited: the hop answers only some packets, and passes on more than it answers: no loss there.";
