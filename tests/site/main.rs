@@ -12,3 +12,6 @@ mod proxy;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod rig;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod vantage;

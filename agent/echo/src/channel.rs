@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::counters::Counters;
-use crate::engine::{Access, OpenError};
+use crate::engine::{Access, OpenError, Setup};
 use crate::filter;
 
 use crate::keys::Keys;
@@ -30,11 +30,8 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// Opens a datagram socket, which hears its own replies only, or else a raw one.
-    pub(crate) fn open(
-        family: Family,
-        source: Option<IpAddr>,
-        keys: usize,
-    ) -> Result<Self, OpenError> {
+    pub(crate) fn open(wanted: &Setup, keys: usize) -> Result<Self, OpenError> {
+        let family = wanted.family;
         let (socket, access) = match new_socket(family, Type::DGRAM) {
             Ok(socket) => (socket, Access::Datagram),
             Err(datagram) => match new_socket(family, Type::RAW) {
@@ -53,7 +50,7 @@ impl Channel {
             access,
             source,
         };
-        let identifier = prepare(&socket, family, access, source).map_err(setup)?;
+        let identifier = prepare(&socket, wanted, access).map_err(setup)?;
         Ok(Self {
             socket,
             access,
@@ -106,13 +103,23 @@ fn new_socket(family: Family, kind: Type) -> io::Result<Socket> {
     Socket::new(domain, kind, Some(protocol))
 }
 
+/// Puts the socket on its way out of the machine.
+fn leave_by(socket: &Socket, wanted: &Setup) -> io::Result<()> {
+    if let Some(name) = wanted.interface {
+        let end = name.iter().position(|byte| *byte == 0);
+        socket.bind_device(name.get(..end.unwrap_or(name.len())))?;
+    }
+    match (wanted.traffic_class, wanted.family) {
+        (0, _) => Ok(()),
+        (octet, Family::V4) => socket.set_tos_v4(u32::from(octet)),
+        (octet, Family::V6) => socket.set_tclass_v6(u32::from(octet)),
+    }
+}
+
 /// Sets all options and gives back the identifier: the kernel's choice on a datagram socket, a random one on a raw one.
-fn prepare(
-    socket: &Socket,
-    family: Family,
-    access: Access,
-    source: Option<IpAddr>,
-) -> io::Result<u16> {
+fn prepare(socket: &Socket, wanted: &Setup, access: Access) -> io::Result<u16> {
+    let Setup { family, source, .. } = *wanted;
+    leave_by(socket, wanted)?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     timestamping::enable(socket.as_fd())?;

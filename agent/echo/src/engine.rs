@@ -72,6 +72,10 @@ pub struct Setup {
     pub timeout: Duration,
     /// The address to send from; `None` leaves it to the routes.
     pub source: Option<IpAddr>,
+    /// The interface to send by, its name ended by a zero; `None` leaves it to the routes.
+    pub interface: Option<[u8; 16]>,
+    /// Octet of IPv4's type of service, or of IPv6's traffic class.
+    pub traffic_class: u8,
 }
 
 /// Sends echo requests to any number of targets and tells what became of them.
@@ -94,7 +98,7 @@ impl Engine {
     /// [`OpenError`], which says what is missing.
     pub fn open(setup: Setup) -> Result<Self, OpenError> {
         let flights = Flights::new(setup.capacity, setup.timeout);
-        let channel = Channel::open(setup.family, setup.source, flights.capacity())?;
+        let channel = Channel::open(&setup, flights.capacity())?;
         let inbox = Inbox::new(READ_BYTES);
         Ok(Self {
             setup,
@@ -223,11 +227,7 @@ impl Engine {
         if self.retiring.is_some() {
             return;
         }
-        if let Ok(fresh) = Channel::open(
-            self.setup.family,
-            self.setup.source,
-            self.flights.capacity(),
-        ) {
+        if let Ok(fresh) = Channel::open(&self.setup, self.flights.capacity()) {
             let old = std::mem::replace(&mut self.channel, fresh);
             self.retiring = Some((old, clock::read().monotonic + self.setup.timeout));
             self.rotations += 1;

@@ -7,6 +7,7 @@ mod sets;
 mod target;
 #[cfg(test)]
 mod tests;
+mod vantage;
 #[cfg(windows)]
 mod windows_proxy;
 
@@ -19,6 +20,7 @@ pub(crate) use proxy::{Proxy, ProxyError, ProxyRules};
 use section::Section;
 pub(crate) use target::{Host, Protocols, RequestPath, Service, Target, TargetName};
 use url::Url;
+pub(crate) use vantage::Vantage;
 
 /// Where the configuration is looked for when the command line names none.
 #[cfg(not(windows))]
@@ -61,6 +63,8 @@ pub(crate) struct AgentConfig {
     /// The page that `doctor` fetches to find a captive portal; `None`: none.
     pub(crate) portal: Option<PortalPage>,
     pub(crate) host: HostSettings,
+    /// Ways out of the machine; the first is its own choice.
+    pub(crate) vantages: Vec<Vantage>,
     /// The proxies that reports take, and users.
     pub(crate) proxy: ProxyRules,
 }
@@ -202,7 +206,8 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let extra_roots = root.take("extra_roots", |value| {
         section::list(value, |text| Ok(PathBuf::from(text)))
     })?;
-    let targets = targets(&mut root)?;
+    let vantages = vantage::read(&mut root)?;
+    let targets = targets(&mut root, &vantages)?;
     let plan = plan(root.sub("plan")?)?;
     let spool = spool(root.sub("spool")?)?;
     let portal = portal(root.sub("doctor")?)?;
@@ -218,6 +223,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
         spool,
         portal,
         host,
+        vantages,
         proxy,
     })
 }
@@ -235,13 +241,18 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// The file's own targets, then those of the named sets whose names are not taken yet.
-fn targets(root: &mut Section) -> Result<Vec<Target>, ConfigError> {
+fn targets(root: &mut Section, vantages: &[Vantage]) -> Result<Vec<Target>, ConfigError> {
+    let places = |value: &toml::Value| {
+        let names = section::list(value, |word| Ok(word.to_owned()))?;
+        vantage::places(&names, vantages)
+    };
+    let all = root.take("vantages", places)?.unwrap_or_else(|| vec![0]);
     let sets = root.take("target_sets", |value| {
         section::list(value, sets::targets_of)
     })?;
     let mut targets: Vec<Target> = Vec::new();
     for (index, section) in root.subs("target")?.into_iter().enumerate() {
-        let (target, name) = own_target(section)?;
+        let (target, name) = own_target(section, &all, &places)?;
         if targets.iter().any(|other| other.name == target.name) {
             let key = format!("target[{index}].name");
             return Err(root.refuse(&key, name, "give each target a name of its own"));
@@ -254,7 +265,10 @@ fn targets(root: &mut Section) -> Result<Vec<Target>, ConfigError> {
     };
     for target in of_sets {
         if targets.iter().all(|own| own.name != target.name) {
-            targets.push(target);
+            targets.push(Target {
+                vantages: all.clone(),
+                ..target
+            });
         }
     }
     if targets.len() > MAX_TARGETS {
@@ -271,7 +285,11 @@ fn targets(root: &mut Section) -> Result<Vec<Target>, ConfigError> {
     Ok(targets)
 }
 
-fn own_target(mut section: Section) -> Result<(Target, String), ConfigError> {
+fn own_target(
+    mut section: Section,
+    all: &[u16],
+    places: &impl Fn(&toml::Value) -> Result<Vec<u16>, String>,
+) -> Result<(Target, String), ConfigError> {
     let name = section.require("name", "write name = \"…\" in each [[target]]", |v| {
         TargetName::parse(section::text(v)?)
     })?;
@@ -286,9 +304,11 @@ fn own_target(mut section: Section) -> Result<(Target, String), ConfigError> {
     })?;
     let trace = section.take("trace", section::truth)?;
     let path = section.take("path", |value| RequestPath::parse(section::text(value)?))?;
+    let vantages = section.take("vantages", places)?;
     section.finish()?;
     let shown = format!("{:?}", name.as_str());
     let target = Target {
+        vantages: vantages.unwrap_or_else(|| all.to_vec()),
         name,
         host,
         port: port.unwrap_or(443),

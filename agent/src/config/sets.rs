@@ -107,6 +107,7 @@ fn target(
         protocols,
         trace: true,
         path: RequestPath::root(),
+        vantages: vec![0],
     })
 }
 

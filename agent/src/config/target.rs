@@ -15,6 +15,8 @@ pub(crate) struct Target {
     pub(crate) trace: bool,
     /// Path of the HTTPS request.
     pub(crate) path: RequestPath,
+    /// Places of its vantage points in the configuration; 0 is the machine's own choice.
+    pub(crate) vantages: Vec<u16>,
 }
 
 /// How a target is called in tables and charts: 1 to 63 of a-z, 0-9, '-', '_', '.'.

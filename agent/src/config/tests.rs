@@ -212,3 +212,61 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn vantage_points_are_named_by_targets_and_by_all() {
+    let text = "vantages = [\"default\", \"b\"]\n[[vantage]]\nname = \"b\"\ninterface = \"eth1\"\n[[vantage]]\nname = \"c\"\nsource = \"192.0.2.7\"\ndscp = 46\n[[target]]\nname = \"own\"\nhost = \"own.example\"\nvantages = [\"c\"]\n";
+    let config = read(text).expect("valid");
+    let names: Vec<&str> = config.vantages.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names, ["", "b", "c"]);
+    assert_eq!(config.targets[0].vantages, [2]);
+    assert!(
+        config.targets[1..]
+            .iter()
+            .all(|target| target.vantages == [0, 1])
+    );
+    assert_eq!(config.vantages[2].exit.dscp, 46);
+    assert!(
+        read("")
+            .expect("valid")
+            .targets
+            .iter()
+            .all(|target| target.vantages == [0])
+    );
+    for (name, text, want) in [
+        (
+            "unknown",
+            "vantages = [\"b\"]",
+            "there is no [[vantage]] of the name \"b\"",
+        ),
+        ("empty", "vantages = []", "name at least one"),
+        (
+            "nothing said",
+            "[[vantage]]\nname = \"b\"",
+            "name an interface, a source or a dscp",
+        ),
+        (
+            "twice",
+            "[[vantage]]\nname = \"b\"\ndscp = 1\n[[vantage]]\nname = \"b\"\ndscp = 2",
+            "a name of its own",
+        ),
+        (
+            "no interface",
+            "[[vantage]]\nname = \"b\"\ninterface = \"a/b\"",
+            "name of an interface",
+        ),
+        (
+            "no address",
+            "[[vantage]]\nname = \"b\"\nsource = \"eth1\"",
+            "an address of this machine",
+        ),
+        (
+            "no code point",
+            "[[vantage]]\nname = \"b\"\ndscp = 64",
+            "from 0 to 63",
+        ),
+    ] {
+        let refused = read(text).expect_err(name).to_string();
+        assert!(refused.contains(want), "{name}: {refused}");
+    }
+}

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use firstmile_wire::v1::{InterfaceKind, Mark, Protocol};
 
 use super::look::{self, Way};
-use crate::config::{ProxyRules, Target};
+use crate::config::{ProxyRules, Target, Vantage};
+use crate::net::exit::{Exit, InterfaceName};
 use crate::probe::{Marks, Sample};
 
 /// How long an answer of the kernel holds.
@@ -28,6 +29,8 @@ pub(crate) struct HostMarks {
     proxied: Vec<Option<String>>,
     /// Interfaces that are the site's own line though they look like tunnels.
     not_tunnels: Vec<String>,
+    /// The ways out that the configuration names.
+    exits: Vec<Exit>,
     roaming: AtomicBool,
     ways: Mutex<BTreeMap<(IpAddr, u16), Known>>,
     delay_max_us: AtomicU64,
@@ -44,11 +47,17 @@ struct Known {
 
 impl HostMarks {
     /// Marks for samples of these targets.
-    pub(crate) fn new(targets: &[Target], proxies: &ProxyRules, not_tunnels: &[String]) -> Self {
+    pub(crate) fn new(
+        targets: &[Target],
+        proxies: &ProxyRules,
+        not_tunnels: &[String],
+        vantages: &[Vantage],
+    ) -> Self {
         let proxy = |target: &Target| proxies.for_users(&target.host.to_string());
         Self {
             proxied: targets.iter().map(proxy).collect(),
             not_tunnels: not_tunnels.to_vec(),
+            exits: vantages.iter().map(|vantage| vantage.exit).collect(),
             ..Self::default()
         }
     }
@@ -67,7 +76,12 @@ impl HostMarks {
         if matches!(self.proxied.get(sample.target), Some(Some(_))) {
             marks = marks.with(Mark::NotUsersPath);
         }
-        let way = |destination| look::way_to(destination, None, None);
+        let exit = self.exits.get(usize::from(sample.vantage));
+        let exit = exit.copied().unwrap_or_default();
+        let way = |destination| {
+            let interface = exit.interface.as_ref().map(InterfaceName::as_str);
+            look::way_to(destination, exit.source, interface)
+        };
         if self.leaves_by_tunnel(sample, way) {
             marks = marks.with(Mark::Tunnel);
         }

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::exit::Exit;
 use super::https::innermost;
 use super::tcp;
 use super::tls::{Distrust, ProbeTls, TlsError};
@@ -40,6 +41,7 @@ pub(crate) struct Handshake {
 pub(crate) struct TlsProber {
     tls: ProbeTls,
     connector: Arc<rustls::ClientConfig>,
+    exit: Exit,
 }
 
 impl TlsProber {
@@ -49,7 +51,17 @@ impl TlsProber {
     /// [`TlsError::Settings`] when rustls refuses.
     pub(crate) fn new(tls: ProbeTls) -> Result<Self, TlsError> {
         let connector = Arc::new(tls.looking(ALPN)?);
-        Ok(Self { tls, connector })
+        let exit = Exit::default();
+        Ok(Self {
+            tls,
+            connector,
+            exit,
+        })
+    }
+
+    /// The same, by a way out that the configuration names.
+    pub(crate) fn by(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     /// Connects to `to` and shakes hands with `host` there.
@@ -68,7 +80,7 @@ impl TlsProber {
                 return found;
             }
         };
-        let (connect, stream) = tcp::dial(to, timeout).await;
+        let (connect, stream) = tcp::dial(to, timeout, self.exit).await;
         found.connect = connect;
         let Some(stream) = stream else {
             "no TCP connection".clone_into(&mut found.problem);

@@ -22,6 +22,7 @@ use rustls::client::{
 };
 use rustls::pki_types::ServerName;
 
+use super::exit::Exit;
 use super::handshake::ALPN;
 use super::tcp;
 use super::tls::{ProbeTls, Seen};
@@ -126,6 +127,7 @@ fn mark<T>(shared: &SharedMarks, set: impl FnOnce(&mut Marks) -> T) -> T {
 #[derive(Clone, Debug)]
 pub(crate) struct HttpsProber {
     tls: ProbeTls,
+    exit: Exit,
 }
 
 /// What one exchange knows of itself.
@@ -137,8 +139,14 @@ struct Asked<'a> {
 }
 
 impl HttpsProber {
-    pub(crate) const fn new(tls: ProbeTls) -> Self {
-        Self { tls }
+    pub(crate) fn new(tls: ProbeTls) -> Self {
+        let exit = Exit::default();
+        Self { tls, exit }
+    }
+
+    /// The same, by a way out that the configuration names. Its code point is not set: reqwest opens the socket.
+    pub(crate) fn by(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     /// Asks `target` at `address` for its path. All phases of the cold request together may take [`ROUND_TRIPS`] times
@@ -213,6 +221,13 @@ impl HttpsProber {
                 inner,
                 gate: gate.clone(),
             }));
+        if let Some(source) = self.exit.source {
+            builder = builder.local_address(source);
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(interface) = &self.exit.interface {
+            builder = builder.interface(interface.as_str());
+        }
         if let Host::Name(name) = &asked.target.host {
             builder = builder.resolve(name, SocketAddr::new(asked.address, asked.target.port));
         }

@@ -45,6 +45,7 @@ fn target(port: u16) -> Target {
         protocols: Protocols::USUAL,
         trace: false,
         path: RequestPath::root(),
+        vantages: vec![0],
     }
 }
 

@@ -8,7 +8,7 @@
 mod kernel;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence,
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::exit::Exit;
 use super::route;
 use crate::probe::{Measured, Outcome};
 use crate::report::counters::Counters;
@@ -29,39 +30,57 @@ pub(crate) trait EchoEngine: Send + Sync {
     fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured>;
 }
 
-/// The best engine that this system has. Its tasks run on `tasks` until `cancel`; what replies are worth is counted.
-#[cfg(target_os = "linux")]
+/// The best engine that this system has. Its tasks run on `tasks` until `cancel`.
 pub(crate) fn engine(
     timeout: Duration,
     counters: &Arc<Counters>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Arc<dyn EchoEngine> {
+    engine_by(Exit::default(), timeout, counters, tasks, cancel)
+}
+
+/// As [`engine`], by a way out that the configuration names.
+#[cfg(target_os = "linux")]
+pub(crate) fn engine_by(
+    exit: Exit,
+    timeout: Duration,
+    counters: &Arc<Counters>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Arc<dyn EchoEngine> {
     Arc::new(kernel::KernelEngine::start(
-        timeout, counters, tasks, cancel,
+        timeout, exit, counters, tasks, cancel,
     ))
 }
 
-/// The best engine that this system has: Windows matches replies to requests itself.
+/// As [`engine`], by a way out that the configuration names: Windows matches replies to requests itself where it chooses the
+/// way.
 #[cfg(windows)]
-pub(crate) fn engine(
+pub(crate) fn engine_by(
+    exit: Exit,
     timeout: Duration,
     _counters: &Arc<Counters>,
     _tasks: &TaskTracker,
     _cancel: &CancellationToken,
 ) -> Arc<dyn EchoEngine> {
-    Arc::new(super::windows::echo::WindowsEngine::new(timeout))
+    if exit == Exit::default() {
+        Arc::new(super::windows::echo::WindowsEngine::new(timeout))
+    } else {
+        Arc::new(SurgeEngine::new(rand::random(), timeout).by(exit))
+    }
 }
 
-/// The best engine that this system has.
+/// As [`engine`], by a way out that the configuration names.
 #[cfg(not(any(target_os = "linux", windows)))]
-pub(crate) fn engine(
+pub(crate) fn engine_by(
+    exit: Exit,
     timeout: Duration,
     _counters: &Arc<Counters>,
     _tasks: &TaskTracker,
     _cancel: &CancellationToken,
 ) -> Arc<dyn EchoEngine> {
-    Arc::new(SurgeEngine::new(rand::random(), timeout))
+    Arc::new(SurgeEngine::new(rand::random(), timeout).by(exit))
 }
 
 /// Bytes after the ICMP header, as ping sends by default.
@@ -74,6 +93,7 @@ pub(crate) struct SurgeEngine {
     next: AtomicU16,
     identifier: PingIdentifier,
     timeout: Duration,
+    exit: Exit,
 }
 
 impl SurgeEngine {
@@ -85,7 +105,13 @@ impl SurgeEngine {
             next: AtomicU16::new(0),
             identifier: PingIdentifier(identifier),
             timeout,
+            exit: Exit::default(),
         }
+    }
+
+    /// The same, by a way out that the configuration names. Its code point is not set: the library opens the socket.
+    pub(crate) fn by(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     fn client(&self, destination: IpAddr) -> io::Result<Client> {
@@ -101,17 +127,15 @@ impl SurgeEngine {
         }
         // Datagram first: it hears its own replies only. surge-ping falls back to a raw socket by itself.
         // Windows reads from a bound socket only.
-        let any: IpAddr = match destination {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let client = Client::new(
-            &Config::builder()
-                .kind(kind)
-                .sock_type_hint(Type::DGRAM)
-                .bind(SocketAddr::new(any, 0))
-                .build(),
-        )?;
+        let local = self.exit.local(destination.is_ipv6());
+        let mut config = Config::builder()
+            .kind(kind)
+            .sock_type_hint(Type::DGRAM)
+            .bind(SocketAddr::new(local, 0));
+        if let Some(interface) = &self.exit.interface {
+            config = config.interface(interface.as_str());
+        }
+        let client = Client::new(&config.build())?;
         *slot = Some(client.clone());
         Ok(client)
     }

@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod dns;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
+pub(crate) mod exit;
 pub(crate) mod handshake;
 pub(crate) mod https;
 pub(crate) mod icmp;

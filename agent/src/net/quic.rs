@@ -12,6 +12,7 @@ use quinn::{ConnectError, Connection, ConnectionError, ConnectionId, Endpoint, E
 use quinn::{TokioRuntime, TransportConfig, VarInt};
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::exit::Exit;
 use super::https::innermost;
 use super::quic_socket::QuicSocket;
 use super::tcp;
@@ -86,6 +87,7 @@ pub(crate) struct QuicProber {
     lateness: Option<Delays>,
     /// Of IPv4 and of IPv6; made when first wanted.
     doors: [Mutex<Option<Door>>; 2],
+    exit: Exit,
 }
 
 /// One endpoint and the socket under it.
@@ -129,7 +131,13 @@ impl QuicProber {
             config,
             lateness,
             doors: Default::default(),
+            exit: Exit::default(),
         })
+    }
+
+    /// The same, by a way out that the configuration names.
+    pub(crate) fn by(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     /// Shakes hands with `host` at `to`.
@@ -229,7 +237,8 @@ impl QuicProber {
         if let Some(door) = &*door {
             return Ok(door.clone());
         }
-        let socket = Arc::new(QuicSocket::open(ipv6, self.lateness.clone())?);
+        let socket = QuicSocket::open(ipv6, self.exit, self.lateness.clone())?;
+        let socket = Arc::new(socket);
         let endpoint = Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             None,

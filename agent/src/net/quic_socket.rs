@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
+use super::exit::Exit;
 use super::tcp;
 use crate::clock;
 use crate::delay::Delays;
@@ -38,18 +39,16 @@ pub(super) struct QuicSocket {
 }
 
 /// A socket of one family on a port of its own.
-fn open(ipv6: bool) -> io::Result<Socket> {
+fn open(ipv6: bool, exit: Exit) -> io::Result<Socket> {
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    let any: IpAddr = if ipv6 {
+    if ipv6 {
         socket.set_only_v6(true)?;
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
+    }
     tcp::want_messages(&socket, ipv6)?;
-    socket.bind(&SocketAddr::new(any, 0).into())?;
+    exit.apply(&socket, ipv6)?;
+    socket.bind(&SocketAddr::new(exit.local(ipv6), 0).into())?;
     Ok(socket)
 }
 
@@ -58,9 +57,9 @@ impl QuicSocket {
     ///
     /// # Errors
     /// As the operating system says.
-    pub(super) fn open(ipv6: bool, lateness: Option<Delays>) -> io::Result<Self> {
+    pub(super) fn open(ipv6: bool, exit: Exit, lateness: Option<Delays>) -> io::Result<Self> {
         Ok(Self {
-            io: UdpSocket::from_std(open(ipv6)?.into())?,
+            io: UdpSocket::from_std(open(ipv6, exit)?.into())?,
             board: Mutex::default(),
             lateness,
             refused: Notify::new(),

@@ -14,6 +14,8 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::exit::Exit;
+
 /// Largest message that is read: a quoted packet and its headers fit many times over.
 const BUFFER: usize = 2048;
 
@@ -60,6 +62,8 @@ pub(crate) struct PacketSocket {
     io: UdpSocket,
     ipv6: bool,
     wants_errors: bool,
+    /// The address to bind to.
+    local: IpAddr,
 }
 
 impl PacketSocket {
@@ -72,6 +76,7 @@ impl PacketSocket {
         kind: Type,
         protocol: Protocol,
         errors: bool,
+        exit: Exit,
     ) -> io::Result<Self> {
         use nix::sys::socket::{setsockopt, sockopt};
         let socket = Socket::new(
@@ -80,6 +85,7 @@ impl PacketSocket {
             Some(protocol),
         )?;
         socket.set_nonblocking(true)?;
+        exit.apply(&socket, ipv6)?;
         if ipv6 {
             setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
         } else {
@@ -97,6 +103,7 @@ impl PacketSocket {
             io: UdpSocket::from_std(socket.into())?,
             ipv6,
             wants_errors: errors,
+            local: exit.local(ipv6),
         })
     }
 
@@ -107,11 +114,7 @@ impl PacketSocket {
 
     /// Binds to an identifier (ICMP datagram sockets), which the kernel writes into each request; returns the one in force.
     pub(crate) fn bind_identifier(&self, wanted: u16) -> io::Result<u16> {
-        let any: IpAddr = if self.ipv6 {
-            [0_u16; 8].into()
-        } else {
-            [0_u8; 4].into()
-        };
+        let any = self.local;
         let socket = SockRef::from(&self.io);
         if socket
             .bind(&SockAddr::from(SocketAddr::new(any, wanted)))

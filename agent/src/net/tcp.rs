@@ -11,22 +11,29 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
 
+use super::exit::Exit;
 use super::route;
 use crate::clock;
 use crate::probe::{Measured, Outcome};
 
 /// Connects once and hangs up at once.
 pub(crate) async fn connect(destination: SocketAddr, timeout: Duration) -> Measured {
-    dial(destination, timeout).await.0
+    dial(destination, timeout, Exit::default()).await.0
+}
+
+/// As [`connect`], by a way out that the configuration names.
+pub(crate) async fn connect_by(exit: Exit, destination: SocketAddr, timeout: Duration) -> Measured {
+    dial(destination, timeout, exit).await.0
 }
 
 /// Connects once; the connection is there when it was answered.
 pub(crate) async fn dial(
     destination: SocketAddr,
     timeout: Duration,
+    exit: Exit,
 ) -> (Measured, Option<TcpStream>) {
     let sent_at = clock::now();
-    let stream = match open(destination).and_then(|socket| begin(socket, destination)) {
+    let stream = match open(destination, exit).and_then(|socket| begin(socket, destination)) {
         Ok(stream) => stream,
         Err(error) => {
             let rtt = clock::now().saturating_duration_since(sent_at);
@@ -53,10 +60,11 @@ pub(crate) async fn dial(
 }
 
 /// The socket of one connection, not connected yet.
-fn open(destination: SocketAddr) -> io::Result<Socket> {
+fn open(destination: SocketAddr, exit: Exit) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(destination), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     want_messages(&socket, destination.is_ipv6())?;
+    exit.apply_and_bind(&socket, destination.is_ipv6())?;
     Ok(socket)
 }
 

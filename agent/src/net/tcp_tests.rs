@@ -32,7 +32,7 @@ async fn a_connection_is_handed_over_ready_to_use() {
         .await
         .expect("a loopback port");
     let address = listener.local_addr().expect("an address");
-    let (_, stream) = dial(address, TIMEOUT).await;
+    let (_, stream) = dial(address, TIMEOUT, Exit::default()).await;
     let (mut theirs, _) = listener.accept().await.expect("accepted");
     theirs.write_all(b"hello").await.expect("written");
     let mut heard = [0_u8; 5];

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::capability::is_refusal;
+use super::exit::Exit;
 use super::trace_board::{Hub, Switchboard};
 use super::trace_means;
 use crate::clock;
@@ -88,6 +89,7 @@ pub(crate) struct Tracer {
     cancel: CancellationToken,
     board: Arc<Switchboard>,
     counters: Arc<Counters>,
+    exit: Exit,
     /// When which router may be asked: shared by all rounds.
     budget: Mutex<HopBudget>,
     v4: Mutex<Option<Arc<dyn Means>>>,
@@ -110,10 +112,16 @@ impl Tracer {
             cancel,
             board,
             counters,
+            exit: Exit::default(),
             budget: Mutex::default(),
             v4: Mutex::new(None),
             v6: Mutex::new(None),
         }
+    }
+
+    /// The same tracer, by a way out that the configuration names.
+    pub(crate) fn by(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     /// The same tracer, with packets of one kind only.
@@ -155,7 +163,7 @@ impl Tracer {
             destination: destination.ip(),
             source,
         };
-        let source = super::route::source_for(destination.ip()).map_err(no_route)?;
+        let source = super::route::source_by(self.exit, destination.ip()).map_err(no_route)?;
         let means = self.means(destination.is_ipv6())?;
         let started = clock::now();
         let (stream, numbers) = (plan.stream, plan.flows.clone());
@@ -250,6 +258,7 @@ impl Tracer {
             counters: Arc::clone(&self.counters),
             tasks: self.tasks.clone(),
             cancel: self.cancel.clone(),
+            exit: self.exit,
         };
         let opened = trace_means::open(self.kind, ipv6, self.flows, &hub);
         match opened {
@@ -303,6 +312,7 @@ mod tests {
             counters: Arc::default(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
+            exit: Exit::default(),
         };
         let listening = Listening::new(&hub);
         let (end, ended) = tokio::sync::oneshot::channel::<()>();

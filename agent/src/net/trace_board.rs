@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
+use super::exit::Exit;
 #[cfg(target_os = "linux")]
 use crate::probe::met::Rewrites;
 use crate::probe::quote::Sent;
@@ -60,6 +61,8 @@ pub(super) struct Hub {
     pub(super) counters: Arc<Counters>,
     pub(super) tasks: TaskTracker,
     pub(super) cancel: CancellationToken,
+    /// The way out that all packets take.
+    pub(super) exit: Exit,
 }
 
 type Heard = (ProbeId, Reply, Instant);

@@ -16,6 +16,7 @@ use socket2::{Protocol, Type};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::exit::Exit;
 use super::raw::{Attempt, PacketSocket};
 use super::trace::Means;
 use super::trace_board::{Hub, Switchboard};
@@ -35,6 +36,7 @@ pub(super) struct ConnectMeans {
     board: Arc<Switchboard>,
     tasks: TaskTracker,
     cancel: CancellationToken,
+    exit: Exit,
     _all: DropGuard,
 }
 
@@ -46,6 +48,7 @@ impl ConnectMeans {
             board: Arc::clone(&hub.board),
             tasks: hub.tasks.clone(),
             cancel: cancel.clone(),
+            exit: hub.exit,
             _all: cancel.drop_guard(),
         }
     }
@@ -71,7 +74,7 @@ impl Means for ConnectMeans {
         source: IpAddr,
         destination: SocketAddr,
     ) -> io::Result<()> {
-        let socket = PacketSocket::open(self.ipv6, Type::STREAM, Protocol::TCP, true)?;
+        let socket = PacketSocket::open(self.ipv6, Type::STREAM, Protocol::TCP, true, self.exit)?;
         let from = SocketAddr::new(source, Self::source_port(probe.flow));
         socket.start_connecting(from, destination, probe.ttl)?;
         let board = Arc::clone(&self.board);

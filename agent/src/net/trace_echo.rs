@@ -45,7 +45,13 @@ impl EchoMeans {
         let listening = Listening::new(hub);
         let mut opened = Vec::new();
         for flow in 0..flows {
-            let socket = Arc::new(PacketSocket::open(ipv6, Type::DGRAM, protocol, true)?);
+            let socket = Arc::new(PacketSocket::open(
+                ipv6,
+                Type::DGRAM,
+                protocol,
+                true,
+                hub.exit,
+            )?);
             let identifier = socket.bind_identifier(FIRST_IDENTIFIER + flow)?;
             let listener = Listener {
                 socket: Arc::clone(&socket),

@@ -54,8 +54,8 @@ impl RawMeans {
         } else {
             Protocol::ICMPV4
         };
-        let packets = PacketSocket::open(ipv6, Type::RAW, Protocol::from(RAW), false)?;
-        let errors = PacketSocket::open(ipv6, Type::RAW, icmp, false)?;
+        let packets = PacketSocket::open(ipv6, Type::RAW, Protocol::from(RAW), false, hub.exit)?;
+        let errors = PacketSocket::open(ipv6, Type::RAW, icmp, false, hub.exit)?;
         let first_port = free_ports(ipv6, kind, flows)?;
         let ports = (first_port, first_port.saturating_add(flows.max(MORE_FLOWS)));
         filter(&errors, &icmp_filter(ipv6));
@@ -69,7 +69,7 @@ impl RawMeans {
         let mark = heard.mark;
         let listening = Listening::new(hub);
         if kind == TraceKind::Tcp {
-            let segments = PacketSocket::open(ipv6, Type::RAW, Protocol::TCP, false)?;
+            let segments = PacketSocket::open(ipv6, Type::RAW, Protocol::TCP, false, hub.exit)?;
             filter(&segments, &segment_filter(ipv6, ports));
             listening.spawn(&hub.tasks, heard.clone().run(segments, Heard::segment));
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firstmile_wire::v1;
 
 use crate::clock::Anchor;
-use crate::config::Target;
+use crate::config::{Target, Vantage};
 use crate::net::dns::Answer;
 use crate::net::trace::RoundResult;
 use crate::probe::edge::Kept;
@@ -33,6 +33,7 @@ pub(crate) enum Observation {
         target: usize,
         destination: IpAddr,
         burst: bool,
+        vantage: u16,
         round: RoundResult,
     },
     HopName {
@@ -145,9 +146,13 @@ impl Batch {
                 target,
                 destination,
                 burst,
+                vantage,
                 round,
             } => {
-                let round = self.trace_round(target, destination, burst, &round);
+                let round = v1::TraceRound {
+                    vantage: u32::from(vantage),
+                    ..self.trace_round(target, destination, burst, &round)
+                };
                 push(&mut self.traces, round)
             }
             Observation::HopName { address, name } => push(
@@ -200,13 +205,7 @@ impl Batch {
                 };
                 push(&mut self.tls_sightings, sighting)
             }
-            Observation::Host { from, context } => {
-                let context = v1::HostContext {
-                    at_offset_ms: self.anchor.offset_ms(from),
-                    ..*context
-                };
-                push(&mut self.host_contexts, context)
-            }
+            Observation::Host { from, context } => self.add_host(from, *context),
         }
     }
 
@@ -245,6 +244,14 @@ impl Batch {
             host_contexts: self.host_contexts,
             ..v1::Report::default()
         }
+    }
+
+    fn add_host(&mut self, from: Instant, context: v1::HostContext) -> bool {
+        let context = v1::HostContext {
+            at_offset_ms: self.anchor.offset_ms(from),
+            ..context
+        };
+        push(&mut self.host_contexts, context)
     }
 
     fn add_sample(&mut self, sample: &Sample) -> bool {
@@ -357,6 +364,23 @@ fn wire_header(kept: Kept) -> v1::Header {
 
 fn index(target: usize) -> u32 {
     u32::try_from(target).unwrap_or(u32::MAX)
+}
+
+/// The vantage points, when there are more than the machine's own choice.
+pub(crate) fn wire_vantages(vantages: &[Vantage]) -> Vec<v1::Vantage> {
+    if vantages.len() < 2 {
+        return Vec::new();
+    }
+    let wire = |Vantage { name, exit }: &Vantage| v1::Vantage {
+        name: name.clone(),
+        interface: exit
+            .interface
+            .map(|interface| interface.as_str().to_owned())
+            .unwrap_or_default(),
+        source: exit.source.map(address_bytes).unwrap_or_default(),
+        dscp: u32::from(exit.dscp),
+    };
+    vantages.iter().map(wire).collect()
 }
 
 fn wire_target(target: &Target) -> v1::Target {

@@ -92,6 +92,8 @@ impl Store {
 /// What the pipeline is made of.
 pub(crate) struct Pipeline {
     pub(crate) targets: Vec<Target>,
+    /// Empty where there is only the machine's own choice.
+    pub(crate) vantages: Vec<v1::Vantage>,
     pub(crate) host: v1::HostFacts,
     pub(crate) boot: BootId,
     pub(crate) agent: AgentId,
@@ -180,6 +182,7 @@ impl Pipeline {
         report.boot_id = self.boot.to_bytes();
         env!("CARGO_PKG_VERSION").clone_into(&mut report.agent_version);
         report.host = host;
+        report.vantages.clone_from(&self.vantages);
         pending.push_back(report);
         while pending.len() > MAX_PENDING {
             pending.pop_front();

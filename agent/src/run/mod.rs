@@ -30,6 +30,7 @@ use crate::host;
 use crate::host::lock::{self, LockError, StateLock};
 use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::tls::TlsError;
+use crate::report::batch::wire_vantages;
 use crate::report::counters::Counters;
 use crate::report::pipeline::{self, Pipeline, Store};
 use crate::report::status::Status;
@@ -112,6 +113,7 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
     let uploader = Uploader::new(identity, shared)?;
     let pipeline = Pipeline {
         targets: config.targets.clone(),
+        vantages: wire_vantages(&config.vantages),
         host: host::facts(capability),
         boot: host::boot_id(),
         agent,
@@ -133,11 +135,11 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
         counters,
         status,
     };
-    let prober = Prober::new(&config, surroundings, &tasks, &probing)?;
+    let probers = Prober::at_vantages(&config, surroundings, &tasks, &probing)?;
     let batched = tasks.spawn(pipeline.run(inbox, keeper, batching.clone()));
     tasks.spawn(uploader.run(uploading.clone()));
     tasks.spawn(status_writer.run(uploading.clone()));
-    watch::spawn_all(&Arc::new(prober), &config, &tasks, &probing);
+    watch::spawn_all(&probers, &config, &tasks, &probing);
     tasks.spawn(host::systemd::keep_informed(probing.clone()));
 
     signals.wait().await;

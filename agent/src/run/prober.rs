@@ -1,6 +1,6 @@
 //! What all targets share: the engines that send, and where what they saw goes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::host::marks::HostMarks;
 use crate::host::watch::HostWatch;
 use crate::net::changes::Destinations;
 use crate::net::dns::Dns;
+use crate::net::exit::Exit;
 use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
@@ -71,6 +72,11 @@ pub(super) struct Prober {
     status: Arc<Mutex<Status>>,
     hops: mpsc::Sender<VecDeque<IpAddr>>,
     marks: Arc<HostMarks>,
+    probe_tls: ProbeTls,
+    /// The way out of all packets but those of DNS.
+    pub(super) exit: Exit,
+    /// Its place in the configuration.
+    pub(super) vantage: u16,
 }
 
 impl Prober {
@@ -78,7 +84,7 @@ impl Prober {
     ///
     /// # Errors
     /// [`TlsError`] when `extra_roots` cannot be used.
-    pub(super) fn new(
+    fn new(
         config: &AgentConfig,
         surroundings: Surroundings,
         tasks: &TaskTracker,
@@ -117,8 +123,11 @@ impl Prober {
             dns,
             echo: icmp::engine(config.plan.probe_timeout, &counters, tasks, cancel),
             https: HttpsProber::new(probe_tls.clone()),
-            tls: TlsProber::new(probe_tls)?,
+            tls: TlsProber::new(probe_tls.clone())?,
             quic,
+            probe_tls,
+            exit: Exit::default(),
+            vantage: 0,
             tracer: Tracer::new(
                 config.plan.trace_flows,
                 Arc::clone(&counters),
@@ -135,7 +144,72 @@ impl Prober {
                 &config.targets,
                 &config.proxy,
                 &config.host.not_tunnels,
+                &config.vantages,
             )),
+        })
+    }
+
+    /// The probers of all vantage points that a target names, by their places: the machine's own choice, and others that share
+    /// all but the engines with it.
+    ///
+    /// # Errors
+    /// As [`Prober::new`].
+    pub(super) fn at_vantages(
+        config: &AgentConfig,
+        surroundings: Surroundings,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<BTreeMap<u16, Arc<Self>>, TlsError> {
+        let own = Self::new(config, surroundings, tasks, cancel)?;
+        let mut probers = BTreeMap::new();
+        let named = config.targets.iter().flat_map(|target| &target.vantages);
+        for place in named.copied().filter(|place| *place != 0) {
+            let vantage = config.vantages.get(usize::from(place));
+            if let (Some(vantage), false) = (vantage, probers.contains_key(&place)) {
+                let prober = own.by(vantage.exit, place, tasks, cancel)?;
+                probers.insert(place, Arc::new(prober));
+            }
+        }
+        probers.insert(0, Arc::new(own));
+        Ok(probers)
+    }
+
+    fn by(
+        &self,
+        exit: Exit,
+        vantage: u16,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<Self, TlsError> {
+        let (plan, tls) = (self.plan, &self.probe_tls);
+        let tracer = Tracer::new(
+            plan.trace_flows,
+            Arc::clone(&self.counters),
+            tasks.clone(),
+            cancel.clone(),
+        );
+        Ok(Self {
+            plan,
+            delays: self.delays.clone(),
+            keeper: self.keeper.clone(),
+            upheavals: self.upheavals.clone(),
+            destinations: Arc::clone(&self.destinations),
+            dns: Arc::clone(&self.dns),
+            echo: icmp::engine_by(exit, plan.probe_timeout, &self.counters, tasks, cancel),
+            https: HttpsProber::new(tls.clone()).by(exit),
+            tls: TlsProber::new(tls.clone())?.by(exit),
+            quic: QuicProber::new(tls.clone(), Some(self.delays.clone()))?.by(exit),
+            tracer: tracer.by(exit),
+            recorder: self.recorder.clone(),
+            counters: Arc::clone(&self.counters),
+            ingresses: Arc::clone(&self.ingresses),
+            desk: Mutex::default(),
+            status: Arc::clone(&self.status),
+            hops: self.hops.clone(),
+            marks: Arc::clone(&self.marks),
+            probe_tls: tls.clone(),
+            exit,
+            vantage,
         })
     }
 

@@ -162,7 +162,7 @@ pub(super) fn connect(prober: &Arc<Prober>, to: SocketAddr) -> Probing {
         let at = clock::now();
         let watch = prober.delays.watch();
         let measured = watch
-            .over(tcp::connect(to, prober.plan.probe_timeout))
+            .over(tcp::connect_by(prober.exit, to, prober.plan.probe_timeout))
             .await
             .delayed_by(watch.take());
         Finding::Pulse {

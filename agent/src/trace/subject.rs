@@ -81,6 +81,7 @@ mod tests {
             protocols: Protocols::USUAL,
             trace: true,
             path: RequestPath::root(),
+            vantages: vec![0],
         }
     }
 

@@ -87,6 +87,8 @@ fn open(family: Family, capacity: usize) -> anyhow::Result<Engine> {
         capacity,
         timeout: TIMEOUT,
         source: None,
+        interface: None,
+        traffic_class: 0,
     };
     Engine::open(setup).context("no engine")
 }

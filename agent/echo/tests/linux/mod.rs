@@ -299,6 +299,8 @@ fn open(family: Family) -> Engine {
         capacity: 4_096,
         timeout: TIMEOUT,
         source: None,
+        interface: None,
+        traffic_class: 0,
     };
     Engine::open(setup).expect("the namespace allows one kind")
 }

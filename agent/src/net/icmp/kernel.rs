@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use super::{EchoEngine, SurgeEngine};
 use crate::clock;
+use crate::net::exit::{Exit, InterfaceName};
 use crate::net::route;
 use crate::probe::{Clock, Measured, Outcome};
 use crate::report::counters::Counters;
@@ -55,6 +56,7 @@ impl KernelEngine {
     /// Starts the tasks; no socket is opened yet.
     pub(crate) fn start(
         timeout: Duration,
+        exit: Exit,
         counters: &Arc<Counters>,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
@@ -65,7 +67,9 @@ impl KernelEngine {
                 family,
                 capacity: CAPACITY,
                 timeout,
-                source: None,
+                source: exit.source,
+                interface: exit.interface.map(InterfaceName::bytes),
+                traffic_class: exit.dscp << 2,
             };
             tasks.spawn(serve(setup, Arc::clone(counters), inbox, cancel.clone()));
             asks
@@ -73,7 +77,7 @@ impl KernelEngine {
         Self {
             v4: lane(Family::V4),
             v6: lane(Family::V6),
-            fallback: SurgeEngine::new(rand::random(), timeout),
+            fallback: SurgeEngine::new(rand::random(), timeout).by(exit),
         }
     }
 }
@@ -360,7 +364,8 @@ mod tests {
     #[tokio::test]
     async fn loopback_answers_by_the_kernels_clock_or_is_not_permitted() {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let engine = KernelEngine::start(TIMEOUT, &Arc::default(), &tasks, &cancel);
+        let engine =
+            KernelEngine::start(TIMEOUT, Exit::default(), &Arc::default(), &tasks, &cancel);
         let loopback = IpAddr::from([127, 0, 0, 1]);
         // The kernel stamps a little after the first socket of the machine asks for it; until then samples say so.
         for _ in 0..50 {

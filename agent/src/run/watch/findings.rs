@@ -133,7 +133,7 @@ impl Watch {
         let Some(address) = self.v6.address() else {
             return;
         };
-        self.v6_routed = route::source_for(address).is_ok();
+        self.v6_routed = route::source_by(self.prober.exit, address).is_ok();
         if !self.v6_routed {
             self.record(
                 clock::now(),

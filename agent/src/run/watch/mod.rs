@@ -32,17 +32,25 @@ use paths::{Lane, Path};
 /// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// Starts a task for each target, and one for the machine itself.
+/// Starts a task for each target at each of its vantage points, and one for the machine itself.
 pub(super) fn spawn_all(
-    prober: &Arc<Prober>,
+    probers: &BTreeMap<u16, Arc<Prober>>,
     config: &AgentConfig,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) {
-    tasks.spawn(prober.host_watch(config).run(cancel.clone()));
+    if let Some(own) = probers.get(&0) {
+        tasks.spawn(own.host_watch(config).run(cancel.clone()));
+    }
     for (index, target) in config.targets.iter().enumerate() {
-        let watch = Watch::new(Arc::clone(prober), index, target.clone());
-        tasks.spawn(watch.run(cancel.clone()));
+        let named = target
+            .vantages
+            .iter()
+            .filter_map(|place| probers.get(place));
+        for prober in named {
+            let watch = Watch::new(Arc::clone(prober), index, target.clone());
+            tasks.spawn(watch.run(cancel.clone()));
+        }
     }
 }
 
@@ -294,7 +302,12 @@ impl Watch {
             scheduling_delay: measured.scheduling_delay,
             reply_ttl: measured.reply_ttl,
             marks: self.place_marks(protocol, destination, measured.marks()),
-            vantage: 0,
+            // Questions of DNS take the machine's own way.
+            vantage: if protocol == Protocol::Dns {
+                0
+            } else {
+                self.prober.vantage
+            },
         });
     }
 }

@@ -153,6 +153,7 @@ impl Watch {
             target: self.index,
             destination,
             burst: matches!(round, Round::Burst { .. }),
+            vantage: self.prober.vantage,
             round: result,
         });
         if change.differs {
