@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(super) use crate::net::portal::PortalAnswer;
 use crate::probe::Outcome;
 
 /// All of it.
@@ -154,14 +155,6 @@ pub(super) struct Clock {
 pub(super) struct Portal {
     pub(super) url: String,
     pub(super) answer: PortalAnswer,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PortalAnswer {
-    Expected,
-    Redirected { to: String },
-    Other { status: u16 },
-    Failed(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub(crate) struct Place {
     /// `host:port` of the proxy that users are told to take.
     pub(crate) proxy: String,
     pub(crate) nat64: Option<Nat64Prefix>,
+    /// A page whose text is known came back as something else.
+    pub(crate) captive_portal: bool,
 }
 
 /// What the operating system says of the machine at the end of a stretch.
@@ -120,7 +122,7 @@ impl Stretch {
             tunnelled_targets: place.tunnelled.iter().map(index).collect(),
             tunnel_interface: place.tunnel_interface.clone(),
             proxy: place.proxy.clone(),
-            captive_portal: false,
+            captive_portal: place.captive_portal,
             nat64_prefix: place
                 .nat64
                 .map(|prefix| prefix.address().octets().to_vec())
@@ -212,6 +214,7 @@ mod tests {
             tunnelled: vec![0, 3],
             tunnel_interface: "wg0".to_owned(),
             proxy: "proxy.example:3128".to_owned(),
+            captive_portal: true,
             nat64: Nat64Prefix::new("64:ff9b::".parse().expect("an address"), 96),
         };
         let now = crate::clock::now();
@@ -227,6 +230,7 @@ mod tests {
         assert_eq!(context.nat64_prefix_bits, 96);
         let read = Nat64Prefix::from_wire(&context.nat64_prefix, context.nat64_prefix_bits);
         assert_eq!(read, place.nat64);
+        assert!(context.captive_portal);
         assert!(context.roaming && context.interface_kind() == v1::InterfaceKind::Ethernet);
     }
 

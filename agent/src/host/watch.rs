@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use firstmile_wire::nat64::{self, Nat64Prefix};
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::context::{Load, Place, Stretch};
 use super::look::interface::LinkCounts;
@@ -19,8 +19,10 @@ use super::look::{self, Way};
 use super::marks::HostMarks;
 use super::memory::Memory;
 use crate::clock;
+use crate::config::PortalPage;
 use crate::net::dns::Dns;
 use crate::net::icmp::EchoEngine;
+use crate::net::portal;
 use crate::probe::Outcome;
 use crate::report::batch::Observation;
 use crate::report::pipeline::Recorder;
@@ -38,6 +40,12 @@ const SAVE: Duration = Duration::from_hours(1);
 /// A NAT64 is looked for this often, and after each change.
 const NAT64: Duration = Duration::from_mins(30);
 
+/// The page that tells a captive portal is fetched this often, after each change, and oftener while there is one; it is
+/// waited for this long.
+const PORTAL: Duration = Duration::from_mins(15);
+const PORTAL_AGAIN: Duration = Duration::from_mins(1);
+const PORTAL_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A name server of the root in each family (k.root-servers.net). Nothing is sent there: the kernel is asked which way it
 /// would take.
 const SOMEWHERE: [IpAddr; 2] = [
@@ -54,6 +62,8 @@ pub(crate) struct HostWatch {
     pub(crate) marks: Arc<HostMarks>,
     pub(crate) echo: Arc<dyn EchoEngine>,
     pub(crate) dns: Arc<Dns>,
+    /// The page whose text is known; `None`: none is fetched.
+    pub(crate) portal: Option<PortalPage>,
     pub(crate) recorder: Recorder,
 }
 
@@ -70,6 +80,7 @@ struct Watching {
     looked_at: Instant,
     saved_at: Instant,
     nat64_due: Instant,
+    portal_due: Instant,
     /// Whether the first look has been told of.
     is_told: bool,
 }
@@ -89,6 +100,7 @@ impl HostWatch {
             looked_at: now,
             saved_at: now,
             nat64_due: now,
+            portal_due: now,
             is_told: false,
             host: self,
         };
@@ -113,8 +125,12 @@ impl Watching {
         let under = under_way(way.as_ref(), &self.host.marks);
         let gateway = under.as_ref().and_then(|way| way.gateway);
         self.find_nat64(clock::now()).await;
+        let captive_portal = self.is_captive(clock::now()).await;
         let now = clock::now();
-        let place = self.place_now(way.as_ref(), under.as_ref(), now);
+        let place = Place {
+            captive_portal,
+            ..self.place_now(way.as_ref(), under.as_ref(), now)
+        };
         let (counts, speed) = way.map_or_else(Default::default, |way| {
             (way.interface.counts, way.interface.speed_mbps)
         });
@@ -156,6 +172,7 @@ impl Watching {
             tunnel_interface,
             proxy: self.host.marks.proxy(),
             nat64: self.place.nat64,
+            captive_portal: self.place.captive_portal,
         }
     }
 
@@ -180,6 +197,7 @@ impl Watching {
         if moved {
             self.host.marks.forget_ways();
             self.nat64_due = now;
+            self.portal_due = now;
         }
         self.host.marks.set_roaming(place.roaming);
         self.place = place;
@@ -209,6 +227,23 @@ impl Watching {
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Outcome::LocalError,
             IpAddr::V4(_) | IpAddr::V6(_) => self.host.echo.echo(gateway).await.outcome,
         }
+    }
+
+    /// Whether something answers in place of the internet; as before, when nobody answers or it is not the time to look.
+    async fn is_captive(&mut self, now: Instant) -> bool {
+        let before = self.place.captive_portal;
+        let Some(page) = self.host.portal.as_ref().filter(|_| now >= self.portal_due) else {
+            return before;
+        };
+        let fetching = portal::fetch(page, &self.host.dns);
+        let fetched = tokio::time::timeout(PORTAL_TIMEOUT, fetching).await;
+        let said = fetched.ok().and_then(|fetched| fetched.answer.is_captive());
+        let is_captive = said.unwrap_or(before);
+        self.portal_due = now + if is_captive { PORTAL_AGAIN } else { PORTAL };
+        if is_captive != before {
+            warn!(is_captive, page = %page.url, "a captive portal came or went");
+        }
+        is_captive
     }
 
     async fn find_nat64(&mut self, now: Instant) {

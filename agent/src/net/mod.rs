@@ -14,6 +14,7 @@ pub(crate) mod inspection;
 mod lab;
 #[cfg(test)]
 pub(crate) mod peers;
+pub(crate) mod portal;
 pub(crate) mod proxy;
 pub(crate) mod quic;
 mod quic_socket;

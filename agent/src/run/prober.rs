@@ -222,6 +222,7 @@ impl Prober {
             marks: Arc::clone(&self.marks),
             echo: Arc::clone(&self.echo),
             dns: Arc::clone(&self.dns),
+            portal: config.portal.clone(),
             recorder: self.recorder.clone(),
         }
     }

@@ -1,23 +1,19 @@
 //! Fetches the page that tells a captive portal, and says hello to the collector; both also tell the time.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap, LOCATION};
+use reqwest::header::{DATE, HeaderMap};
 
 use super::PAGE;
 use crate::clock;
-use crate::config::{AgentConfig, PortalPage, Proxy};
+use crate::config::{AgentConfig, Proxy};
 use crate::doctor::facts::{Collector, Enrolled, Portal, PortalAnswer};
 use crate::enroll::Identity;
 use crate::enroll::identity::IdentityError;
 use crate::net::dns::Dns;
 use crate::net::https::innermost;
-use crate::net::proxy;
-use crate::net::tls::{collector_config, no_trust};
-
-/// Most of a page that is read: the test page has 22 bytes.
-const MAX_PAGE: usize = 4096;
+use crate::net::tls::collector_config;
+use crate::net::{portal, proxy};
 
 /// Another clock.
 pub(super) struct OtherClock {
@@ -30,6 +26,10 @@ impl OtherClock {
     /// Reads the Date header (RFC 9110 §6.6.1); it was written, in whole seconds, between `asked` and now.
     fn of(headers: &HeaderMap, asked_unix_ms: i64, whose: &str) -> Option<Self> {
         let date = headers.get(DATE)?.to_str().ok()?;
+        Self::of_date(date, asked_unix_ms, whose)
+    }
+
+    fn of_date(date: &str, asked_unix_ms: i64, whose: &str) -> Option<Self> {
         let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
         let ours = i64::midpoint(asked_unix_ms, clock::unix_ms());
         // Half a second: on average that much was cut off.
@@ -48,87 +48,23 @@ pub(super) async fn portal(
     let Some(page) = &config.portal else {
         return (None, None);
     };
-    let fetched = tokio::time::timeout(PAGE, fetch(config, page, patience)).await;
-    let (answer, date) = fetched.unwrap_or_else(|_| {
-        let why = format!("no answer within {} s", PAGE.as_secs());
-        (PortalAnswer::Failed(why), None)
-    });
+    let dns = Dns::new(config.resolvers.clone(), patience);
+    let asked = clock::unix_ms();
+    let fetched = tokio::time::timeout(PAGE, portal::fetch(page, &dns)).await;
+    let (answer, date) = fetched.map_or_else(
+        |_| {
+            let why = format!("no answer within {} s", PAGE.as_secs());
+            (PortalAnswer::Failed(why), None)
+        },
+        |fetched| (fetched.answer, fetched.date),
+    );
+    let whose = page.url.host_str().unwrap_or_default();
+    let date = date.and_then(|date| OtherClock::of_date(&date, asked, whose));
     let portal = Portal {
         url: page.url.to_string(),
         answer,
     };
     (Some(portal), date)
-}
-
-async fn fetch(
-    config: &AgentConfig,
-    page: &PortalPage,
-    patience: Duration,
-) -> (PortalAnswer, Option<OtherClock>) {
-    let failed = |why: String| (PortalAnswer::Failed(why), None);
-    let client = match client(config, page, patience).await {
-        Ok(client) => client,
-        Err(why) => return failed(why),
-    };
-    let asked = clock::unix_ms();
-    let mut response = match client.get(page.url.clone()).send().await {
-        Ok(response) => response,
-        Err(error) => return failed(innermost(&error)),
-    };
-    let status = response.status();
-    let whose = page.url.host_str().unwrap_or_default();
-    let date = OtherClock::of(response.headers(), asked, whose);
-    if let Some(to) = response.headers().get(LOCATION)
-        && status.is_redirection()
-    {
-        let to = String::from_utf8_lossy(to.as_bytes()).into_owned();
-        return (PortalAnswer::Redirected { to }, None);
-    }
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_PAGE {
-            break;
-        }
-    }
-    let is_expected =
-        status.is_success() && String::from_utf8_lossy(&body).trim() == page.text.trim();
-    if is_expected {
-        (PortalAnswer::Expected, date)
-    } else {
-        // The clock of whoever answers in place of the internet proves nothing.
-        let status = status.as_u16();
-        (PortalAnswer::Other { status }, None)
-    }
-}
-
-/// Asks as a probe does: directly, the name resolved by the agent's own resolvers.
-async fn client(
-    config: &AgentConfig,
-    page: &PortalPage,
-    patience: Duration,
-) -> Result<reqwest::Client, String> {
-    let tls = no_trust().map_err(|error| error.to_string())?;
-    let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("firstmile-agent/", env!("CARGO_PKG_VERSION")));
-    if let Some(url::Host::Domain(name)) = page.url.host() {
-        let answer = Dns::new(config.resolvers.clone(), patience)
-            .resolve(name, false)
-            .await;
-        let port = page.url.port_or_known_default().unwrap_or(80);
-        let Some(address) = answer.addresses.first() else {
-            return Err(if answer.problem.is_empty() {
-                format!("{name} has no IPv4 address")
-            } else {
-                answer.problem
-            });
-        };
-        builder = builder.resolve(name, SocketAddr::new(*address, port));
-    }
-    builder.build().map_err(|error| innermost(&error))
 }
 
 /// Whom this agent reports to, and whether it can be reached as the uploads reach it.
