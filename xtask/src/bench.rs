@@ -67,6 +67,8 @@ enum BenchCommand {
     Cost(PassedOn),
     /// A path of 12 routers beside mtr, traceroute, scamper and trippy: wall time, packets, hops, false losses, branches
     Trace(PassedOn),
+    /// How right the path-shift classifier is, on seeded histories with known truth
+    Shift(PassedOn),
     /// RTT, paths and a failover that the whole product sees, against the lab's truth
     Lab(lab::CheckArgs),
 }
@@ -87,6 +89,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             engine("cost", &[AGENT, COLLECTOR], passed_on)
         }
         BenchCommand::Trace(passed_on) => trace(passed_on),
+        BenchCommand::Shift(options) => shift(options),
         BenchCommand::Lab(args) => lab::check(args),
     }
 }
@@ -126,6 +129,19 @@ fn trippy(tools: &Path) -> Result<()> {
 /// Programs of the product that a bench runs, each with the option that names it.
 const AGENT: (&str, &str) = ("firstmile-agent", "--agent-bin");
 const COLLECTOR: (&str, &str) = ("firstmile-collector", "--collector-bin");
+
+/// Judges seeded histories and scores them; the figures go to `target/bench/shift.json`.
+fn shift(passed_on: &PassedOn) -> Result<()> {
+    let bin = artefacts::binaries(&["firstmile-eval"], Profile::Release)?;
+    let json = tree::target().join("bench/shift.json");
+    let mut command = Command::new(bin.join("firstmile-eval"));
+    command
+        .arg("shift")
+        .arg("--json")
+        .arg(json)
+        .args(&passed_on.options);
+    step::run(command.current_dir(tree::root()))
+}
 
 /// Runs a bench on optimised binaries; its figures go to `target/bench/NAME.json`.
 fn engine(name: &str, programs: &[(&str, &str)], passed_on: &PassedOn) -> Result<()> {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::hop::{Hop, Meaning, Seen};
 use crate::view::View;
 
-/// Addresses kept: a path of nine hops with four members each has 36.
-const ENTRIES_MAX: usize = 52;
+/// Addresses kept: a path of nine hops with four members each has 36. More would break the 4 kB of a path.
+const ENTRIES_MAX: usize = 38;
 /// Share of its role's support below which an address is novel.
 const NOVEL_SHARE: f32 = 0.01;
 /// Counts below which an address is novel whatever its share.
@@ -61,12 +61,27 @@ struct Entry {
     count: f32,
     /// Key of its router when it was last read, so that keys kept elsewhere can follow a replaced table.
     #[serde(rename = "k", default)]
-    key: u32,
+    router: u32,
+    /// Origin AS; 0: not known.
     #[serde(skip)]
-    hop: Hop,
+    asn: u32,
+    #[serde(skip)]
+    metro: Option<NonZeroU32>,
+    #[serde(skip)]
+    microsoft: bool,
+    #[serde(skip)]
+    resolved: bool,
 }
 
 impl Entry {
+    fn read(&mut self, hop: &Hop) {
+        self.router = hop.router;
+        self.asn = hop.asn.unwrap_or_default();
+        self.metro = hop.metro;
+        self.microsoft = hop.microsoft;
+        self.resolved = hop.resolved;
+    }
+
     const fn is(&self, role: Role) -> bool {
         self.roles & role.bit() != 0
     }
@@ -103,11 +118,11 @@ impl Book {
     pub fn reread(&mut self, meaning: &impl Meaning) -> Vec<(u32, u32)> {
         let mut changed = Vec::new();
         for entry in &mut self.entries {
-            entry.hop = meaning.hop(entry.address);
-            if entry.key != entry.hop.router {
-                changed.push((entry.key, entry.hop.router));
-                entry.key = entry.hop.router;
+            let hop = meaning.hop(entry.address);
+            if entry.router != hop.router {
+                changed.push((entry.router, hop.router));
             }
+            entry.read(&hop);
         }
         changed
     }
@@ -181,14 +196,23 @@ impl Book {
                 self.entries.swap_remove(index);
             }
         }
-        self.entries.push(Entry {
+        if self.entries.capacity() < ENTRIES_MAX {
+            let more = ENTRIES_MAX - self.entries.len();
+            self.entries.reserve_exact(more);
+        }
+        let mut entry = Entry {
             address: seen.address,
             roles: role.bit(),
             refreshed: refresh,
             count: floor.max(1.0),
-            key: seen.hop.router,
-            hop: seen.hop,
-        });
+            router: 0,
+            asn: 0,
+            metro: None,
+            microsoft: false,
+            resolved: false,
+        };
+        entry.read(&seen.hop);
+        self.entries.push(entry);
     }
 
     /// A count that makes a value known, for one that took its time to be admitted.
@@ -238,7 +262,7 @@ impl Book {
 
     /// Whether an AS carried the path before, as uplink, in transit or as handoff.
     pub fn knows_as_number(&self, asn: u32) -> bool {
-        let carries = |entry: &&Entry| entry.hop.asn == Some(asn) && !entry.hop.microsoft;
+        let carries = |entry: &&Entry| entry.asn == asn && !entry.microsoft;
         self.known(Role::Transit).any(|entry| carries(&entry))
             || self.known(Role::Handoff).any(|entry| carries(&entry))
             || self.known(Role::First).any(|entry| carries(&entry))
@@ -246,20 +270,18 @@ impl Book {
 
     /// Whether an AS handed over to Microsoft before.
     pub fn knows_handoff(&self, asn: u32) -> bool {
-        self.known(Role::Handoff)
-            .any(|entry| entry.hop.asn == Some(asn))
+        self.known(Role::Handoff).any(|entry| entry.asn == asn)
     }
 
     /// Whether an AS was the uplink before.
     pub fn knows_uplink(&self, asn: u32) -> bool {
-        self.known(Role::First)
-            .any(|entry| entry.hop.asn == Some(asn))
+        self.known(Role::First).any(|entry| entry.asn == asn)
     }
 
     /// Whether a router was the ingress before.
     pub fn knows_router(&self, router: u32) -> bool {
         self.known(Role::Ingress)
-            .any(|entry| entry.hop.router == router)
+            .any(|entry| entry.router == router)
     }
 
     /// Whether every ingress that carries some of the path is known by name or alias set.
@@ -270,12 +292,12 @@ impl Book {
             .iter()
             .filter(|entry| entry.is(Role::Ingress) && entry.count >= enough)
             .peekable();
-        carrying.peek().is_some() && carrying.all(|entry| entry.hop.resolved)
+        carrying.peek().is_some() && carrying.all(|entry| entry.resolved)
     }
 
     /// Whether the metro was that of an ingress or of a router behind it before.
     pub fn knows_metro(&self, metro: NonZeroU32) -> bool {
-        let there = |entry: &Entry| entry.hop.metro == Some(metro);
+        let there = |entry: &Entry| entry.metro == Some(metro);
         self.known(Role::Ingress).any(there) || self.known(Role::Inside).any(there)
     }
 
@@ -284,29 +306,34 @@ impl Book {
         let of = |placed: bool| -> f32 {
             let matching = self.entries.iter().filter(|entry| {
                 (entry.is(Role::Ingress) || entry.is(Role::Inside))
-                    && (!placed || entry.hop.metro.is_some())
+                    && (!placed || entry.metro.is_some())
             });
             matching.map(|entry| entry.count).sum()
         };
         of(true) >= 0.5 * of(false) && of(false) > 0.0
     }
 
-    /// The address with most support in a role whose meaning passes `wanted`.
-    pub fn usual(&self, role: Role, wanted: impl Fn(&Hop) -> bool) -> Option<(IpAddr, Hop)> {
+    /// The address with most support in a role whose router and metro pass `wanted`.
+    pub fn usual(
+        &self,
+        role: Role,
+        wanted: impl Fn(u32, Option<NonZeroU32>) -> bool,
+    ) -> Option<IpAddr> {
         self.entries
             .iter()
-            .filter(|entry| entry.is(role) && wanted(&entry.hop))
+            .filter(|entry| entry.is(role) && wanted(entry.router, entry.metro))
             .max_by(|one, other| one.count.total_cmp(&other.count))
-            .map(|entry| (entry.address, entry.hop))
+            .map(|entry| entry.address)
     }
 
     /// The AS with most support in a role.
     pub fn usual_asn(&self, role: Role, wanted: impl Fn(u32) -> bool) -> Option<u32> {
         let mut sums: Vec<(u32, f32)> = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.is(role)) {
-            let Some(asn) = entry.hop.asn.filter(|asn| wanted(*asn)) else {
+            let asn = entry.asn;
+            if asn == 0 || !wanted(asn) {
                 continue;
-            };
+            }
             match sums.iter_mut().find(|(known, _)| *known == asn) {
                 Some((_, sum)) => *sum += entry.count,
                 None => sums.push((asn, entry.count)),
@@ -316,10 +343,35 @@ impl Book {
         most.map(|(asn, _)| *asn)
     }
 
+    /// Metro of a router.
+    pub fn metro_of(&self, router: u32) -> Option<NonZeroU32> {
+        let mut of_router = self.entries.iter().filter(|entry| entry.router == router);
+        of_router.find_map(|entry| entry.metro)
+    }
+
+    /// Routers that carried a twentieth or more of a role.
+    pub fn members(&self, role: Role) -> usize {
+        let enough = self.support(role) * 0.05;
+        let carrying = self.entries.iter().filter(|entry| entry.is(role));
+        let mut sums: Vec<(u32, f32)> = Vec::new();
+        for entry in carrying {
+            match sums.iter_mut().find(|(router, _)| *router == entry.router) {
+                Some((_, sum)) => *sum += entry.count,
+                None => sums.push((entry.router, entry.count)),
+            }
+        }
+        sums.iter().filter(|(_, sum)| *sum >= enough).count()
+    }
+
     /// Forgets everything: the path is learned afresh.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.sum();
+    }
+
+    /// Bytes that a full book holds on the heap.
+    pub const fn most_bytes() -> usize {
+        ENTRIES_MAX * size_of::<Entry>()
     }
 
     /// Bytes that the book holds on the heap.

@@ -15,7 +15,10 @@ const LAG_S: f64 = 900.0;
 /// Whether the baseline has an edge in this metro.
 pub(crate) fn is_novel(memory: &PathMemory, metro: &str) -> bool {
     let total: f32 = memory.edges.iter().map(|edge| edge.count).sum();
+    // Flows of a split that were seen to enter there are answered there.
+    let enters_there = memory.book.knows_metro(crate::hop::place_key(metro));
     total >= 3.0
+        && !enters_there
         && !memory
             .edges
             .iter()
@@ -58,6 +61,10 @@ pub(crate) fn on_round(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>)
         .verdicts
         .iter()
         .any(|verdict| verdict.router == Mark::Usual)
+        && !sight
+            .verdicts
+            .iter()
+            .any(|verdict| verdict.metro == Mark::Novel)
         && memory.path.is_quiet()
         && memory.reach.is_quiet();
     if !ingress_stays || sight.at - memory.edge_floor < LAG_S {
@@ -66,11 +73,11 @@ pub(crate) fn on_round(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>)
     }
     let from = usual(memory).map(Value::Name);
     let last_good = memory.good.edge;
-    let suspicion = memory.edge.suspicion.get_or_insert(Suspicion {
+    let suspicion = memory.edge.suspicion.get_or_insert(Box::new(Suspicion {
         last_good,
         first_novel: sight.at,
         ..Suspicion::default()
-    });
+    }));
     suspicion.agreeing += 1;
     if suspicion.agreeing < AGREEING || sight.at - suspicion.first_novel < 1.7 * sight.plan.burst_s
     {
@@ -80,7 +87,8 @@ pub(crate) fn on_round(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>)
         class: Class::FrontDoorMoved,
         from,
         to: Some(Value::Name(metro.to_owned())),
-        onset: [suspicion.last_good, suspicion.first_novel],
+        onset: suspicion.onset(),
+        flows: u32::MAX,
         started: sight.at,
         confidence: 0.97,
         upstream: false,
@@ -96,6 +104,6 @@ pub(crate) fn on_round(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>)
         "the ingress is the usual one".to_owned(),
     ];
     memory.edge.suspicion = None;
-    memory.edge.open = Some(open);
+    memory.edge.open = Some(Box::new(open));
     Some(change)
 }

@@ -184,11 +184,15 @@ fn by_network(window: &[Verdict], aside: &Aside) -> Option<Finding> {
 }
 
 fn by_metro(window: &[Verdict], aside: &Aside) -> Option<Finding> {
-    let metro = Count::of(window.iter(), |verdict| verdict.metro);
+    let mut metro = Count::of(window.iter(), |verdict| verdict.metro);
+    // A flow at a usual router without a name has not moved either.
+    let unnamed =
+        |verdict: &&Verdict| verdict.metro == Mark::Silent && verdict.router == Mark::Usual;
+    metro.responding += window.iter().filter(unnamed).count();
     let address = window
         .iter()
         .filter(|verdict| verdict.metro == Mark::Novel)
-        .find_map(|verdict| verdict.metro_at);
+        .find_map(|verdict| verdict.seen_at);
     if metro.holds(aside.least) {
         return Some(Finding {
             address,
@@ -225,7 +229,7 @@ fn by_router(window: &[Verdict], aside: &Aside) -> Option<Finding> {
     let resolved = half(novel().filter(|verdict| verdict.resolved).count())
         || half(novel().filter(|verdict| verdict.beside).count());
     Some(Finding {
-        address: novel().find_map(|verdict| verdict.router_at),
+        address: novel().find_map(|verdict| verdict.seen_at),
         resolved: resolved || by_rtt,
         by_rtt,
         ..router.finding(if by_rtt { Class::Geo } else { Class::Local })

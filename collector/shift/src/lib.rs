@@ -8,6 +8,7 @@ pub mod confidence;
 mod edge;
 mod flap;
 pub mod fleet;
+mod flows;
 pub mod hop;
 pub mod incident;
 pub mod judge;

@@ -10,8 +10,10 @@ use crate::verdict::Verdict;
 
 /// Pinned flows remembered.
 pub(crate) const FLOWS_MAX: usize = 16;
-/// Rounds remembered by their time, so that a replay is known.
-const SEEN_MAX: usize = 64;
+/// Words of each of the two filters that remember rounds by their time, so that a replay is known (Bloom 1970).
+const SEEN_WORDS: usize = 16;
+/// Rounds that a filter takes: an hour of tail rounds; one in thirty others is taken for one of them.
+const SEEN_ROUNDS: u8 = 120;
 /// Addresses of the target that are remembered.
 const DESTINATIONS_MAX: usize = 8;
 
@@ -121,8 +123,8 @@ pub struct PathMemory {
     pub(crate) uplinks: Vec<Counted<u32>>,
     pub(crate) destinations: Vec<IpAddr>,
     pub(crate) destination: Option<IpAddr>,
-    pub(crate) seen: Vec<u32>,
-    pub(crate) seen_next: u8,
+    pub(crate) seen: [[u64; SEEN_WORDS]; 2],
+    pub(crate) seen_count: u8,
     pub(crate) newest: f64,
     pub(crate) began: f64,
     pub(crate) learned: bool,
@@ -215,9 +217,29 @@ impl PathMemory {
             + edges
             + self.uplinks.capacity() * size_of::<Counted<u32>>()
             + self.destinations.capacity() * size_of::<IpAddr>()
-            + self.seen.capacity() * size_of::<u32>()
+            + self.tracks_bytes()
             + self.window.capacity() * size_of::<Verdict>()
             + self.looks.capacity() * size_of::<f64>()
+    }
+
+    fn tracks_bytes(&self) -> usize {
+        let of = |track: &Track| {
+            let suspicion = if track.suspicion.is_some() {
+                size_of::<crate::track::Suspicion>()
+            } else {
+                0
+            };
+            suspicion
+                + if track.open.is_some() {
+                    size_of::<crate::track::Open>()
+                } else {
+                    0
+                }
+        };
+        [&self.path, &self.edge, &self.reach, &self.spare]
+            .into_iter()
+            .map(of)
+            .sum()
     }
 
     /// The move that is suspected or claimed on the path, for the peers of this agent.
@@ -254,7 +276,7 @@ impl PathMemory {
             return true;
         }
         self.tally.refused += 1;
-        let replayed = self.seen.contains(&key);
+        let replayed = self.was_seen(key);
         if replayed || at <= self.stale_newest || self.newest - at < CLOCK_STEP_S {
             self.stale_newest = if replayed {
                 at
@@ -273,12 +295,23 @@ impl PathMemory {
     }
 
     fn remember(&mut self, key: u32) {
-        if self.seen.len() < SEEN_MAX {
-            self.seen.push(key);
-        } else if let Some(slot) = self.seen.get_mut(usize::from(self.seen_next)) {
-            *slot = key;
+        if self.seen_count >= SEEN_ROUNDS {
+            self.seen = [[0; SEEN_WORDS], self.seen[0]];
+            self.seen_count = 0;
         }
-        self.seen_next = u8::try_from((usize::from(self.seen_next) + 1) % SEEN_MAX).unwrap_or(0);
+        self.seen_count += 1;
+        for (word, bit) in places(key) {
+            if let Some(word) = self.seen[0].get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    fn was_seen(&self, key: u32) -> bool {
+        let holds = |filter: &[u64; SEEN_WORDS]| {
+            places(key).all(|(word, bit)| filter.get(word).is_some_and(|word| word & bit != 0))
+        };
+        self.seen.iter().any(holds)
     }
 
     fn clock_was_set_back(&mut self, at: f64) {
@@ -333,7 +366,35 @@ impl PathMemory {
     }
 }
 
+/// Three places of a key in a filter of 1,024 bits.
+fn places(key: u32) -> impl Iterator<Item = (usize, u64)> {
+    [0, 10, 20].into_iter().map(move |shift| {
+        let place = (key >> shift) & 1_023;
+        (
+            usize::try_from(place / 64).unwrap_or(0),
+            1_u64 << (place % 64),
+        )
+    })
+}
+
 /// A clock set back by less is disorder, seconds.
 const CLOCK_STEP_S: f64 = 120.0;
 /// So many rounds in a row, each newer than the one before and none a replay, say that the clock was set back.
 const STALE_RUN: u8 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_memory_stay_small() {
+        let sizes = [
+            size_of::<PathMemory>(),
+            size_of::<FlowMemory>() * 8,
+            size_of::<Verdict>() * 8,
+            size_of::<crate::track::Open>() + size_of::<crate::track::Suspicion>(),
+            Book::most_bytes(),
+        ];
+        assert!(sizes.iter().sum::<usize>() <= 3_900, "{sizes:?}");
+    }
+}

@@ -4,12 +4,12 @@ use crate::book::Role;
 use crate::fleet::Peers;
 use crate::hop::Meaning;
 use crate::level::Aside;
-use crate::memory::{Counted, FlowMemory, PathMemory};
-use crate::message::{Flow, Plan, Pulse, Round, Stream};
+use crate::memory::PathMemory;
+use crate::message::{Plan, Pulse, Round, Stream};
 use crate::track::{Change, Phase, Status};
 use crate::verdict::{self, Mark, Verdict};
 use crate::view::{self, View};
-use crate::{edge, flap, path, reach, redundancy};
+use crate::{edge, flap, flows, path, reach, redundancy};
 
 /// Full rounds that learning takes.
 const LEARN_FULL: u16 = 20;
@@ -23,8 +23,6 @@ const LEARN_MAX_S: f64 = 6_000.0;
 pub(crate) const NEWCOMER_ROUNDS: u8 = 5;
 /// Weight by which a newcomer that waited is known at once.
 const NEWCOMER_WEIGHT: f32 = 2.0;
-/// Repetitions of one flow that are looked at.
-const REPEATS_MAX: usize = 16;
 /// Decay of how often a level could be decided: a day.
 const SEEING_S: f64 = 86_400.0;
 
@@ -86,7 +84,7 @@ impl PathMemory {
         self.note_seeing(&verdicts, elapsed, least);
         self.note_blind(&verdicts, round.at, least);
         if !self.learned {
-            self.learn(round, &views, elapsed, meaning);
+            self.learn(round, &views, elapsed, plan.flows, meaning);
             return flap::pass(self, changes);
         }
         let aside = Aside {
@@ -108,7 +106,7 @@ impl PathMemory {
         changes.extend(edge::on_round(self, &sight));
         if self.path.is_quiet() && self.reach.is_quiet() {
             self.usual_round(round, &sight, elapsed);
-            let extra = extra_flows(&views, plan);
+            let extra = flows::extra_flows(&views, plan);
             changes.extend(redundancy::on_round(
                 self,
                 round.at,
@@ -171,7 +169,14 @@ impl PathMemory {
         views
     }
 
-    fn learn(&mut self, round: &Round, views: &[View], elapsed: f64, meaning: &impl Meaning) {
+    fn learn(
+        &mut self,
+        round: &Round,
+        views: &[View],
+        elapsed: f64,
+        flows: u16,
+        meaning: &impl Meaning,
+    ) {
         if self.rounds == 0 {
             self.began = round.at;
         }
@@ -185,7 +190,7 @@ impl PathMemory {
         self.note_public(round, meaning);
         self.note_edge(round.edge_metro.as_deref());
         self.note_good(round.at, true);
-        for view in views {
+        for view in views.iter().filter(|view| view.flow < flows) {
             let verdict = verdict::judge(view, round.at, &self.book, u8::MAX, true);
             self.note_flow(&verdict, round.at);
         }
@@ -219,7 +224,7 @@ impl PathMemory {
             .iter()
             .filter(|flow| refresh && views.iter().any(|view| view.flow == flow.flow))
         {
-            for other in repeats(flow) {
+            for other in flows::repeats(flow) {
                 if let Some(view) = view::read(&other, self.destination, meaning) {
                     self.book.admit(&view, weight, true);
                 }
@@ -272,7 +277,11 @@ impl PathMemory {
         }
         self.note_public(round, sight.meaning);
         self.good_of(sight);
-        for verdict in sight.verdicts {
+        for verdict in sight
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.flow < sight.plan.flows)
+        {
             self.note_flow(verdict, round.at);
         }
     }
@@ -328,7 +337,7 @@ impl PathMemory {
         ];
         for (layer, key) in keys.into_iter().enumerate() {
             if key != 0 {
-                moved += u32::from(note_layer(flow, layer, key, at, frozen));
+                moved += u32::from(flows::note_layer(flow, layer, key, at, frozen));
             }
         }
         if verdict.ingress_us > 0 && verdict.router == Mark::Usual {
@@ -349,13 +358,13 @@ impl PathMemory {
 
     fn note_public(&mut self, round: &Round, meaning: &impl Meaning) {
         if let Some(asn) = round.public.and_then(|public| meaning.hop(public).asn) {
-            count(&mut self.uplinks, &asn);
+            flows::count(&mut self.uplinks, &asn);
         }
     }
 
     fn note_edge(&mut self, metro: Option<&str>) {
         if let Some(metro) = metro {
-            count(&mut self.edges, &metro.to_owned());
+            flows::count(&mut self.edges, &metro.to_owned());
             self.good.edge = self.newest;
         }
     }
@@ -416,105 +425,6 @@ impl PathMemory {
                 })
             })
             .collect()
-    }
-}
-
-/// Notes one layer of a flow; whether it settled on another router.
-fn note_layer(flow: &mut FlowMemory, layer: usize, key: u32, at: f64, frozen: bool) -> bool {
-    let (Some(usual), Some(hold), Some(now)) = (
-        flow.usual.get_mut(layer),
-        flow.hold.get_mut(layer),
-        flow.now.get_mut(layer),
-    ) else {
-        return false;
-    };
-    *now = key;
-    let is_usual = *usual == key || *usual == 0;
-    if is_usual {
-        *usual = key;
-        *hold += (1.0 - *hold) * 0.1;
-    } else if !frozen {
-        *hold *= 0.9;
-    }
-    let settled = !is_usual && *hold < 0.3;
-    if settled {
-        *usual = key;
-        *hold = 0.3;
-    }
-    if let (Some(moved_at), Some(usual_at)) =
-        (flow.moved_at.get_mut(layer), flow.usual_at.get_mut(layer))
-    {
-        if is_usual || settled {
-            (*moved_at, *usual_at) = (0.0, at);
-        } else if *moved_at == 0.0 {
-            *moved_at = at;
-        }
-    }
-    settled && layer == 0
-}
-
-/// The other answers of a flow that was repeated: what a balancer that spreads packets shows.
-fn repeats(flow: &Flow) -> Vec<Flow> {
-    let most = flow
-        .repeat
-        .iter()
-        .map(Vec::len)
-        .max()
-        .unwrap_or(0)
-        .min(REPEATS_MAX);
-    let pick = |time: usize| {
-        let hops = flow.hops.iter().enumerate();
-        hops.map(|(index, hop)| {
-            let again = flow.repeat.get(index).and_then(|answers| answers.get(time));
-            again.copied().unwrap_or(*hop)
-        })
-        .collect()
-    };
-    (0..most)
-        .map(|time| Flow {
-            hops: pick(time),
-            rtt_us: Vec::new(),
-            repeat: Vec::new(),
-            ..flow.clone()
-        })
-        .collect()
-}
-
-/// Keys of ingress and handoff of flows beyond the pinned ones: fresh draws of the hash.
-fn extra_flows(views: &[View], plan: &Plan) -> Vec<(u32, u32)> {
-    let extra = views.iter().filter(|view| view.flow >= plan.flows);
-    let key = |seen: Option<crate::hop::Seen>| seen.map_or(0, |seen| seen.hop.router);
-    extra
-        .map(|view| {
-            (
-                key(view.ingress.filter(|_| view.certain)),
-                key(view.handoff.filter(|_| view.adjacent)),
-            )
-        })
-        .filter(|keys| *keys != (0, 0))
-        .collect()
-}
-
-/// Counts a value among at most eight, with decay.
-fn count<T: Clone + PartialEq>(values: &mut Vec<Counted<T>>, value: &T) {
-    for known in values.iter_mut() {
-        known.count *= 0.9995;
-    }
-    match values.iter_mut().find(|known| known.value == *value) {
-        Some(known) => known.count += 1.0,
-        None => values.push(Counted {
-            value: value.clone(),
-            count: 1.0,
-        }),
-    }
-    if values.len() > 8 {
-        let rarest = values
-            .iter()
-            .enumerate()
-            .min_by(|one, other| one.1.count.total_cmp(&other.1.count));
-        if let Some((index, _)) = rarest {
-            values.swap_remove(index);
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::fleet::{Claim, Peers};
 use crate::hop::Meaning;
 use crate::level::{self, Class, Finding};
 use crate::memory::PathMemory;
-use crate::observer::{NEWCOMER_ROUNDS, Sight};
+use crate::observer::Sight;
 use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
 use crate::verdict::{Mark, Verdict};
 
@@ -60,26 +60,18 @@ pub(crate) fn on_round(
     if memory.path.open.is_some() {
         return follow(memory, sight).into_iter().collect();
     }
-    merge(
-        &mut memory.window,
-        sight.verdicts,
-        memory.path.suspicion.is_some(),
-    );
     let now = level::evaluate(sight.verdicts, &sight.aside);
+    if memory.path.suspicion.is_none() {
+        let Some(finding) = now else {
+            return Vec::new();
+        };
+        suspect(memory, sight, &finding);
+        return agree(memory, sight, &finding, finding.novel, peers);
+    }
+    merge(&mut memory.window, sight.verdicts, sight.plan.flows);
     let Some(finding) = level::evaluate(&memory.window, &sight.aside) else {
         return fail(memory, sight, false);
     };
-    if memory.path.suspicion.is_none() {
-        if memory.newcomers >= NEWCOMER_ROUNDS && finding.class == Class::PartialGeo {
-            return Vec::new();
-        }
-        memory.pulses.lowest_us = 0;
-        memory.path.suspicion = Some(Suspicion {
-            last_good: last_good(memory, &finding),
-            first_novel: sight.at,
-            ..Suspicion::default()
-        });
-    }
     let novel = sight
         .verdicts
         .iter()
@@ -91,14 +83,26 @@ pub(crate) fn on_round(
     agree(memory, sight, &finding, novel, peers)
 }
 
+fn suspect(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>, finding: &Finding) {
+    memory.pulses.lowest_us = 0;
+    memory.window = sight
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.flow < sight.plan.flows)
+        .copied()
+        .collect();
+    let mixed = finding.novel < finding.responding;
+    memory.path.suspicion = Some(Box::new(Suspicion {
+        last_good: last_good(memory, finding),
+        first_novel: sight.at,
+        mixed,
+        ..Suspicion::default()
+    }));
+}
+
 /// Each flow's newest verdict; a layer on which it is silent keeps what it said before.
-fn merge(window: &mut Vec<Verdict>, verdicts: &[Verdict], suspected: bool) {
-    if !suspected {
-        window.clear();
-        window.extend_from_slice(verdicts);
-        return;
-    }
-    for verdict in verdicts {
+fn merge(window: &mut Vec<Verdict>, verdicts: &[Verdict], flows: u16) {
+    for verdict in verdicts.iter().filter(|verdict| verdict.flow < flows) {
         if let Some(known) = window.iter_mut().find(|known| known.flow == verdict.flow) {
             merge_one(known, verdict);
         } else if window.len() < crate::memory::FLOWS_MAX {
@@ -125,12 +129,12 @@ fn merge_one(known: &mut Verdict, new: &Verdict) {
         known.weak = before.weak && new.weak;
     }
     if new.metro == Mark::Silent {
-        (known.metro, known.metro_at, known.metro_key) =
-            (before.metro, before.metro_at, before.metro_key);
+        (known.metro, known.metro_key) = (before.metro, before.metro_key);
     }
     if new.router == Mark::Silent {
         known.router = before.router;
-        (known.router_at, known.router_key) = (before.router_at, before.router_key);
+        known.router_key = before.router_key;
+        known.seen_at = known.seen_at.or(before.seen_at);
         (known.resolved, known.beside) = (before.resolved, before.beside);
         known.ingress_us = before.ingress_us;
     } else if new.router == before.router && before.ingress_us > 0 && new.ingress_us > 0 {
@@ -199,7 +203,7 @@ fn fail(
         return Vec::new();
     }
     memory.tally.transients += 1;
-    memory.window.clear();
+    memory.window = Vec::new();
     memory.path.drop_suspicion(sight.at).into_iter().collect()
 }
 
@@ -219,6 +223,9 @@ fn agree(
     suspicion.failing = 0;
     if novel > 0 {
         suspicion.agreeing = suspicion.agreeing.saturating_add(1);
+        if suspicion.agreeing == 2 {
+            suspicion.settled = sight.at;
+        }
         if suspicion.agreeing <= AGREEING {
             suspicion.score += score(confidence::of_round(novel));
         }
@@ -317,32 +324,28 @@ fn claim_of(memory: &PathMemory, finding: &Finding, meaning: &impl Meaning) -> C
             finding.asn.map(Value::Asn),
         ),
         Class::Geo | Class::PartialGeo => {
-            let gone = |hop: &crate::hop::Hop| {
-                hop.metro
-                    .is_some_and(|key| !still(|verdict| verdict.metro_key, key.get()))
+            let gone = |_, place: Option<std::num::NonZeroU32>| {
+                place.is_some_and(|key| !still(|verdict| verdict.metro_key, key.get()))
             };
             let usual = book
                 .usual(Role::Ingress, gone)
                 .or_else(|| book.usual(Role::Inside, gone))
-                .or_else(|| book.usual(Role::Ingress, |hop| hop.metro.is_some()));
+                .or_else(|| book.usual(Role::Ingress, |_, place| place.is_some()));
             let to = finding
                 .address
                 .and_then(|address| metro(address).or_else(|| router(address)));
-            (usual.and_then(|(address, _)| metro(address)), to)
+            (usual.and_then(metro), to)
         }
         Class::Local
         | Class::Unreachable
         | Class::RedundancyLost
         | Class::Flapping
         | Class::FrontDoorMoved => {
-            let gone = |hop: &crate::hop::Hop| !still(|verdict| verdict.router_key, hop.router);
+            let gone = |key, _| !still(|verdict| verdict.router_key, key);
             let usual = book
                 .usual(Role::Ingress, gone)
-                .or_else(|| book.usual(Role::Ingress, |_| true));
-            (
-                usual.and_then(|(address, _)| router(address)),
-                finding.address.and_then(router),
-            )
+                .or_else(|| book.usual(Role::Ingress, |_, _| true));
+            (usual.and_then(router), finding.address.and_then(router))
         }
     };
     (finding.class, from, to)
@@ -357,11 +360,15 @@ fn open(
 ) -> Change {
     let suspicion = memory.path.suspicion.take().unwrap_or_default();
     let good = last_good(memory, finding).min(suspicion.first_novel);
+    let novel = |verdict: &&Verdict| mark_of(verdict, finding) == Mark::Novel;
+    let moved = memory.window.iter().filter(novel);
+    let flows = moved.fold(0, |flows, verdict| flows | flow_bit(verdict.flow));
     let open = Open {
         class,
         from,
         to,
-        onset: [good, suspicion.first_novel],
+        onset: suspicion.onset_after(good, f64::from(sight.plan.flows)),
+        flows,
         started: sight.at,
         confidence: score(sure),
         upstream: finding.upstream,
@@ -373,7 +380,7 @@ fn open(
     };
     let mut change = open.change(Phase::Start, sight.at);
     change.reasons = reasons;
-    memory.path.open = Some(open);
+    memory.path.open = Some(Box::new(open));
     change
 }
 
@@ -400,7 +407,7 @@ fn possible(
     };
     if let Some(suspicion) = &mut memory.path.suspicion {
         suspicion.told = Some((class, score(sure)));
-        change.onset = [suspicion.last_good, suspicion.first_novel];
+        change.onset = suspicion.onset();
         change.started = suspicion.first_novel;
     }
     change
@@ -409,36 +416,34 @@ fn possible(
 /// Nothing came of it and it stayed: it is part of the path.
 fn adopt(memory: &mut PathMemory, at: f64) -> Vec<Change> {
     memory.admit_now = true;
-    memory.window.clear();
+    memory.window = Vec::new();
     memory.path.drop_suspicion(at).into_iter().collect()
 }
 
 /// A round while an event is open.
 fn follow(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>) -> Option<Change> {
     let open = memory.path.open.as_mut()?;
-    let shows = |verdict: &Verdict| match open.class {
-        Class::Uplink | Class::Provider if open.upstream => {
-            if sight.whole {
-                verdict.provider
-            } else {
-                Mark::Silent
-            }
+    let shows = |verdict: &&Verdict| match open.class {
+        Class::Uplink | Class::Provider if open.upstream && !sight.whole => Mark::Silent,
+        // A known AS at an unknown address may be a wrong table's.
+        Class::Uplink | Class::Provider if verdict.provider == Mark::Usual && !verdict.familiar => {
+            Mark::Silent
         }
-        Class::Uplink | Class::Provider => {
-            first_said([verdict.provider, verdict.uplink, Mark::Silent])
-        }
-        Class::Geo | Class::PartialGeo => {
-            first_said([verdict.metro, verdict.router, verdict.provider])
-        }
+        Class::Uplink => first_said(verdict.uplink, verdict.provider),
+        Class::Provider => verdict.provider,
+        Class::Geo | Class::PartialGeo => first_said(verdict.metro, verdict.router),
         Class::Local
         | Class::Unreachable
         | Class::RedundancyLost
         | Class::Flapping
-        | Class::FrontDoorMoved => first_said([verdict.router, verdict.metro, Mark::Silent]),
+        | Class::FrontDoorMoved => verdict.router,
     };
-    let marks: Vec<Mark> = sight.verdicts.iter().map(shows).collect();
-    let novel = marks.iter().filter(|mark| **mark == Mark::Novel).count();
-    let usual = marks.iter().filter(|mark| **mark == Mark::Usual).count();
+    let moved = |verdict: &&Verdict| open.flows & flow_bit(verdict.flow) != 0;
+    let count = |wanted: Mark| {
+        let of_moved = sight.verdicts.iter().filter(moved);
+        of_moved.filter(|verdict| shows(verdict) == wanted).count()
+    };
+    let (novel, usual) = (count(Mark::Novel), count(Mark::Usual));
     if novel > 0 {
         open.away(sight.at);
     } else if usual >= sight.aside.least {
@@ -457,15 +462,16 @@ fn follow(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>) -> Option<Ch
     None
 }
 
-fn first_said(marks: [Mark; 3]) -> Mark {
-    marks
-        .into_iter()
-        .find(|mark| *mark != Mark::Silent)
-        .unwrap_or_default()
+fn first_said(one: Mark, other: Mark) -> Mark {
+    if one == Mark::Silent { other } else { one }
+}
+
+const fn flow_bit(flow: u16) -> u32 {
+    1_u32.wrapping_shl(flow as u32)
 }
 
 fn close(memory: &mut PathMemory, at: f64, ending: Ending) -> Option<Change> {
-    memory.window.clear();
+    memory.window = Vec::new();
     let open = memory.path.open.take()?;
     Some(open.over(at, ending))
 }

@@ -137,21 +137,22 @@ fn judge(memory: &mut PathMemory, at: f64, plan: &Plan) -> Option<Change> {
     } else {
         pulses.first_short
     };
-    let suspicion = memory.reach.suspicion.get_or_insert(Suspicion {
+    let suspicion = memory.reach.suspicion.get_or_insert(Box::new(Suspicion {
         last_good: memory.good.reach,
         first_novel,
         ..Suspicion::default()
-    });
+    }));
     suspicion.agreeing = suspicion.agreeing.saturating_add(1);
     if !(by_pulses || lone || by_rounds) {
         return None;
     }
-    let onset = [suspicion.last_good, suspicion.first_novel.min(at)];
+    let onset = suspicion.onset();
     let open = Open {
         class: Class::Unreachable,
         from: None,
         to: None,
         onset,
+        flows: u32::MAX,
         started: at,
         confidence: if by_pulses { 0.98 } else { 0.95 },
         upstream: false,
@@ -170,7 +171,7 @@ fn judge(memory: &mut PathMemory, at: f64, plan: &Plan) -> Option<Change> {
         ),
     ];
     memory.reach.suspicion = None;
-    memory.reach.open = Some(open);
+    memory.reach.open = Some(Box::new(open));
     Some(change)
 }
 

@@ -15,9 +15,13 @@ use crate::track::{Change, Ending, Open, Phase, Status, Suspicion, Value};
 /// A flow is pinned to a router if it is seen there so steadily.
 const PINNED: f32 = 0.8;
 /// False alarms in a day that are allowed, all looks together.
-const ALPHA: f64 = 0.03;
-/// What a flow that stayed where it was adds, in nats: had the hash changed, it would have moved too, or not.
-const STAYED: f64 = 0.25;
+const ALPHA: f64 = 0.01;
+/// What it adds that flows stayed where they were on other layers, in nats: a factor of two.
+const STAYED: f64 = 0.7;
+/// What each flow that left adds against their having left one by one, in nats.
+const ALONE: f64 = 2.7;
+/// What each flow takes away that changed places elsewhere: that is what a fresh hash does.
+const SHUFFLED: f64 = 1.5;
 /// Looks are forgotten after a day, seconds.
 const LOOK_LIFE_S: f64 = 86_400.0;
 /// Looks kept.
@@ -108,6 +112,14 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     if memory.flows.iter().any(there) || !gone.iter().all(|flow| moved(flow, layer)) {
         return None;
     }
+    let place = |key: u32| memory.book.metro_of(key);
+    let in_other_metro = |flow: &&FlowMemory| {
+        let now = flow.now.get(layer).and_then(|key| place(*key));
+        place(key).zip(now).is_some_and(|(old, new)| old != new)
+    };
+    if gone.iter().any(|flow| in_other_metro(flow)) {
+        return None; // flows of an anycast split changed sides
+    }
     // What moved before the router did is the reason: a provider's own balancing in front of it.
     let cause = gone
         .iter()
@@ -116,15 +128,18 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     if cause * 2 > gone.len() {
         return None;
     }
-    let stayed = known
-        .iter()
-        .filter(|flow| !of(flow) && !moved(flow, layer))
-        .count();
-    let others = known.iter().filter(|flow| !of(flow)).count();
-    let shuffled = others - stayed;
-    let share = (real(gone.len()) + 1.0) / (real(known.len()) + 2.0);
-    let fresh = real(known.len() + extra.len());
-    let evidence = -fresh * (1.0 - share).ln() + STAYED * real(stayed) - 1.5 * real(shuffled);
+    let role = LAYERS.iter().find(|(index, _)| *index == layer)?.1;
+    let members = memory.book.members(role).max(2);
+    let share = 1.0 / real(members);
+    let of_layer = |seen: &&(u32, u32)| 0 != if layer == 0 { seen.0 } else { seen.1 };
+    let fresh = extra.iter().filter(of_layer).count();
+    let draw = -(1.0 - share).ln();
+    let respread = draw * real(known.len() + fresh)
+        + of_the_others(&known, key, layer, members)
+        + elsewhere(memory, layer);
+    // Or each of them moved for a reason of its own, and the router is well.
+    let by_themselves = ALONE * real(gone.len()) + draw * real(fresh);
+    let evidence = respread.min(by_themselves);
     let at = |pick: fn(&FlowMemory) -> &[f64; 2]| {
         let values = gone
             .iter()
@@ -146,17 +161,51 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     })
 }
 
-/// Whether the hop before this layer's moved at the same time.
+/// Flows of the other routers: drawn afresh they would have changed places among those, unless there is only one.
+fn of_the_others(known: &[&FlowMemory], key: u32, layer: usize, members: usize) -> f64 {
+    let others = known
+        .iter()
+        .filter(|flow| flow.usual.get(layer) != Some(&key));
+    let (mut stayed, mut shuffled) = (0, 0);
+    for flow in others {
+        if moved(flow, layer) {
+            shuffled += 1;
+        } else {
+            stayed += 1;
+        }
+    }
+    real(stayed) * (real(members) - 1.0).max(1.0).ln() - SHUFFLED * real(shuffled)
+}
+
+/// The layers before this one: a NAT that spreads flows afresh moves them there too. That they stayed says little: the hash
+/// of one router alone may have changed.
+fn elsewhere(memory: &PathMemory, layer: usize) -> f64 {
+    let (mut diverse, mut shuffled) = (false, 0);
+    for other in [1, 2].into_iter().filter(|other| *other > layer) {
+        let usual = |flow: &FlowMemory| flow.usual.get(other).copied().unwrap_or_default();
+        let first = memory.flows.first().map(usual).unwrap_or_default();
+        let differs = |flow: &FlowMemory| usual(flow) != first && usual(flow) != 0;
+        diverse |= memory.flows.iter().any(differs);
+        let now = |flow: &FlowMemory| flow.now.get(other).copied().unwrap_or_default();
+        let moved =
+            |flow: &&FlowMemory| usual(flow) != 0 && now(flow) != 0 && now(flow) != usual(flow);
+        shuffled += memory.flows.iter().filter(moved).count();
+    }
+    match shuffled {
+        0 if diverse => STAYED,
+        0 => 0.0,
+        some => -SHUFFLED * real(some),
+    }
+}
+
+/// Whether the hop before this layer's moved at the same time, or could have: a router's other interface answers for
+/// another hop before it.
 fn upstream_moved(flow: &FlowMemory, layer: usize) -> bool {
     if layer == 0 {
         return false; // the handoff is judged on its own; one that moved too does not clear the ingress
     }
     let (usual, now) = (flow.usual.get(2), flow.now.get(2));
-    let known = |key: Option<&u32>| key.is_some_and(|key| *key != 0);
-    known(usual)
-        && known(now)
-        && usual != now
-        && flow.hold.get(2).is_some_and(|hold| *hold >= PINNED)
+    usual != now || usual.is_none_or(|key| *key == 0)
 }
 
 fn weigh(
@@ -168,21 +217,23 @@ fn weigh(
 ) -> Vec<Change> {
     let looks = real(memory.looks.len()) + 1.0;
     let needed = (looks * (looks + 1.0) / ALPHA).ln();
-    let sum = look.evidence - needed + 2.2;
+    let sum = look.evidence - needed + 2.5;
     let confidence = confidence::calibrated(Kind::Lost, sum);
     let fresh = memory.spare.suspicion.is_none();
     memory.spare_key = look.key;
     memory.spare_layer = u8::try_from(look.layer).unwrap_or_default();
     let from = name_of(memory, look, meaning).map(Value::Name);
-    let suspicion = memory.spare.suspicion.get_or_insert_with(|| Suspicion {
-        last_good: look.last_good,
-        first_novel: look.first_novel,
-        ..Suspicion::default()
+    let suspicion = memory.spare.suspicion.get_or_insert_with(|| {
+        Box::new(Suspicion {
+            last_good: look.last_good,
+            first_novel: look.first_novel,
+            ..Suspicion::default()
+        })
     });
     suspicion.agreeing = suspicion.agreeing.saturating_add(1);
     suspicion.claim = Some((Class::RedundancyLost, from.clone(), None));
     let (agreeing, first, told) = (suspicion.agreeing, suspicion.first_novel, suspicion.told);
-    let onset = [suspicion.last_good, suspicion.first_novel];
+    let onset = suspicion.onset();
     if fresh {
         memory.looks.push(at);
         if memory.looks.len() > LOOKS_MAX {
@@ -190,20 +241,7 @@ fn weigh(
         }
     }
     let mature = agreeing >= AGREEING && at - first >= 1.7 * burst_s;
-    let open = Open {
-        class: Class::RedundancyLost,
-        from,
-        to: None,
-        onset,
-        started: at,
-        confidence: number(confidence),
-        upstream: false,
-        back: 0,
-        first_back: at,
-        last_away: at,
-        notified: false,
-        muted: false,
-    };
+    let open = opened(from, onset, at, confidence);
     let mut change = open.change(Phase::Start, at);
     change.reasons = vec![
         format!(
@@ -217,7 +255,7 @@ fn weigh(
     ];
     if mature && confidence >= confidence::EVENT {
         memory.spare.suspicion = None;
-        memory.spare.open = Some(open);
+        memory.spare.open = Some(Box::new(open));
         return vec![change];
     }
     if at - first > PATIENCE_S {
@@ -234,6 +272,24 @@ fn weigh(
         return vec![change];
     }
     Vec::new()
+}
+
+fn opened(from: Option<Value>, onset: [f64; 2], at: f64, confidence: f64) -> Open {
+    Open {
+        class: Class::RedundancyLost,
+        from,
+        to: None,
+        onset,
+        flows: u32::MAX,
+        started: at,
+        confidence: number(confidence),
+        upstream: false,
+        back: 0,
+        first_back: at,
+        last_away: at,
+        notified: false,
+        muted: false,
+    }
 }
 
 /// The flows are where they are now: that is usual.
@@ -253,7 +309,7 @@ fn accept(memory: &mut PathMemory, layer: usize) {
 
 fn name_of(memory: &PathMemory, look: &Look, meaning: &impl Meaning) -> Option<String> {
     let role = LAYERS.iter().find(|(layer, _)| *layer == look.layer)?.1;
-    let (address, _) = memory.book.usual(role, |hop| hop.router == look.key)?;
+    let address = memory.book.usual(role, |router, _| router == look.key)?;
     Some(meaning.router_name(address))
 }
 

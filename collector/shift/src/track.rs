@@ -84,6 +84,10 @@ pub struct Suspicion {
     pub last_good: f64,
     /// First moment that showed something else.
     pub first_novel: f64,
+    /// Whether that round showed the old path too: it ran while the path moved.
+    pub mixed: bool,
+    /// The round after it.
+    pub settled: f64,
     /// Rounds that agree.
     pub agreeing: u8,
     /// Rounds in a row that show the old path again.
@@ -107,6 +111,8 @@ pub struct Open {
     pub to: Option<Value>,
     /// When it happened.
     pub onset: [f64; 2],
+    /// Flows that moved, one bit each.
+    pub flows: u32,
     /// When it was decided.
     pub started: f64,
     /// How sure it was.
@@ -130,9 +136,9 @@ pub struct Open {
 #[serde(default)]
 pub struct Track {
     /// Suspected.
-    pub suspicion: Option<Suspicion>,
+    pub suspicion: Option<Box<Suspicion>>,
     /// Claimed.
-    pub open: Option<Open>,
+    pub open: Option<Box<Open>>,
 }
 
 /// Lasting no longer than this, seconds, an event is brief: it cannot be told from a path that hunts.
@@ -141,6 +147,26 @@ pub const BRIEF_S: f64 = 120.0;
 pub const HOLD_DOWN_S: f64 = 90.0;
 /// A new path is the usual one after a day.
 pub const NEW_NORMAL_S: f64 = 24.0 * 3600.0;
+
+/// A round's time is good to this much, seconds: its packets leave around it.
+const SPREAD_S: f64 = 1.0;
+
+impl Suspicion {
+    /// When it happened: after the first, before the second.
+    pub fn onset(&self) -> [f64; 2] {
+        self.onset_after(self.last_good, 0.0)
+    }
+
+    /// The same with another last good moment. A round that showed both paths may have gone on for `round_s` seconds.
+    pub fn onset_after(&self, last_good: f64, round_s: f64) -> [f64; 2] {
+        let until = if self.mixed && self.settled > self.first_novel {
+            self.settled.min(self.first_novel + round_s.max(SPREAD_S))
+        } else {
+            self.first_novel + SPREAD_S
+        };
+        [last_good - SPREAD_S, until]
+    }
+}
 
 impl Open {
     /// A round on the new path.
@@ -189,7 +215,7 @@ impl Open {
             ending: Some(ending),
             brief: recovered && lasted <= BRIEF_S,
             onset: if recovered {
-                [self.last_away, self.first_back]
+                [self.last_away - SPREAD_S, self.first_back + SPREAD_S]
             } else {
                 [self.started, at]
             },
@@ -209,13 +235,13 @@ impl Track {
     pub fn drop_suspicion(&mut self, at: f64) -> Option<Change> {
         let suspicion = self.suspicion.take()?;
         let (class, confidence) = suspicion.told?;
-        let (_, from, to) = suspicion.claim.unwrap_or((class, None, None));
+        let (_, from, to) = suspicion.claim.clone().unwrap_or((class, None, None));
         Some(Change {
             phase: Phase::End,
             status: Status::Possible,
             class,
             at,
-            onset: [suspicion.last_good, suspicion.first_novel],
+            onset: suspicion.onset(),
             from,
             to,
             confidence: f64::from(confidence),

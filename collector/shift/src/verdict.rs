@@ -42,18 +42,18 @@ pub struct Verdict {
     pub provider_asn: Option<u32>,
     /// One foreign hop behind a usual one: as likely a wrong table as another AS.
     pub weak: bool,
+    /// The handoff's address is of the baseline, not its AS alone.
+    pub familiar: bool,
     /// The novel AS is at the handoff, where every tail round sees it.
     pub at_handoff: bool,
     /// Ingress metro.
     pub metro: Mark,
-    /// Whose name says the metro.
-    pub metro_at: Option<IpAddr>,
     /// The metro.
     pub metro_key: u32,
     /// Ingress router.
     pub router: Mark,
-    /// The ingress.
-    pub router_at: Option<IpAddr>,
+    /// The ingress, or the router behind it whose name says the metro.
+    pub seen_at: Option<IpAddr>,
     /// The router of the ingress; 0: not seen.
     pub router_key: u32,
     /// Whether it is sure that a novel ingress is another router and no other address of a known one.
@@ -127,6 +127,7 @@ fn provider(verdict: &mut Verdict, view: &View, book: &Book) {
         return;
     };
     let asn = handoff.hop.asn.unwrap_or_default();
+    verdict.familiar = book.knows(handoff.address);
     let fresh_border =
         !book.knows(handoff.address) || view.ingress.is_some_and(|seen| !book.knows(seen.address));
     if book.knows_handoff(asn) || book.knows_as(handoff.address, Role::Handoff) {
@@ -146,7 +147,7 @@ fn ingress(verdict: &mut Verdict, view: &View, book: &Book, same_target: bool) {
     if book.knows(seen.address) || book.knows_router(seen.hop.router) {
         verdict.router = Mark::Usual;
         verdict.router_key = seen.hop.router;
-        verdict.router_at = Some(seen.address);
+        verdict.seen_at = Some(seen.address);
         verdict.ingress_us = seen.rtt_us.unwrap_or_default();
         return;
     }
@@ -155,7 +156,7 @@ fn ingress(verdict: &mut Verdict, view: &View, book: &Book, same_target: bool) {
     }
     verdict.router = Mark::Novel;
     verdict.router_key = seen.hop.router;
-    verdict.router_at = Some(seen.address);
+    verdict.seen_at = Some(seen.address);
     verdict.ingress_us = seen.rtt_us.unwrap_or_default();
     verdict.resolved = seen.hop.resolved
         && book.ingresses_are_resolved()
@@ -174,7 +175,7 @@ fn metro(verdict: &mut Verdict, view: &View, book: &Book) {
     let Some((seen, metro)) = placed.and_then(|seen| Some((seen, seen.hop.metro?))) else {
         return;
     };
-    verdict.metro_at = Some(seen.address);
+    verdict.seen_at = Some(seen.address);
     verdict.metro_key = metro.get();
     verdict.metro = if book.knows_metro(metro) || book.knows(seen.address) {
         Mark::Usual

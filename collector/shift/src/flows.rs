@@ -1,0 +1,113 @@
+//! What is kept of single flows: where each was and is, what a repeated one shows, what flows beyond the pinned ones say.
+
+use crate::memory::{Counted, FlowMemory};
+use crate::message::{Flow, Plan};
+use crate::view::View;
+
+/// Repetitions of one flow that are looked at.
+const REPEATS_MAX: usize = 16;
+
+/// Notes one layer of a flow; whether it settled on another router.
+pub(crate) fn note_layer(
+    flow: &mut FlowMemory,
+    layer: usize,
+    key: u32,
+    at: f64,
+    frozen: bool,
+) -> bool {
+    let (Some(usual), Some(hold), Some(now)) = (
+        flow.usual.get_mut(layer),
+        flow.hold.get_mut(layer),
+        flow.now.get_mut(layer),
+    ) else {
+        return false;
+    };
+    *now = key;
+    let is_usual = *usual == key || *usual == 0;
+    if is_usual {
+        *usual = key;
+        *hold += (1.0 - *hold) * 0.1;
+    } else if !frozen {
+        *hold *= 0.9;
+    }
+    let settled = !is_usual && *hold < 0.3;
+    if settled {
+        *usual = key;
+        *hold = 0.3;
+    }
+    if let (Some(moved_at), Some(usual_at)) =
+        (flow.moved_at.get_mut(layer), flow.usual_at.get_mut(layer))
+    {
+        if is_usual || settled {
+            (*moved_at, *usual_at) = (0.0, at);
+        } else if *moved_at == 0.0 {
+            *moved_at = at;
+        }
+    }
+    settled && layer == 0
+}
+
+/// The other answers of a flow that was repeated: what a balancer that spreads packets shows.
+pub(crate) fn repeats(flow: &Flow) -> Vec<Flow> {
+    let most = flow
+        .repeat
+        .iter()
+        .map(Vec::len)
+        .max()
+        .unwrap_or(0)
+        .min(REPEATS_MAX);
+    let pick = |time: usize| {
+        let hops = flow.hops.iter().enumerate();
+        hops.map(|(index, hop)| {
+            let again = flow.repeat.get(index).and_then(|answers| answers.get(time));
+            again.copied().unwrap_or(*hop)
+        })
+        .collect()
+    };
+    (0..most)
+        .map(|time| Flow {
+            hops: pick(time),
+            rtt_us: Vec::new(),
+            repeat: Vec::new(),
+            ..flow.clone()
+        })
+        .collect()
+}
+
+/// Keys of ingress and handoff of flows beyond the pinned ones: fresh draws of the hash.
+pub(crate) fn extra_flows(views: &[View], plan: &Plan) -> Vec<(u32, u32)> {
+    let extra = views.iter().filter(|view| view.flow >= plan.flows);
+    let key = |seen: Option<crate::hop::Seen>| seen.map_or(0, |seen| seen.hop.router);
+    extra
+        .map(|view| {
+            (
+                key(view.ingress.filter(|_| view.certain)),
+                key(view.handoff.filter(|_| view.adjacent)),
+            )
+        })
+        .filter(|keys| *keys != (0, 0))
+        .collect()
+}
+
+/// Counts a value among at most eight, with decay.
+pub(crate) fn count<T: Clone + PartialEq>(values: &mut Vec<Counted<T>>, value: &T) {
+    for known in values.iter_mut() {
+        known.count *= 0.9995;
+    }
+    match values.iter_mut().find(|known| known.value == *value) {
+        Some(known) => known.count += 1.0,
+        None => values.push(Counted {
+            value: value.clone(),
+            count: 1.0,
+        }),
+    }
+    if values.len() > 8 {
+        let rarest = values
+            .iter()
+            .enumerate()
+            .min_by(|one, other| one.1.count.total_cmp(&other.1.count));
+        if let Some((index, _)) = rarest {
+            values.swap_remove(index);
+        }
+    }
+}
