@@ -26,6 +26,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use firstmile_wire::join::JoinString;
+#[cfg(windows)]
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -85,6 +87,24 @@ enum Command {
         json: bool,
     },
     Trace(trace::Options),
+    /// Be a service of Windows
+    #[cfg(windows)]
+    Service {
+        #[command(subcommand)]
+        action: ServiceCommand,
+    },
+}
+
+/// What to do with the service.
+#[cfg(windows)]
+#[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
+enum ServiceCommand {
+    /// Put it in: it starts with Windows, and again when it fails. Wants an administrator
+    Install,
+    /// Stop it and take it out; identity and reports stay. Wants an administrator
+    Uninstall,
+    /// What Windows calls
+    Run,
 }
 
 /// How a command ended when nothing went wrong with the command itself.
@@ -104,12 +124,12 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    start_log();
+    start_log(&arguments.command);
     let config = match config::load(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return complain(&error.into(), 2),
     };
-    match dispatch(arguments.command, config) {
+    match dispatch(arguments.command, config, arguments.config.as_deref()) {
         Ok(Ending::Well) => ExitCode::SUCCESS,
         Ok(Ending::Failed) => ExitCode::from(1),
         Ok(Ending::WrongUsage) => ExitCode::from(2),
@@ -131,7 +151,11 @@ fn blame(error: anyhow::Error, config: &Path) -> (anyhow::Error, u8) {
     }
 }
 
-fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
+#[cfg_attr(
+    not(windows),
+    expect(unused_variables, reason = "a service is told of its file")
+)]
+fn dispatch(command: Command, config: AgentConfig, file: Option<&Path>) -> Result<Ending> {
     match command {
         Command::Run => run_agent(config),
         Command::Once { json } => block_on(once::once(config, json))?,
@@ -146,6 +170,8 @@ fn dispatch(command: Command, config: AgentConfig) -> Result<Ending> {
         Command::Status { json } => show_status(&config, json),
         Command::CheckConfig => check_config(&config),
         Command::Doctor { json } => block_on(doctor::doctor(config, json))?,
+        #[cfg(windows)]
+        Command::Service { action } => serve(action, &config, file),
         Command::Trace(options) => block_on(trace::trace(config, options))?,
     }
 }
@@ -165,6 +191,28 @@ fn run_agent(config: AgentConfig) -> Result<Ending> {
             })
         }
     }
+}
+
+#[cfg(windows)]
+fn serve(action: ServiceCommand, config: &AgentConfig, file: Option<&Path>) -> Result<Ending> {
+    use host::windows::service;
+    match action {
+        ServiceCommand::Install => service::install(file, &config.state_dir)?,
+        ServiceCommand::Uninstall => service::uninstall()?,
+        ServiceCommand::Run => {
+            let config = config.clone();
+            service::run(move || match run_agent(config.clone()) {
+                Ok(Ending::Well) => 0,
+                Ok(Ending::WrongUsage) => 2,
+                Ok(Ending::Failed | Ending::NothingReached) => 1,
+                Err(error) => {
+                    complain(&error, 1);
+                    1
+                }
+            })?;
+        }
+    }
+    Ok(Ending::Well)
 }
 
 fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Ending> {
@@ -281,18 +329,40 @@ fn block_on_watched<F: Future>(future: F, delays: Delays) -> Result<F::Output> {
 
 /// Logs to standard error. What is logged is chosen by targets and levels alone: fields would need a regular-expression
 /// engine, which is a fifth of a megabyte in memory.
-fn start_log() {
+#[cfg_attr(
+    not(windows),
+    expect(unused_variables, reason = "a service writes into the Event Log")
+)]
+fn start_log(command: &Command) {
     let filter = config::log_filter()
         .unwrap_or_else(|| "info,hickory_resolver=error,hickory_net=error".to_owned());
     let ansi = io::IsTerminal::is_terminal(&io::stderr());
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(ansi);
+    #[cfg(windows)]
+    let layer = layer.and_then(is_run_by_windows(command).then(|| {
+        host::windows::events::open();
+        tracing_subscriber::fmt::layer()
+            .with_writer(host::windows::events::EventLog)
+            .without_time()
+            .with_ansi(false)
+    }));
     let started = tracing_subscriber::registry()
         .with(layer)
         .with(log_targets(&filter))
         .try_init();
     drop(started);
+}
+
+#[cfg(windows)]
+const fn is_run_by_windows(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Service {
+            action: ServiceCommand::Run
+        }
+    )
 }
 
 /// Reads `level` and `target=level`, separated by commas; what is neither is left out.
@@ -317,8 +387,10 @@ fn say(text: &str) -> Result<()> {
     }
 }
 
-/// Prints an error with its causes on one line.
+/// Prints an error with its causes on one line; of a service it goes into the log as well.
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    #[cfg(windows)]
+    host::windows::events::tell_service(&format!("{error:#}"));
     drop(writeln!(io::stderr().lock(), "firstmile-agent: {error:#}"));
     ExitCode::from(code)
 }

@@ -72,6 +72,7 @@ struct Waiting {
     id: ProbeId,
     destination: IpAddr,
     /// What the packet was when it left, where the means told.
+    #[cfg_attr(windows, expect(dead_code, reason = "nothing is quoted there"))]
     sent: Option<Sent>,
     sender: mpsc::Sender<Heard>,
 }

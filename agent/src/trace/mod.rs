@@ -171,7 +171,7 @@ fn advise(error: TraceError, kind: Option<TraceKind>) -> anyhow::Error {
     let advice = Advice::new();
     match (&error, kind) {
         (TraceError::NotPermitted, Some(TraceKind::Tcp)) => anyhow::anyhow!(
-            "TCP paths want raw sockets, which are not permitted here: `{}`",
+            "TCP paths are not permitted here: `{}`",
             advice.raw_sockets()
         ),
         (TraceError::NotPermitted, Some(TraceKind::Udp)) => anyhow::anyhow!(

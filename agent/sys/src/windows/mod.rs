@@ -2,6 +2,7 @@
 //! its proxies, its network changes.
 
 pub mod clock;
+pub mod events;
 pub mod folder;
 pub mod icmp;
 pub mod network;

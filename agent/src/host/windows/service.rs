@@ -1,0 +1,226 @@
+//! The agent as a service: put in, taken out, and run.
+//!
+//! It runs as `LocalService`, which may do little on the machine and is nobody on the network: echoes, connections and paths
+//! need no more. It starts with Windows, and is started again when it fails.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use firstmile_sys::windows::events::Level;
+use firstmile_sys::windows::{events as source, folder};
+use tracing::warn;
+use windows_service::define_windows_service;
+use windows_service::service::{
+    ServiceAccess, ServiceAction, ServiceActionType, ServiceControl, ServiceControlAccept,
+    ServiceErrorControl, ServiceExitCode, ServiceFailureActions, ServiceFailureResetPeriod,
+    ServiceInfo, ServiceStartType, ServiceState, ServiceStatus, ServiceType,
+};
+use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
+use windows_service::service_dispatcher;
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+
+use super::{events, signals};
+
+/// Name of the service.
+const NAME: &str = "firstmile-agent";
+
+/// Who runs it.
+const ACCOUNT: &str = r"NT AUTHORITY\LocalService";
+
+/// Waits before it is started again: after the first failure, the second, and all others.
+const RESTART_AFTER_S: [u64; 3] = [5, 30, 60];
+
+/// After so long without a failure the next one is the first again.
+const FORGET_AFTER: Duration = Duration::from_hours(24);
+
+/// Longest time to stop: the grace of the agent and some more.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Why the service could not be put in, taken out or run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error("cannot {what} the service {NAME}; run this as an administrator")]
+    Manager {
+        what: &'static str,
+        source: windows_service::Error,
+    },
+    #[error("cannot make the state directory {folder} for the service only")]
+    State { folder: String, source: io::Error },
+    #[error("cannot {what} the source {NAME} of the Event Log; run this as an administrator")]
+    EventLog {
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error(
+        "the service is run by Windows: `net start {NAME}`; by hand it is `firstmile-agent run`"
+    )]
+    NotAService { source: windows_service::Error },
+}
+
+/// Puts the service in, and makes what it needs. It is not started.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub(crate) fn install(config: Option<&Path>, state_dir: &Path) -> Result<(), ServiceError> {
+    let manager = |source| ServiceError::Manager {
+        what: "put in",
+        source,
+    };
+    private(state_dir).map_err(|source| ServiceError::State {
+        folder: state_dir.display().to_string(),
+        source,
+    })?;
+    source::register(events::SOURCE).map_err(|source| ServiceError::EventLog {
+        what: "put in",
+        source,
+    })?;
+    let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
+    let services = ServiceManager::local_computer(None::<&str>, access).map_err(manager)?;
+    let access = ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let service = services
+        .create_service(
+            &description(config).map_err(|error| manager(windows_service::Error::Winapi(error)))?,
+            access,
+        )
+        .map_err(manager)?;
+    let told = service
+        .set_description("Measures the road from this machine to Microsoft's network")
+        .and_then(|()| service.update_failure_actions(recovery()))
+        .and_then(|()| service.set_failure_actions_on_non_crash_failures(true));
+    if let Err(error) = told {
+        // Wine does not know them. The service works without.
+        warn!(%error, "the service is in, and will not be started again when it fails");
+    }
+    Ok(())
+}
+
+/// Stops the service and takes it out; identity, spool and status stay.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub(crate) fn uninstall() -> Result<(), ServiceError> {
+    let manager = |source| ServiceError::Manager {
+        what: "take out",
+        source,
+    };
+    let services = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)
+        .map_err(manager)?;
+    let access = ServiceAccess::STOP | ServiceAccess::DELETE | ServiceAccess::QUERY_STATUS;
+    let service = services.open_service(NAME, access).map_err(manager)?;
+    let status = service.query_status().map_err(manager)?;
+    if status.current_state != ServiceState::Stopped {
+        service.stop().map_err(manager)?;
+    }
+    // Windows forgets it when it has stopped.
+    service.delete().map_err(manager)?;
+    source::unregister(events::SOURCE).map_err(|source| ServiceError::EventLog {
+        what: "take out",
+        source,
+    })
+}
+
+fn private(state_dir: &Path) -> io::Result<()> {
+    if let Some(above) = state_dir.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    folder::make_private(state_dir)
+}
+
+fn description(config: Option<&Path>) -> io::Result<ServiceInfo> {
+    let mut launch_arguments: Vec<OsString> = vec!["service".into(), "run".into()];
+    if let Some(config) = config {
+        launch_arguments.extend(["--config".into(), std::path::absolute(config)?.into()]);
+    }
+    Ok(ServiceInfo {
+        name: NAME.into(),
+        display_name: "Firstmile agent".into(),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::AutoStart,
+        error_control: ServiceErrorControl::Normal,
+        executable_path: std::env::current_exe()?,
+        launch_arguments,
+        dependencies: Vec::new(),
+        account_name: Some(ACCOUNT.into()),
+        account_password: None,
+    })
+}
+
+fn recovery() -> ServiceFailureActions {
+    let restart = |after| ServiceAction {
+        action_type: ServiceActionType::Restart,
+        delay: Duration::from_secs(after),
+    };
+    ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(FORGET_AFTER),
+        reboot_msg: None,
+        command: None,
+        actions: Some(RESTART_AFTER_S.map(restart).to_vec()),
+    }
+}
+
+type Work = Box<dyn Fn() -> u32 + Send + Sync>;
+
+static WORK: OnceLock<Work> = OnceLock::new();
+
+define_windows_service!(begin, serve);
+
+/// Hands this program to Windows, which calls `work` and has its result as the service's exit code; 0 is well.
+///
+/// # Errors
+/// [`ServiceError::NotAService`] when it was not Windows that started the program.
+pub(crate) fn run(work: impl Fn() -> u32 + Send + Sync + 'static) -> Result<(), ServiceError> {
+    WORK.get_or_init(|| Box::new(work));
+    service_dispatcher::start(NAME, begin).map_err(|source| ServiceError::NotAService { source })
+}
+
+fn serve(_arguments: Vec<OsString>) {
+    let stop = signals::stop();
+    let on_control = move |control| {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "what is not accepted is not sent"
+        )]
+        match control {
+            ServiceControl::Stop | ServiceControl::Shutdown | ServiceControl::Preshutdown => {
+                stop.cancel();
+                ServiceControlHandlerResult::NoError
+            }
+            ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
+            _ => ServiceControlHandlerResult::NotImplemented,
+        }
+    };
+    let told = service_control_handler::register(NAME, on_control).and_then(|windows| {
+        windows.set_service_status(status(ServiceState::Running, 0))?;
+        let code = WORK.get().map_or(1, |work| work());
+        windows.set_service_status(status(ServiceState::Stopped, code))
+    });
+    if let Err(error) = told {
+        events::tell(
+            Level::Error,
+            &format!("Windows cannot be told of the service: {error}"),
+        );
+    }
+}
+
+fn status(state: ServiceState, code: u32) -> ServiceStatus {
+    ServiceStatus {
+        service_type: ServiceType::OWN_PROCESS,
+        current_state: state,
+        controls_accepted: if state == ServiceState::Running {
+            ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN
+        } else {
+            ServiceControlAccept::empty()
+        },
+        exit_code: if code == 0 {
+            ServiceExitCode::NO_ERROR
+        } else {
+            ServiceExitCode::ServiceSpecific(code)
+        },
+        checkpoint: 0,
+        wait_hint: STOP,
+        process_id: None,
+    }
+}
