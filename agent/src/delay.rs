@@ -174,10 +174,6 @@ impl Drop for Watch {
 /// The kernel's count of how long the runtime's thread waited for a processor.
 #[derive(Debug, Default)]
 struct Processor {
-    #[cfg_attr(
-        not(any(test, target_os = "linux")),
-        expect(dead_code, reason = "Linux counts")
-    )]
     file: OnceLock<Option<std::fs::File>>,
     last_ns: AtomicU64,
 }
