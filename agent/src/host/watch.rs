@@ -73,6 +73,8 @@ struct Watching {
     memory: Memory,
     /// `None` where this system does not tell of its load.
     system: Option<System>,
+    #[cfg(windows)]
+    processors: firstmile_sys::windows::load::Processors,
     place: Place,
     counts: LinkCounts,
     speed_mbps: u32,
@@ -93,6 +95,8 @@ impl HostWatch {
         let mut watching = Watching {
             memory: Memory::load(&self.state_dir),
             system: System::new().ok(),
+            #[cfg(windows)]
+            processors: firstmile_sys::windows::load::Processors::default(),
             place: Place::default(),
             counts: LinkCounts::default(),
             speed_mbps: 0,
@@ -276,8 +280,15 @@ impl Watching {
             return load;
         };
         system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-        system.refresh_cpu_usage();
-        load.cpu_permille = permille(system.global_cpu_usage());
+        #[cfg(windows)]
+        {
+            load.cpu_permille = self.processors.busy_permille();
+        }
+        #[cfg(not(windows))]
+        {
+            system.refresh_cpu_usage();
+            load.cpu_permille = permille(system.global_cpu_usage());
+        }
         load.memory_available_bytes = system.available_memory();
         let narrow = ProcessRefreshKind::nothing()
             .with_cpu()

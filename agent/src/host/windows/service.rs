@@ -14,7 +14,7 @@ use firstmile_sys::windows::{events as source, folder};
 use tracing::warn;
 use windows_service::define_windows_service;
 use windows_service::service::{
-    ServiceAccess, ServiceAction, ServiceActionType, ServiceControl, ServiceControlAccept,
+    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceControl, ServiceControlAccept,
     ServiceErrorControl, ServiceExitCode, ServiceFailureActions, ServiceFailureResetPeriod,
     ServiceInfo, ServiceStartType, ServiceState, ServiceStatus, ServiceType,
 };
@@ -113,13 +113,29 @@ pub(crate) fn uninstall() -> Result<(), ServiceError> {
     let status = service.query_status().map_err(manager)?;
     if status.current_state != ServiceState::Stopped {
         service.stop().map_err(manager)?;
+        wait_until_stopped(&service).map_err(manager)?;
     }
-    // Windows forgets it when it has stopped.
     service.delete().map_err(manager)?;
     source::unregister(events::SOURCE).map_err(|source| ServiceError::EventLog {
         what: "take out",
         source,
     })
+}
+
+/// Waits as long as stopping may take; one that hangs is forgotten by Windows when it has stopped.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the service manager is asked again and again, nothing tells"
+)]
+fn wait_until_stopped(service: &Service) -> windows_service::Result<()> {
+    let pause = Duration::from_millis(100);
+    for _ in 0..STOP.as_millis() / pause.as_millis() {
+        if service.query_status()?.current_state == ServiceState::Stopped {
+            return Ok(());
+        }
+        std::thread::sleep(pause);
+    }
+    Ok(())
 }
 
 fn private(state_dir: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod events;
 pub mod folder;
 pub mod icmp;
+pub mod load;
 pub mod network;
 pub mod process;
 pub mod proxy;
