@@ -44,7 +44,7 @@ fn listen(config: quinn::ServerConfig, at: SocketAddr) -> (Endpoint, SocketAddr)
 /// On the socket of the probes: quinn's own asks for options that wine does not have.
 #[cfg(windows)]
 fn listen(config: quinn::ServerConfig, at: SocketAddr) -> (Endpoint, SocketAddr) {
-    let socket = Arc::new(QuicSocket::open(at.is_ipv6(), None).expect("a port"));
+    let socket = Arc::new(QuicSocket::open(at.is_ipv6(), Exit::default(), None).expect("a port"));
     let runtime = Arc::new(TokioRuntime);
     let options = EndpointConfig::default();
     let endpoint = Endpoint::new_with_abstract_socket(options, Some(config), socket, runtime)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use firstmile_sys::windows::icmp::{Completion, Echo, Request, Status};
 use firstmile_wire::v1::{TraceKind, TraceMethod};
 
+use super::exit::Exit;
 use super::trace::Means;
 use super::trace_board::{Hub, Switchboard};
 use crate::clock;
@@ -37,6 +38,10 @@ impl EchoMeans {
     /// # Errors
     /// What Windows says: the network is not up yet, or there is no such family.
     pub(super) fn open(ipv6: bool, _flows: u16, hub: &Hub) -> io::Result<Self> {
+        if hub.exit != Exit::default() {
+            // The system's call chooses its way itself.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(Self {
             door: Echo::open(ipv6)?,
             ipv6,

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::exit::Exit;
 use super::trace::Means;
 use super::trace_board::{Hub, Switchboard};
 use crate::clock;
@@ -41,6 +42,7 @@ pub(crate) fn is_possible() -> bool {
 /// One family.
 pub(super) struct TcpMeans {
     flows: u16,
+    exit: Exit,
     board: Arc<Switchboard>,
     counters: Arc<Counters>,
     tasks: TaskTracker,
@@ -60,6 +62,7 @@ impl TcpMeans {
             .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
         Ok(Self {
             flows,
+            exit: hub.exit,
             board: Arc::clone(&hub.board),
             counters: Arc::clone(&hub.counters),
             tasks: hub.tasks.clone(),
@@ -103,7 +106,8 @@ impl Means for TcpMeans {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let attempt = self.take_over(probe.flow, destination);
-        let socket = prepare(SocketAddr::new(source, FIRST_PORT + probe.flow), probe.ttl)?;
+        let from = SocketAddr::new(source, FIRST_PORT + probe.flow);
+        let socket = prepare(from, probe.ttl, self.exit)?;
         let (board, counters) = (Arc::clone(&self.board), Arc::clone(&self.counters));
         self.tasks.spawn(async move {
             let called_off = attempt.clone();
@@ -140,7 +144,7 @@ fn domain(ipv6: bool) -> Domain {
 }
 
 /// A socket on the port of its flow. The port is shared by the attempts to several destinations; nobody listens on it.
-fn prepare(source: SocketAddr, ttl: u8) -> io::Result<Socket> {
+fn prepare(source: SocketAddr, ttl: u8, exit: Exit) -> io::Result<Socket> {
     let socket = Socket::new(domain(source.is_ipv6()), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -151,6 +155,7 @@ fn prepare(source: SocketAddr, ttl: u8) -> io::Result<Socket> {
         socket.set_ttl_v4(u32::from(ttl))?;
     }
     sys::fail_on_icmp_error(socket.as_socket())?;
+    exit.apply(&socket, source.is_ipv6())?;
     socket.bind(&SockAddr::from(source))?;
     Ok(socket)
 }
