@@ -10,6 +10,7 @@ pub mod gate;
 pub mod hops;
 pub mod mda;
 pub mod met;
+pub mod offer;
 pub mod packet;
 pub mod path;
 pub mod plan;

@@ -9,9 +9,14 @@
 //! Invariants: no TTL above [`MAX_TTL`] or outside the span of the stream, at most [`MAX_ATTEMPTS`] packets for each TTL of
 //! each flow, each reply is booked at most once, and the round finishes whatever the network does.
 
+mod flow;
+
+pub use flow::FlowSum;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use flow::Flow;
 
 pub use crate::gate::{Admission, Gate, Open};
 pub use crate::met::{FlowPath, Hop, Place, Reply, ReplyKind, Silence, Tally};
@@ -51,37 +56,6 @@ pub enum Step {
     WaitUntil(Instant),
     /// The round is over.
     Finished,
-}
-
-#[derive(Debug, Default)]
-struct Flow {
-    number: u16,
-    started: bool,
-    /// Highest TTL that was put into the queue.
-    goal: u8,
-    hops: BTreeMap<u8, Hop>,
-    also: BTreeMap<u8, Vec<IpAddr>>,
-    attempts: BTreeMap<u8, u8>,
-    /// Where the flow ends, and when we learnt it.
-    end: Option<(u8, Instant)>,
-    destination_ttl: Option<u8>,
-    first_sent: Option<Instant>,
-    settled_at: Option<Instant>,
-}
-
-/// What one flow has cost so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowSum {
-    /// Number of the flow, from 0.
-    pub flow: u16,
-    /// Packets sent, those past its end too.
-    pub sent: u32,
-    /// TTLs that were answered.
-    pub answered: usize,
-    /// Whether the destination answered.
-    pub reached: bool,
-    /// First packet sent to last answer, or to the end of the last wait.
-    pub took: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -255,15 +229,7 @@ impl TraceRound {
 
     /// What each flow has cost so far.
     pub fn sums(&self) -> Vec<FlowSum> {
-        let took = |flow: &Flow| Some(flow.settled_at?.saturating_duration_since(flow.first_sent?));
-        let sum = |flow: &Flow| FlowSum {
-            flow: flow.number,
-            sent: flow.attempts.values().map(|count| u32::from(*count)).sum(),
-            answered: flow.hops.len(),
-            reached: flow.destination_ttl.is_some(),
-            took: took(flow).unwrap_or_default(),
-        };
-        self.flows.iter().map(sum).collect()
+        self.flows.iter().map(Flow::sum).collect()
     }
 
     /// What the flows met.
@@ -464,54 +430,6 @@ impl TraceRound {
             let next = flow.last_answer().unwrap_or(0).saturating_add(1);
             ttl <= next.max(self.plan.known.destination_ttl.unwrap_or(0))
         }
-    }
-}
-
-impl Flow {
-    fn last_answer(&self) -> Option<u8> {
-        self.hops.keys().next_back().copied()
-    }
-
-    /// The last TTL that counts: the end, else the last answer.
-    fn last(&self) -> u8 {
-        self.end
-            .map(|(end, _)| end)
-            .or(self.last_answer())
-            .unwrap_or(0)
-    }
-
-    fn into_path(self, first_ttl: u8, answered: &BTreeSet<u8>, known: &Known) -> FlowPath {
-        let last = self.last();
-        let last_answer = self.last_answer().unwrap_or(0);
-        let silence = |ttl: u8| {
-            if self.hops.contains_key(&ttl) || ttl > last_answer {
-                Silence::None
-            } else if answered.contains(&ttl) || known.answered.contains(&(self.number, ttl)) {
-                Silence::RateLimited
-            } else {
-                Silence::Silent
-            }
-        };
-        let place = |ttl: u8| Place {
-            ttl,
-            hop: self.hops.get(&ttl).copied(),
-            silence: silence(ttl),
-            also: self.also.get(&ttl).cloned().unwrap_or_default(),
-        };
-        let mut path = FlowPath {
-            flow: self.number,
-            first_ttl,
-            last_ttl: self.attempts.keys().next_back().copied().unwrap_or(0),
-            hops: self
-                .attempts
-                .range(..=last)
-                .map(|(ttl, _)| place(*ttl))
-                .collect(),
-            destination_ttl: self.destination_ttl.filter(|ttl| *ttl == last),
-            loops: false,
-        };
-        path.loops = path.has_loop();
-        path
     }
 }
 

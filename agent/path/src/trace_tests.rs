@@ -1,6 +1,6 @@
 //! The trace machine against a virtual network: routers that answer, stay silent, lose packets, answer late.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -16,7 +16,9 @@ use firstmile_wire::v1;
 
 #[cfg(target_os = "linux")]
 pub(crate) use firstmile_path::packet;
-pub(crate) use firstmile_path::{address_bytes, budget, hops, met, path, quote, running, trace};
+pub(crate) use firstmile_path::{
+    address_bytes, budget, hops, met, offer, path, quote, running, trace,
+};
 
 /// What became of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

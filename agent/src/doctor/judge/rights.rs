@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::doctor::facts::{OnWindows, Permission, Rights};
 use crate::net::capability::Advice;
+use crate::probe::offer::{self, Given, Offer};
 
 /// The right to send ICMP, and where it comes from.
 pub(super) fn rights(rights: &Rights, setcap: &str) -> Vec<Finding> {
@@ -34,7 +35,7 @@ pub(super) fn rights(rights: &Rights, setcap: &str) -> Vec<Finding> {
         (false, false) => Finding::problem(
             "rights",
             format!(
-                "{who} may open neither raw sockets (no CAP_NET_RAW) nor ping sockets (ping_group_range {range}): no ICMP echo, no paths"
+                "{who} may open neither raw sockets (no CAP_NET_RAW) nor ping sockets (ping_group_range {range}): no ICMP echo"
             ),
         )
         .change(neither(rights, setcap)),
@@ -72,25 +73,31 @@ pub(super) fn paths(rights: &Rights, flows: u16, setcap: &str) -> Vec<Finding> {
         return vec![Finding::ok(
             "paths",
             format!(
-                "paths are traced with TCP SYN packets to the targets' port, {flows} flows, each pinned to a source port of its own, all TTLs in flight"
+                "paths are traced with TCP SYN packets to the targets' port, {flows} flows, each pinned to a source port of its own, all TTLs in flight; {}",
+                offered(Given::LinuxRaw)
             ),
         )];
     }
-    if rights.ping_v4 == Permission::Given {
-        return vec![
-            Finding::warning(
-                "paths",
-                format!(
-                    "paths are traced with ICMP echo only, {flows} flows, each pinned to an identifier of its own: load balancers may send users' TCP another way"
-                ),
-            )
-            .change(raw_or_bounds(rights, setcap)),
-        ];
-    }
+    let given = if rights.ping_v4 == Permission::Given {
+        Given::LinuxPing
+    } else {
+        Given::LinuxPlain
+    };
     vec![
-        Finding::problem("paths", "no path can be traced without raw or ping sockets")
-            .change(neither(rights, setcap)),
+        Finding::warning(
+            "paths",
+            format!(
+                "paths are traced one TTL of a flow at a time, {flows} flows of TCP, each pinned to a source port of its own: a round takes seconds longer, and label stacks stay unseen; {}",
+                offered(given)
+            ),
+        )
+        .change(raw_or_bounds(rights, setcap)),
     ]
+}
+
+fn offered(given: Given) -> String {
+    let offers: Vec<String> = offer::offers(given).iter().map(Offer::to_string).collect();
+    format!("to be had: {}", offers.join(", "))
 }
 
 fn echo_on_windows(windows: OnWindows) -> Vec<Finding> {

@@ -40,7 +40,7 @@ pub(super) const RIGHTS: &[Case] = &[
         |f| with_rights(f, Refused, Given),
         "paths",
         Warning,
-        "ICMP echo only",
+        "ICMP (up to 8 flows, all TTLs in flight",
         "sudo setcap cap_net_raw+ep /usr/bin/firstmile-agent",
     ),
     (
@@ -84,11 +84,11 @@ pub(super) const RIGHTS: &[Case] = &[
         "net.ipv4.ping_group_range=\"0 2147483647\"",
     ),
     (
-        "no paths",
+        "plain paths",
         |f| with_rights(f, Refused, Refused),
         "paths",
-        Problem,
-        "no path can be traced",
+        Warning,
+        "one TTL of a flow at a time, 8 flows of TCP",
         "setcap",
     ),
     (
@@ -99,7 +99,7 @@ pub(super) const RIGHTS: &[Case] = &[
         },
         "paths",
         Warning,
-        "ICMP echo only",
+        "one TTL of a flow at a time",
         "--cap-add NET_RAW",
     ),
     (
