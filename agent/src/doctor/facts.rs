@@ -22,6 +22,30 @@ pub(super) struct Facts {
     pub(super) portal: Option<Portal>,
     pub(super) collector: Collector,
     pub(super) state: State,
+    pub(super) machine: Machine,
+}
+
+/// Where the machine is in the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// The interface of the default route.
+    pub(super) interface: Option<String>,
+    /// The same, where it is a tunnel.
+    pub(super) tunnel: Option<String>,
+    pub(super) gateway: Option<IpAddr>,
+    /// Echo requests to the gateway.
+    pub(super) pings: Vec<Outcome>,
+    pub(super) is_roaming: bool,
+    /// The prefix of the NAT64, as text.
+    pub(super) nat64: Option<String>,
+    pub(super) bad_vantages: Vec<BadVantage>,
+}
+
+/// A vantage point that no packet can leave by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadVantage {
+    pub(super) name: String,
+    pub(super) why: String,
 }
 
 /// Whether a socket could be opened.

@@ -48,7 +48,7 @@ const PORTAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A name server of the root in each family (k.root-servers.net). Nothing is sent there: the kernel is asked which way it
 /// would take.
-const SOMEWHERE: [IpAddr; 2] = [
+pub(crate) const SOMEWHERE: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(193, 0, 14, 129)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1)),
 ];

@@ -1,6 +1,7 @@
 //! Finds the facts out: everything at once, each check within its own time.
 
 mod disk;
+mod machine;
 mod names;
 mod reach;
 mod rights;
@@ -60,8 +61,9 @@ pub(super) async fn facts(config: &AgentConfig, done: impl Fn(usize)) -> anyhow:
         tick();
         collector
     };
-    let ((resolvers, targets), (portal, portal_date), (collector, collector_date)) =
-        tokio::join!(targets, portal, collector);
+    let place = machine::look(config, patience, &tasks, &cancel);
+    let ((resolvers, targets), (portal, portal_date), (collector, collector_date), machine) =
+        tokio::join!(targets, portal, collector, place);
     cancel.cancel();
     Ok(Facts {
         setcap: Advice::new().raw_sockets(),
@@ -74,6 +76,7 @@ pub(super) async fn facts(config: &AgentConfig, done: impl Fn(usize)) -> anyhow:
         portal,
         collector,
         state: disk::state(config),
+        machine,
     })
 }
 

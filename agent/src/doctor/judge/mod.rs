@@ -3,6 +3,7 @@
 //! Pure: facts in, findings out, no clock and no socket.
 
 mod collector;
+mod machine;
 mod names;
 mod reach;
 mod rights;
@@ -81,6 +82,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         names::targets(&facts.resolvers, &facts.targets),
         reach::proxies(&facts.proxies),
         collector::clock(&facts.clock),
+        machine::machine(&facts.machine),
         reach::targets(&facts.targets),
         reach::paths(&facts.targets),
         reach::tls(&facts.targets),

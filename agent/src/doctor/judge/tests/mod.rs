@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::doctor::facts::{
-    Access, Clock, Collector, Destination, Enrolled, LastWord, OnWindows, Path, Permission, Portal,
-    PortalAnswer, ProxyVariable, Question, Reply, Resolver, Rights, State, Tls,
+    Access, BadVantage, Clock, Collector, Destination, Enrolled, LastWord, Machine, OnWindows,
+    Path, Permission, Portal, PortalAnswer, ProxyVariable, Question, Reply, Resolver, Rights,
+    State, Tls,
 };
 use crate::probe::Outcome;
 
@@ -114,6 +115,12 @@ fn healthy() -> Facts {
             free_bytes: Some(8 << 30),
             spool_max_bytes: 64 << 20,
         },
+        machine: Machine {
+            interface: Some("eth0".to_owned()),
+            gateway: "192.0.2.254".parse().ok(),
+            pings: vec![Outcome::Answered(MS)],
+            ..Machine::default()
+        },
     }
 }
 
@@ -188,6 +195,7 @@ use Permission::{Broken, Given, NoFamily, Refused};
 fn every_fact_has_its_finding() {
     for (name, change, check, level, says, mends) in [
         machine::RIGHTS,
+        machine::PLACE,
         machine::NAMES,
         network::REACH,
         site::COLLECTOR,
@@ -217,6 +225,7 @@ fn a_healthy_site_has_nothing_to_change_and_everything_else_says_what() {
     );
     for (name, change, ..) in [
         machine::RIGHTS,
+        machine::PLACE,
         machine::NAMES,
         network::REACH,
         site::COLLECTOR,
