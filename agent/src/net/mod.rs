@@ -2,6 +2,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod changes;
+mod connector;
 pub(crate) mod dns;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
