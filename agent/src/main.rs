@@ -12,6 +12,7 @@ mod host;
 mod net;
 mod once;
 mod probe;
+mod rehearse;
 mod report;
 mod run;
 mod schedule;
@@ -87,6 +88,22 @@ enum Command {
         json: bool,
     },
     Trace(trace::Options),
+    /// Run hours of the plan on a virtual clock and a made-up network, and state what it sends and how soon it confirms
+    #[command(hide = true)]
+    Rehearse {
+        /// Targets
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
+        targets: u16,
+        /// Hours
+        #[arg(long, value_name = "H", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=48))]
+        hours: u32,
+        /// The same numbers come of the same seed
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
     /// Be a service of Windows
     #[cfg(windows)]
     Service {
@@ -173,6 +190,12 @@ fn dispatch(command: Command, config: AgentConfig, file: Option<&Path>) -> Resul
         #[cfg(windows)]
         Command::Service { action } => serve(action, &config, file),
         Command::Trace(options) => block_on(trace::trace(config, options))?,
+        Command::Rehearse {
+            targets,
+            hours,
+            seed,
+            json,
+        } => rehearse_plan(config, usize::from(targets), hours, seed, json),
     }
 }
 
@@ -211,6 +234,29 @@ fn serve(action: ServiceCommand, config: &AgentConfig, file: Option<&Path>) -> R
                 }
             })?;
         }
+    }
+    Ok(Ending::Well)
+}
+
+fn rehearse_plan(
+    config: AgentConfig,
+    targets: usize,
+    hours: u32,
+    seed: u64,
+    json: bool,
+) -> Result<Ending> {
+    let target = config.targets.into_iter().next();
+    let report = rehearse::rehearse(&rehearse::Request {
+        targets,
+        hours,
+        seed,
+        target: target.context("there is no target")?,
+        plan: config.plan,
+    });
+    if json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        say(&report.to_text())?;
     }
     Ok(Ending::Well)
 }

@@ -61,6 +61,15 @@ impl PathMemory {
         }
     }
 
+    /// The flows of a round that differ from what was met on them before. To be asked before the round is absorbed.
+    pub fn moved(&self, flows: &[FlowPath]) -> Vec<u16> {
+        let differs = |new: &&FlowPath| {
+            let old = self.last.get(&new.flow);
+            old.is_some_and(|old| !alike(old, new))
+        };
+        flows.iter().filter(differs).map(|new| new.flow).collect()
+    }
+
     /// What the next round may take for granted.
     pub fn known(&self) -> Known {
         let flows = self.last.values();
@@ -102,13 +111,14 @@ impl PathMemory {
         novel
     }
 
-    /// Keeps what was asked; a hop that was silent this time keeps what stood there in an otherwise alike flow, and so
-    /// does one that was not asked.
+    /// Keeps what was asked; a hop that was silent this time keeps what stood there in an otherwise alike flow. What was not
+    /// asked stays as it was in any case.
     fn merge(&mut self, flows: &[FlowPath]) {
         for new in flows {
             let merged = match self.last.get(&new.flow) {
                 Some(old) if alike(old, new) => join(old, new),
-                Some(_) | None => new.clone(),
+                Some(old) => replace(old, new),
+                None => new.clone(),
             };
             self.last.insert(new.flow, merged);
             if self.last.len() > MAX_FLOWS {
@@ -133,6 +143,24 @@ fn join(old: &FlowPath, new: &FlowPath) -> FlowPath {
         last_ttl: old.last_ttl.max(new.last_ttl),
         hops: places.into_values().cloned().collect(),
         destination_ttl: new.destination_ttl.or(old.destination_ttl),
+        loops: new.loops,
+    }
+}
+
+/// The old path with the stretch that the new one asked as the new one has it.
+fn replace(old: &FlowPath, new: &FlowPath) -> FlowPath {
+    let unasked = old.hops.iter().filter(|place| {
+        place.ttl < new.first_ttl || place.ttl > new.last_ttl && new.destination_ttl.is_none()
+    });
+    let mut hops: Vec<Place> = unasked.chain(&new.hops).cloned().collect();
+    hops.sort_by_key(|place| place.ttl);
+    let end = old.destination_ttl.filter(|end| *end > new.last_ttl);
+    FlowPath {
+        flow: new.flow,
+        first_ttl: old.first_ttl.min(new.first_ttl),
+        last_ttl: old.last_ttl.max(new.last_ttl),
+        hops,
+        destination_ttl: new.destination_ttl.or(end),
         loops: new.loops,
     }
 }
@@ -207,6 +235,17 @@ mod tests {
 
     fn flow(hops: &[u8], reached: bool) -> FlowPath {
         numbered(0, 1, hops, reached)
+    }
+
+    #[test]
+    fn what_a_tail_did_not_ask_stays_as_it_was_though_the_tail_has_changed() {
+        let mut memory = PathMemory::default();
+        memory.absorb(&[flow(&[1, 2, 3, 4, 9], true)]);
+        let mut tail = numbered(0, 3, &[30], false);
+        tail.last_ttl = 3;
+        assert!(memory.absorb(&[tail]).suspicious, "another router at TTL 3");
+        let change = memory.absorb(&[flow(&[1, 2, 30, 4, 9], true)]);
+        assert_eq!(change, Change::default(), "the whole path says the same");
     }
 
     fn after(old: &FlowPath, new: &FlowPath) -> Change {

@@ -140,6 +140,12 @@ pub(crate) fn load(named: Option<&Path>) -> Result<AgentConfig, ConfigError> {
     }
 }
 
+/// The built-in defaults, whatever this machine has configured.
+#[cfg(test)]
+pub(crate) fn built_in() -> AgentConfig {
+    parse(Path::new("built-in"), "").expect("the defaults are valid")
+}
+
 /// The log filter of the environment, `RUST_LOG`.
 #[expect(
     clippy::disallowed_methods,

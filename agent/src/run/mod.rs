@@ -5,6 +5,7 @@
 //! none of the others: a fault of collector, disk or network is counted and logged, and the next probe is sent.
 
 mod names;
+pub(crate) mod plan;
 mod prober;
 mod probes;
 mod upheaval;

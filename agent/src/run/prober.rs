@@ -31,7 +31,7 @@ use crate::report::batch::Observation;
 use crate::report::counters::Counters;
 use crate::report::pipeline::Recorder;
 use crate::report::status::Status;
-use crate::schedule::desk::BurstDesk;
+use crate::schedule::desk::{Ask, BurstDesk};
 use crate::timekeeper::Timekeeper;
 
 /// Lists of hops that may wait for their names.
@@ -262,16 +262,28 @@ impl Prober {
         }
     }
 
-    /// Whether `target` may begin a burst; who has no path has nothing to look at.
-    pub(super) fn enter_desk(&self, handoff: Option<IpAddr>, target: usize, now: Instant) -> bool {
+    /// Whether `target`, whose packets pass `handoff`, may do what it asks for; who has no path has nothing to look at.
+    pub(super) fn permit(
+        &self,
+        ask: Ask,
+        handoff: Option<IpAddr>,
+        target: usize,
+        now: Instant,
+    ) -> bool {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        handoff.is_some_and(|handoff| desk.enter(handoff, target, now))
+        handoff.is_some_and(|handoff| desk.permit(ask, handoff, target, now))
     }
 
-    /// The burst of `target` is over.
-    pub(super) fn leave_desk(&self, target: usize) {
+    /// The burst of `target` is over; it `found` a change or not.
+    pub(super) fn leave_desk(&self, target: usize, found: bool) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        desk.leave(target);
+        desk.leave(target, found, clock::now());
+    }
+
+    /// When a burst of another target last found a change at `handoff`.
+    pub(super) fn news(&self, handoff: Option<IpAddr>, now: Instant) -> Option<Instant> {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.news(handoff?, now)
     }
 
     /// Asks for the names of hops; when too many wait, the next round asks again.

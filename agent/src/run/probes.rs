@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 
 use super::prober::Prober;
 use crate::clock;
-use crate::config::{Plan, Target};
+use crate::config::Target;
 use crate::net::dns::Answer;
 use crate::net::handshake::Handshake;
 use crate::net::https::Exchange;
@@ -19,15 +19,9 @@ use crate::net::quic::QuicFound;
 use crate::net::tcp;
 use crate::net::trace::{RoundResult, TraceError};
 use crate::probe::Measured;
-use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan};
+use crate::probe::trace::TracePlan;
 use crate::schedule::rounds::Round;
 use crate::timekeeper::Timekeeper;
-
-/// Longest wait for a hop: no router on earth is farther, and a round has to end before the next one of a burst.
-const HOP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Wait for silent hops once the destination has answered.
-const HOP_GRACE: Duration = Duration::from_millis(400);
 
 /// A probe under way.
 pub(super) type Probing = BoxFuture<'static, Finding>;
@@ -232,19 +226,6 @@ pub(super) fn quic(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -
             delay,
         }
     })
-}
-
-/// How a round of the plan runs.
-pub(super) fn round_plan(plan: &Plan, stream: Stream, flows: Vec<u16>, known: Known) -> TracePlan {
-    TracePlan {
-        stream,
-        flows,
-        spacing: plan.flow_spacing,
-        timeout: plan.probe_timeout.min(HOP_TIMEOUT),
-        grace: HOP_GRACE,
-        alpha: DEFAULT_ALPHA,
-        known,
-    }
 }
 
 /// One path round.

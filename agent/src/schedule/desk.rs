@@ -10,16 +10,44 @@ use std::time::{Duration, Instant};
 /// A burst is over after this, whatever became of it: twelve rounds at the longest sensible spacing.
 const LONGEST: Duration = Duration::from_mins(5);
 
+/// What a target asks for before a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// To begin a burst.
+    Burst,
+    /// To look in the course of things.
+    Look,
+}
+
 /// Who bursts at which handoff.
 #[derive(Debug, Default)]
 pub(crate) struct BurstDesk {
     /// By handoff: the target, and when it began. No more entries than targets.
     held: BTreeMap<IpAddr, (usize, Instant)>,
+    /// Handoffs where a burst has found a change, and when it ended. No more entries than handoffs of all targets.
+    changed: BTreeMap<IpAddr, Instant>,
 }
 
+/// What a burst found is news for the other targets of its handoff for so long.
+const NEWS: Duration = Duration::from_mins(2);
+
 impl BurstDesk {
+    /// Whether `target` may do what it asks for at `handoff`.
+    pub(crate) fn permit(
+        &mut self,
+        ask: Ask,
+        handoff: IpAddr,
+        target: usize,
+        now: Instant,
+    ) -> bool {
+        match ask {
+            Ask::Burst => self.enter(handoff, target, now),
+            Ask::Look => self.may_look(handoff, target, now),
+        }
+    }
+
     /// Asks for the turn of `target` at `handoff`.
-    pub(crate) fn enter(&mut self, handoff: IpAddr, target: usize, now: Instant) -> bool {
+    fn enter(&mut self, handoff: IpAddr, target: usize, now: Instant) -> bool {
         self.held.retain(|_, (holder, since)| {
             *holder != target && now.saturating_duration_since(*since) < LONGEST
         });
@@ -30,9 +58,30 @@ impl BurstDesk {
         true
     }
 
-    /// The burst of `target` is over.
-    pub(crate) fn leave(&mut self, target: usize) {
+    /// Whether `target` may look at `handoff` in the course of things: not while another one bursts there, which sees the same
+    /// and needs all that the routers answer.
+    fn may_look(&self, handoff: IpAddr, target: usize, now: Instant) -> bool {
+        self.held.get(&handoff).is_none_or(|(holder, since)| {
+            *holder == target || now.saturating_duration_since(*since) >= LONGEST
+        })
+    }
+
+    /// The burst of `target` is over; it `found` a change or not.
+    pub(crate) fn leave(&mut self, target: usize, found: bool, now: Instant) {
+        self.changed
+            .retain(|_, at| now.saturating_duration_since(*at) < NEWS);
+        for (handoff, (holder, _)) in &self.held {
+            if found && *holder == target {
+                self.changed.insert(*handoff, now);
+            }
+        }
         self.held.retain(|_, (holder, _)| *holder != target);
+    }
+
+    /// When a burst last found a change at `handoff`: its other targets do not wait for rounds of their own to see it.
+    pub(crate) fn news(&self, handoff: IpAddr, now: Instant) -> Option<Instant> {
+        let at = self.changed.get(&handoff).copied();
+        at.filter(|at| now.saturating_duration_since(*at) < NEWS)
     }
 }
 
@@ -51,7 +100,16 @@ mod tests {
         assert!(desk.enter(here, 0, start));
         assert!(!desk.enter(here, 1, start), "somebody is at it");
         assert!(desk.enter(there, 2, start), "another handoff");
-        desk.leave(0);
+        assert!(
+            !desk.may_look(here, 1, start),
+            "the burst needs the routers"
+        );
+        assert!(desk.may_look(here, 0, start) && desk.may_look(there, 2, start));
+        assert_eq!(desk.news(here, start), None);
+        desk.leave(0, true, start);
+        assert_eq!(desk.news(here, start), Some(start), "others look at once");
+        assert_eq!(desk.news(there, start), None);
+        assert!(desk.may_look(here, 1, start));
         assert!(desk.enter(here, 1, start));
         assert!(
             desk.enter(there, 1, start + LONGEST),

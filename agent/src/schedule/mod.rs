@@ -11,9 +11,11 @@ pub(crate) mod rounds;
 pub(crate) mod stream;
 pub(crate) mod trigger;
 pub(crate) mod upset;
+pub(crate) mod view;
 
 use std::time::{Duration, Instant};
 
+use desk::Ask;
 use rounds::{Round, RoundPlan, Rounds, Showed};
 use stream::{Law, Stream};
 
@@ -108,12 +110,12 @@ impl TargetSchedule {
     }
 
     /// Says what to do next. Call it again after each action and deadline, and after each [`Self::on_round`]. `permit` says
-    /// whether this target may begin a burst now.
+    /// whether this target may do what it asks for now.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
         random: &mut impl FnMut() -> f64,
-        permit: impl FnOnce() -> bool,
+        permit: impl FnMut(Ask) -> bool,
     ) -> Step {
         let rounds = self.rounds.as_mut();
         if let Some(round) = rounds.and_then(|rounds| rounds.poll(now, random, permit)) {
@@ -139,9 +141,9 @@ impl TargetSchedule {
             .is_some_and(|rounds| rounds.suspect(now))
     }
 
-    /// Whether a burst waits for its turn.
-    pub(crate) fn is_suspected(&self) -> bool {
-        self.rounds.as_ref().is_some_and(Rounds::is_suspected)
+    /// Whether the target still learns its path.
+    pub(crate) fn is_learning(&self) -> bool {
+        self.rounds.as_ref().is_some_and(Rounds::is_learning)
     }
 
     /// A round is over. Says whether a burst ended with it.
@@ -149,6 +151,11 @@ impl TargetSchedule {
         self.rounds
             .as_mut()
             .is_some_and(|rounds| rounds.on_end(round, showed, now))
+    }
+
+    /// Whether the burst that ended last found a change.
+    pub(crate) fn has_found(&self) -> bool {
+        self.rounds.as_ref().is_some_and(Rounds::has_found)
     }
 
     /// A round could not begin.

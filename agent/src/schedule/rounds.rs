@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::desk::Ask;
 use super::stream::{Law, Stream};
 
 /// Flows of a burst round: one a second fill the burst interval, and no router is asked twice in a second.
@@ -22,6 +23,9 @@ const ENOUGH: u16 = 3;
 
 /// A refresh is not repeated for another event within this time.
 const REFRESH_SPACING: Duration = Duration::from_mins(10);
+
+/// An event is over for its routers before they are asked for a refresh.
+const REFRESH_AFTER: Duration = Duration::from_secs(90);
 
 /// Rounds of a target are at least so far apart, however fast they fail.
 const LEAST_SPACING: Duration = Duration::from_secs(1);
@@ -93,8 +97,12 @@ pub(crate) struct Rounds {
     burst: Option<Burst>,
     /// Since when a suspicion waits for its turn.
     suspected: Option<Instant>,
+    /// Rounds that showed what the burst to come is about.
+    seen_before: u16,
     /// A round has shown something new since the last refresh.
     changed: bool,
+    /// The burst that runs, or ran last, is about something new.
+    found: bool,
     no_round_before: Instant,
     no_burst_before: Instant,
     missed: u64,
@@ -118,7 +126,9 @@ impl Rounds {
             refreshing: false,
             burst: None,
             suspected: None,
+            seen_before: 0,
             changed: false,
+            found: false,
             no_round_before: first,
             no_burst_before: now,
             missed: 0,
@@ -130,18 +140,13 @@ impl Rounds {
         self.learning_left > 0
     }
 
-    /// Whether a burst waits for its turn.
-    pub(crate) const fn is_suspected(&self) -> bool {
-        self.suspected.is_some()
-    }
-
     /// The round that is due now; the caller tells [`Rounds::on_end`] when it is over. `permit` says whether this target may
-    /// begin a burst now, and is asked only when one waits.
+    /// do so now, and is asked only when something is due.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
         random: &mut impl FnMut() -> f64,
-        permit: impl FnOnce() -> bool,
+        permit: impl FnMut(Ask) -> bool,
     ) -> Option<Round> {
         if now < self.no_round_before {
             return None;
@@ -169,7 +174,9 @@ impl Rounds {
                 let asks = self
                     .suspected
                     .map(|_| (now + LEAST_SPACING).max(self.no_burst_before));
+                // What is due and not permitted asks again in a while.
                 let due = self.full.due().min(self.tail.due());
+                let due = if due <= now { now + LEAST_SPACING } else { due };
                 asks.map_or(due, |asks| asks.min(due))
             }
         });
@@ -204,8 +211,10 @@ impl Rounds {
         }
         self.changed |= showed.suspicious;
         let ended = matches!(round, Round::Burst { .. }) && self.on_burst_round(showed, now);
-        if showed.suspicious && !ended {
+        if showed.suspicious && self.burst.is_none() && !ended {
             self.suspect(now);
+            // The round that raises the suspicion is the first to say what the others have to agree with.
+            self.seen_before = u16::from(showed.useful);
         }
         ended
     }
@@ -226,6 +235,11 @@ impl Rounds {
         self.suspect(now);
     }
 
+    /// Whether the burst that ended last found a change.
+    pub(crate) const fn has_found(&self) -> bool {
+        self.found
+    }
+
     /// Rounds that fell out because those before took too long.
     pub(crate) const fn missed(&self) -> u64 {
         self.missed
@@ -240,12 +254,12 @@ impl Rounds {
         &mut self,
         now: Instant,
         random: &mut impl FnMut() -> f64,
-        permit: impl FnOnce() -> bool,
+        mut permit: impl FnMut(Ask) -> bool,
     ) -> Option<Round> {
         if let Some(round) = self.next_of_burst(now) {
             return Some(round);
         }
-        if self.begins_burst(now, permit) {
+        if self.begins_burst(now, &mut permit) {
             return self.next_of_burst(now);
         }
         if self.burst.is_some() {
@@ -255,6 +269,11 @@ impl Rounds {
         if self.is_learning() {
             self.full.restart(now, random());
             return Some(Round::Full);
+        }
+        // Bursts of others take their turns one after the other: they are given way to, but not for ever.
+        let due = self.full.due().min(self.tail.due());
+        if now < due || !(now >= due + self.plan.tail || permit(Ask::Look)) {
+            return None;
         }
         if now >= self.full.due() {
             self.missed += self.full.advance(now, random());
@@ -268,23 +287,25 @@ impl Rounds {
         None
     }
 
-    fn begins_burst(&mut self, now: Instant, permit: impl FnOnce() -> bool) -> bool {
+    fn begins_burst(&mut self, now: Instant, permit: &mut impl FnMut(Ask) -> bool) -> bool {
         let Some(since) = self.suspected else {
             return false;
         };
         if now.saturating_duration_since(since) > PATIENCE {
             self.suspected = None;
+            self.seen_before = 0;
             return false;
         }
-        if self.burst.is_some() || now < self.no_burst_before || !permit() {
+        if self.burst.is_some() || now < self.no_burst_before || !permit(Ask::Burst) {
             return false;
         }
         self.suspected = None;
         self.burst = Some(Burst {
             next: now,
             done: 0,
-            agreeing: 0,
+            agreeing: self.seen_before,
         });
+        self.found = std::mem::take(&mut self.seen_before) > 0;
         true
     }
 
@@ -312,6 +333,7 @@ impl Rounds {
         let Some(burst) = &mut self.burst else {
             return false;
         };
+        self.found |= showed.suspicious;
         if showed.differs || showed.suspicious {
             // The round that shows a change is the first to say it.
             burst.agreeing = u16::from(showed.useful);
@@ -336,7 +358,7 @@ impl Rounds {
         if self.changed && self.refreshed.is_some_and(rested) {
             self.changed = false;
             self.refreshed = Some(now);
-            self.refresh.by(now);
+            self.refresh.by(now + REFRESH_AFTER);
         }
     }
 }

@@ -28,7 +28,7 @@ fn drive(
     let mut schedule = TargetSchedule::new(periods, start, &mut random);
     let (mut now, mut done) = (start, Vec::new());
     while now < start + span {
-        match schedule.poll(now, &mut random, || true) {
+        match schedule.poll(now, &mut random, |_| true) {
             Step::Act(action) => {
                 done.push((now - start, action));
                 if let Action::Trace(round) = action {
@@ -62,7 +62,7 @@ fn a_short_ttl_brings_the_resolution_forward() {
     let start = crate::clock::now();
     let mut random = || 0.5;
     let mut schedule = TargetSchedule::new(&periods(), start, &mut random);
-    let step = schedule.poll(start, &mut random, || true);
+    let step = schedule.poll(start, &mut random, |_| true);
     assert_eq!(step, Step::Act(Action::Resolve));
     schedule.resolve_by(start + 20 * SECOND);
     schedule.resolve_by(start + 40 * SECOND);
@@ -77,7 +77,7 @@ fn a_machine_that_starved_skips_what_it_missed_and_counts_it() {
     let mut schedule = TargetSchedule::new(&periods(), start, &mut random);
     let later = start + 8 * 3600 * SECOND;
     let mut acts = 0;
-    while let Step::Act(_) = schedule.poll(later, &mut random, || true) {
+    while let Step::Act(_) = schedule.poll(later, &mut random, |_| true) {
         acts += 1;
         assert!(acts < 20, "missed ticks are not made up for");
     }
@@ -97,16 +97,16 @@ fn a_night_asleep_is_counted_as_such_and_all_is_tried_anew() {
         let start = crate::clock::now();
         let mut random = || 0.5;
         let mut schedule = TargetSchedule::new(&periods(), start, &mut random);
-        while let Step::Act(_) = schedule.poll(start + 5 * SECOND, &mut random, || true) {}
+        while let Step::Act(_) = schedule.poll(start + 5 * SECOND, &mut random, |_| true) {}
         let before = schedule.missed();
         let now = start + 10 * SECOND + clock_ran;
         schedule.on_wake_up(night, now, &mut random);
         let mut acts = Vec::new();
-        while let Step::Act(action) = schedule.poll(now, &mut random, || true) {
+        while let Step::Act(action) = schedule.poll(now, &mut random, |_| true) {
             acts.push(action);
         }
         assert_eq!(acts, [Action::Resolve], "{name}");
-        while let Step::Act(action) = schedule.poll(now + 2 * SECOND, &mut random, || true) {
+        while let Step::Act(action) = schedule.poll(now + 2 * SECOND, &mut random, |_| true) {
             acts.push(action);
         }
         let rest = [Action::Echo, Action::Connect, Action::Https];

@@ -16,17 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use super::plan::periods;
 use super::prober::Prober;
 use super::probes::{self, Finding, Probing, UnderWay};
 use super::upheaval::Upheaval;
 use crate::clock;
-use crate::config::{AgentConfig, Host, Plan, Target};
+use crate::config::{AgentConfig, Host, Target};
 use crate::probe::addresses::Pinned;
 use crate::probe::sighting::SightingMemory;
 use crate::probe::{Measured, Outcome, Sample};
-use crate::schedule::rounds::{RoundPlan, Showed};
+use crate::schedule::rounds::Showed;
 use crate::schedule::trigger::Triggers;
-use crate::schedule::{Action, Missed, Periods, Step, TargetSchedule};
+use crate::schedule::{Action, Missed, Step, TargetSchedule};
 use paths::{Lane, Path};
 
 /// Probes of one target under way at once: at the fastest plan and the longest timeout some are skipped, and counted.
@@ -72,6 +73,8 @@ struct Watch {
     trace_refused: bool,
     missed: Missed,
     upheaval: Upheaval,
+    /// Until when this target has heard of changes at its handoff.
+    heard: Instant,
 }
 
 impl Watch {
@@ -105,6 +108,7 @@ impl Watch {
             trace_refused: false,
             missed: Missed::default(),
             upheaval,
+            heard: clock::now(),
         }
     }
 
@@ -114,8 +118,12 @@ impl Watch {
         self.tell_destinations();
         loop {
             let now = clock::now();
-            let handoff = self.handoff_if_suspected();
-            let permit = || self.prober.enter_desk(handoff, self.index, now);
+            let handoff = self.handoff();
+            if self.prober.news(handoff, now) > Some(self.heard) {
+                self.heard = now;
+                self.schedule.suspect(now);
+            }
+            let permit = |ask| self.prober.permit(ask, handoff, self.index, now);
             match self.schedule.poll(now, &mut rand::random, permit) {
                 Step::Act(action) => self.act(action, &probes),
                 Step::WaitUntil(deadline) => tokio::select! {
@@ -319,24 +327,5 @@ const fn first_phase(protocol: Protocol) -> Phase {
         Protocol::Dns => Phase::Dns,
         Protocol::Quic => Phase::Handshake,
         Protocol::Icmp | Protocol::Tcp | Protocol::Unspecified => Phase::Rtt,
-    }
-}
-
-fn periods(target: &Target, plan: &Plan) -> Periods {
-    Periods {
-        resolve: matches!(target.host, Host::Name(_)).then_some(plan.dns_interval),
-        echo: target.protocols.icmp.then_some(plan.pulse_interval),
-        connect: target.protocols.tcp.then_some(plan.pulse_interval),
-        https: target.protocols.https.then_some(plan.https_interval),
-        tls: target.protocols.tls.then_some(plan.tls_interval),
-        quic: target.protocols.quic.then_some(plan.quic_interval),
-        rounds: target.trace.then_some(RoundPlan {
-            full: plan.full_interval,
-            tail: plan.tail_interval,
-            refresh: plan.refresh_interval,
-            learning_rounds: plan.learning_rounds,
-            burst_interval: plan.burst_interval,
-            burst_rounds: plan.burst_rounds,
-        }),
     }
 }
