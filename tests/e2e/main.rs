@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(test)]
 mod branches;
 mod failover;
+#[cfg(test)]
+mod hostile;
 mod lifecycle;
 mod outage;
 #[cfg(test)]

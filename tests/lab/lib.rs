@@ -14,6 +14,7 @@ mod edge;
 mod emulator;
 mod enter;
 mod forward;
+pub mod hostile;
 pub mod inside;
 mod names;
 mod netns;

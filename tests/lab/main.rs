@@ -62,6 +62,15 @@ enum Command {
     },
     /// Bring up a lab of its own and compare what is measured with the truth
     Check(Check),
+    /// Answer echo requests as nobody should, in the current namespace; the addresses are its own, to lie with
+    #[command(hide = true)]
+    Hostile {
+        /// IPv4 and IPv6 address to answer at, then those to lie with
+        #[arg(num_args = 4, required = true)]
+        addresses: Vec<std::net::IpAddr>,
+        #[arg(long, value_parser = humantime::parse_duration)]
+        duration: Duration,
+    },
     /// Internal: leave for new namespaces
     #[command(hide = true)]
     Enter(Inside),
@@ -155,6 +164,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             state,
         } => on(&state, machine, command),
         Command::Status(state) => tell(&state, &Request::Status),
+        Command::Hostile {
+            addresses,
+            duration,
+        } => {
+            let [four, six, other_four, other_six] = addresses.as_slice() else {
+                bail!("four addresses");
+            };
+            let (own, others) = ([*four, *six], [*other_four, *other_six]);
+            let requests = firstmile_lab::hostile::answer(own, others, duration)?;
+            say(&format!("{requests} requests"));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Enter(arguments) => enter(&arguments),
         Command::Inside(arguments) => {
             inside::run(&arguments.state, &arguments.agent_bin, &say).map(|()| ExitCode::SUCCESS)
