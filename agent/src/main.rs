@@ -133,6 +133,8 @@ enum Ending {
 }
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    firstmile_sys::allocator::keep_small();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

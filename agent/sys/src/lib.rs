@@ -1,4 +1,5 @@
-//! System calls that no safe crate reaches, and nothing else: kernel timestamps, batches of messages, `TCP_INFO`.
+//! System calls that no safe crate reaches, and nothing else: kernel timestamps, batches of messages, `TCP_INFO`,
+//! settings of the allocator.
 //!
 //! Linux has its own files, Windows has [`windows`]; elsewhere the crate is empty. The interface is safe: every buffer is owned or borrowed for the call.
 //! What the kernel writes is parsed as untrusted bytes ([`control`], [`address`]), without `unsafe`.
@@ -6,9 +7,13 @@
 #[cfg(target_os = "linux")]
 pub mod address;
 #[cfg(target_os = "linux")]
+pub mod allocator;
+#[cfg(target_os = "linux")]
 pub mod batch;
 #[cfg(target_os = "linux")]
 pub mod control;
+#[cfg(target_os = "linux")]
+pub mod pages;
 #[cfg(target_os = "linux")]
 pub mod tcp_info;
 #[cfg(target_os = "linux")]
