@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::smaps::{self, Part};
-use crate::{clock, door, netns, rig};
+use crate::{clock, door, names, netns, rig};
 
 const TARGETS: u32 = 20;
 /// Where the collector listens, in the namespace of the targets.
@@ -30,6 +29,9 @@ pub(crate) struct Programs {
     /// The collector that the agent reports to
     #[arg(long, requires = "agent_bin")]
     collector_bin: Option<PathBuf>,
+    /// Probes of each target; names are asked for and paths are traced beside them
+    #[arg(long, value_delimiter = ',', default_value = "icmp,tcp,https,tls,quic")]
+    protocols: Vec<String>,
     /// Seconds over which the whole agent is watched
     #[arg(long, default_value_t = 60)]
     watch_seconds: u32,
@@ -53,14 +55,15 @@ pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<Cost>> {
         return Ok(None);
     };
     let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let targets: Vec<Ipv4Addr> = rig::targets(TARGETS).collect();
+    let targets: Vec<String> = (0..TARGETS).map(names::of_target).collect();
+    names::open()?;
     let roots = folder.path().join("roots.pem");
-    std::fs::write(&roots, door::open(&targets)?).context("cannot write the roots")?;
+    std::fs::write(&roots, door::open(targets.clone())?).context("cannot write the roots")?;
     let _collector = start_collector(collector, folder.path())?;
     let config = folder.path().join("agent.toml");
     std::fs::write(
         &config,
-        agent_configuration(folder.path(), &roots, &targets)?,
+        agent_configuration(programs, folder.path(), &roots, &targets)?,
     )
     .context("cannot write a configuration")?;
     enroll(agent, collector, folder.path(), &config)?;
@@ -71,6 +74,26 @@ pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<Cost>> {
     agent
         .watch(Duration::from_secs(programs.watch_seconds.into()))
         .map(Some)
+}
+
+/// Files that this program was started with, such as a pipe of a shell, and passes on: they are none of the agent's.
+fn inherited_files() -> anyhow::Result<usize> {
+    let open = std::fs::read_dir("/proc/self/fdinfo").context("no /proc")?;
+    let passed_on = open.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
+        let info = std::fs::read_to_string(&path).ok()?;
+        (number > 2 && !is_close_on_exec(&info)).then_some(())
+    });
+    Ok(passed_on.count())
+}
+
+/// Reads `flags:`, octal (proc(5)); `O_CLOEXEC` is 02000000.
+fn is_close_on_exec(info: &str) -> bool {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| flags & 0o2_000_000 != 0)
 }
 
 fn start_collector(program: &Path, folder: &Path) -> anyhow::Result<Program> {
@@ -117,22 +140,25 @@ fn enroll(agent: &Path, collector: &Path, folder: &Path, config: &Path) -> anyho
 }
 
 fn agent_configuration(
+    programs: &Programs,
     folder: &Path,
     roots: &Path,
-    targets: &[Ipv4Addr],
+    targets: &[String],
 ) -> anyhow::Result<String> {
     let state = folder.join("agent");
     std::fs::create_dir_all(&state).context("cannot make the agent's folder")?;
     let mut text = format!(
-        "state_dir = {}\ntarget_sets = []\nextra_roots = [{}]\n",
+        "state_dir = {}\ntarget_sets = []\nextra_roots = [{}]\nresolvers = [\"{}\"]\n",
         quoted(&state),
-        quoted(roots)
+        quoted(roots),
+        names::RESOLVER
     );
+    let protocols = serde_json::to_string(&programs.protocols).context("no protocols")?;
     for (index, target) in targets.iter().enumerate() {
         write!(
             text,
             "[[target]]\nname = \"target-{index}\"\nhost = \"{target}\"\nport = 443\nservice = \"m365\"\n\
-             protocols = [\"icmp\", \"tcp\", \"https\"]\ntrace = true\n"
+             protocols = {protocols}\ntrace = true\n"
         )
         .context("cannot write text")?;
     }
@@ -152,7 +178,8 @@ fn collector_file(folder: &Path) -> PathBuf {
 struct Program {
     child: Child,
     /// As the kernel names it.
-    program: String,
+    executable: String,
+    inherited_files: usize,
 }
 
 impl Program {
@@ -163,7 +190,7 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file);
-        let program = std::fs::canonicalize(command.get_program())
+        let executable = std::fs::canonicalize(command.get_program())
             .with_context(|| format!("there is no {}", command.get_program().display()))?
             .display()
             .to_string();
@@ -172,7 +199,11 @@ impl Program {
                 .spawn()
                 .with_context(|| format!("cannot start {}", command.get_program().display()))
         })?;
-        Ok(Self { child, program })
+        Ok(Self {
+            child,
+            executable,
+            inherited_files: inherited_files()?,
+        })
     }
 
     fn watch(&self, span: Duration) -> anyhow::Result<Cost> {
@@ -189,7 +220,7 @@ impl Program {
         Ok(Cost {
             rss_mb: rss_kib / 1_024.0,
             anonymous_mb: anonymous_kib / 1_024.0,
-            parts: smaps::parts(&self.read("smaps")?, &self.program),
+            parts: smaps::parts(&self.read("smaps")?, &self.executable),
             processor_percent: (self.processor_seconds()? - before) * 100.0 / seconds,
             open_files_at_rest: files.first().copied().unwrap_or(0),
             open_files_most: files.last().copied().unwrap_or(0),
@@ -239,9 +270,8 @@ impl Program {
     }
 
     fn open_files(&self) -> anyhow::Result<usize> {
-        Ok(std::fs::read_dir(self.proc("fd"))
-            .context("the program has ended")?
-            .count())
+        let open = std::fs::read_dir(self.proc("fd")).context("the program has ended")?;
+        Ok(open.count().saturating_sub(self.inherited_files))
     }
 }
 
@@ -257,3 +287,19 @@ impl Drop for Program {
 
 /// Notes why there are no figures, for people.
 pub(crate) const NOT_MEASURED: &str = "not measured without --agent-bin and --collector-bin: rss_mb, cpu_pct, open_files of the whole agent";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_closed_on_exec_are_told_apart() {
+        for (info, want) in [
+            ("pos:\t0\nflags:\t02100002\nmnt_id:\t15\n", true),
+            ("pos:\t0\nflags:\t0100002\nmnt_id:\t15\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_close_on_exec(info), want, "{info:?}");
+        }
+    }
+}

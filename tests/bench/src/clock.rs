@@ -20,3 +20,9 @@ pub(crate) fn pass(millis: u16) {
     // Nothing is watched, so it ends by its timeout, or a little early by a signal.
     poll(&mut [], PollTimeout::from(millis)).ok();
 }
+
+/// Some instant, from which virtual time counts.
+#[expect(clippy::disallowed_methods, reason = "this file is the one clock")]
+pub(crate) fn instant() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -57,7 +57,7 @@ fn whole_agent(args: &Args, figures: &mut Figures) -> anyhow::Result<()> {
         }
         return Ok(());
     };
-    println!("whole agent: 20 targets, default plan, one hop, names resolved already");
+    println!("whole agent: 20 targets by name, IPv4 and IPv6, default plan, one hop");
     figures.at_most("rss_mb", cost.rss_mb, 10.0);
     figures.note("rss_anonymous_mb", cost.anonymous_mb);
     let mut table = Table::new();

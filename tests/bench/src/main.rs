@@ -18,6 +18,7 @@ mod cost;
 mod door;
 mod figures;
 mod frame;
+mod names;
 mod netns;
 mod peers;
 mod relay;

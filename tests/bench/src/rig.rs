@@ -22,6 +22,7 @@ pub(crate) const TARGET_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 
 pub(crate) const PORT: u16 = 443;
 /// The first of many targets.
 const MANY: Ipv4Addr = Ipv4Addr::new(198, 18, 64, 1);
+const MANY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x64, 0, 0, 0, 0, 1);
 
 /// The path between the namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +63,15 @@ pub(crate) fn build(path: Path) -> anyhow::Result<()> {
         &format!(
             "link set lo up\naddress add 198.18.0.1/24 dev {INTERFACE}\n\
              address add 2001:db8::1/64 dev {INTERFACE} nodad\nlink set {INTERFACE} up\n\
-             route add 198.18.64.0/18 via {TARGET}\n"
+             route add 198.18.64.0/18 via {TARGET}\nroute add 2001:db8:64::/48 via {TARGET_V6}\n"
         ),
     )?;
     netns::ip_batch(
         Some(FAR),
         &format!(
             "link set lo up\naddress add {TARGET}/24 dev far0\n\
-             address add {TARGET_V6}/64 dev far0 nodad\nlink set far0 up\nroute add local 198.18.64.0/18 dev lo\n"
+             address add {TARGET_V6}/64 dev far0 nodad\nlink set far0 up\nroute add local 198.18.64.0/18 dev lo\n\
+             route add local 2001:db8:64::/48 dev lo\n"
         ),
     )?;
     if let Path::Delayed(delay) = path {
@@ -102,5 +104,15 @@ pub(crate) fn far<T: Send>(work: impl FnOnce() -> anyhow::Result<T> + Send) -> a
 
 /// Many targets.
 pub(crate) fn targets(count: u32) -> impl Iterator<Item = Ipv4Addr> {
-    (0..count).map(|index| Ipv4Addr::from(u32::from(MANY) + index))
+    (0..count).map(target)
+}
+
+/// One of many.
+pub(crate) fn target(index: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(MANY).wrapping_add(index))
+}
+
+/// The same by IPv6.
+pub(crate) fn target_v6(index: u32) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(MANY_V6).wrapping_add(u128::from(index)))
 }

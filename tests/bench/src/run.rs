@@ -36,6 +36,15 @@ pub(crate) fn own(arguments: &[String], priority: Priority) -> anyhow::Result<Fi
 /// Runs a program in the prober's namespace to its end. Exit codes are not looked at: ping and fping say with them that
 /// something was lost, which the figures say better.
 pub(crate) fn tool(line: &[String], priority: Priority) -> anyhow::Result<Finished> {
+    tool_in(rig::NEAR, line, priority)
+}
+
+/// The same in another namespace.
+pub(crate) fn tool_in(
+    namespace: &str,
+    line: &[String],
+    priority: Priority,
+) -> anyhow::Result<Finished> {
     let mut command = match priority {
         Priority::Normal => Command::new("env"),
         Priority::AtEase => {
@@ -51,7 +60,7 @@ pub(crate) fn tool(line: &[String], priority: Priority) -> anyhow::Result<Finish
         .stderr(Stdio::piped());
     let before = processor_time()?;
     let started = clock::monotonic();
-    let child = netns::inside(rig::NEAR, move || {
+    let child = netns::inside(namespace, move || {
         command.spawn().context("cannot start chrt or env")
     })?;
     let output = child

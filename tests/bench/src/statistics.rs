@@ -35,9 +35,38 @@ fn quantile(sorted: &[f64], percent: usize) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
+/// The most misses among so many runs that a promise of `probability` a run makes likely: the upper end of the 95 % interval of
+/// the binomial distribution.
+pub(crate) fn most_misses(runs: u32, probability: f64) -> u32 {
+    let odds = probability / (1.0 - probability);
+    let mut exactly = (1.0 - probability).powf(f64::from(runs));
+    let mut at_most = exactly;
+    for misses in 0..runs {
+        if at_most >= 0.975 {
+            return misses;
+        }
+        exactly *= odds * f64::from(runs - misses) / f64::from(misses + 1);
+        at_most += exactly;
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interval_of_misses_is_that_of_the_tables() {
+        // Upper 2.5 % points of the binomial distribution, as R's qbinom(0.975, n, p) gives them.
+        for (runs, probability, want) in [
+            (20, 0.05, 3),
+            (100, 0.05, 10),
+            (1_000, 0.05, 64),
+            (10, 0.0, 0),
+        ] {
+            assert_eq!(most_misses(runs, probability), want, "{runs} {probability}");
+        }
+    }
 
     #[test]
     fn quantiles_are_nearest_ranks() {

@@ -1,8 +1,11 @@
 //! `firstmile-bench trace`: the agent's own program beside other traceroutes, over real kernel routers.
 
 mod chain;
+mod diamond;
+mod multipath;
 mod own;
 mod peers;
+mod simulated;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,6 +38,12 @@ pub(crate) struct Args {
     /// Over IPv6
     #[arg(long)]
     ipv6: bool,
+    /// Discoveries of each diamond of kernel routers, at least; 0 leaves them out
+    #[arg(long, default_value_t = 18)]
+    multipath_runs: u32,
+    /// Discoveries of each simulated diamond
+    #[arg(long, default_value_t = 4_000)]
+    simulated_runs: u32,
     /// Folder for what each tool printed in the last round
     #[arg(long)]
     raw: Option<PathBuf>,
@@ -59,6 +68,7 @@ struct Runs {
 /// Runs the bench. Says whether all targets are met.
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     chain::build()?;
+    multipath::build()?;
     let bench = Bench {
         args,
         to: chain::hop(HOPS, args.ipv6),
@@ -77,6 +87,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     single(&mut figures, far_rtt_s, &own, &all);
     bench.losses(&mut figures)?;
     bench.picture(&mut figures)?;
+    if args.multipath_runs > 0 {
+        multipath::judge(
+            &mut figures,
+            &args.agent_bin,
+            args.multipath_runs,
+            args.simulated_runs,
+        )?;
+    }
     figures.publish(args.output.json.as_deref())
 }
 

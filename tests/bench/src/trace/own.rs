@@ -1,6 +1,6 @@
 //! The agent's own `trace --json`, as `docs/operations/agent-commands.md` describes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -27,6 +27,7 @@ pub(crate) fn line(agent: &Path, to: IpAddr, flows: u16, rounds: u16) -> Vec<Str
         "trace",
         &to.to_string(),
         "--json",
+        "--no-names",
         "--kind",
         "tcp",
         "--flows",
@@ -36,13 +37,67 @@ pub(crate) fn line(agent: &Path, to: IpAddr, flows: u16, rounds: u16) -> Vec<Str
     ])
 }
 
-/// Reads the object.
-pub(crate) fn read(text: &str) -> anyhow::Result<Found> {
-    let start = text.find('{').unwrap_or(0);
+/// How multipath discovery is asked for.
+pub(crate) fn multipath_line(agent: &Path, to: IpAddr) -> Vec<String> {
+    let agent = agent.display().to_string();
+    run::line(&[
+        &agent,
+        "trace",
+        &to.to_string(),
+        "--json",
+        "--no-names",
+        "--multipath",
+    ])
+}
+
+/// What multipath discovery found.
+pub(crate) struct Multipath {
+    /// Promised probability that a branch was missed.
+    pub(crate) alpha: f64,
+    pub(crate) packets: u64,
+    pub(crate) hops: BTreeMap<u8, BTreeSet<IpAddr>>,
+}
+
+/// Reads its object.
+pub(crate) fn read_multipath(text: &str) -> anyhow::Result<Multipath> {
+    let report = object(text)?;
+    let found = report
+        .get("multipath")
+        .context("the agent says nothing of multipath")?;
+    let alpha = found.get("alpha").and_then(Value::as_f64);
+    let rows = found
+        .get("hops")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let hops = rows.filter_map(|row| {
+        let ttl = row.get("ttl")?.as_u64()?.try_into().ok()?;
+        let addresses = row.get("addresses")?.as_array()?.iter();
+        Some((
+            ttl,
+            addresses
+                .filter_map(|word| word.as_str()?.parse().ok())
+                .collect(),
+        ))
+    });
+    Ok(Multipath {
+        alpha: alpha.context("the agent does not say what it promises")?,
+        packets: found.get("probes").and_then(Value::as_u64).unwrap_or(0),
+        hops: hops.collect(),
+    })
+}
+
+/// The one object that was printed; lines of the log may come before it.
+fn object(text: &str) -> anyhow::Result<Value> {
+    let start = text.find("\n{").map_or(0, |at| at + 1);
     let mut objects = serde_json::Deserializer::from_str(text.get(start..).unwrap_or_default())
         .into_iter::<Value>();
-    let report = (objects.next().context("the agent printed nothing")?)
-        .context("the agent printed no JSON")?;
+    (objects.next().context("the agent printed nothing")?).context("the agent printed no JSON")
+}
+
+/// Reads the object.
+pub(crate) fn read(text: &str) -> anyhow::Result<Found> {
+    let report = object(text)?;
     let rows = report
         .get("hops")
         .and_then(Value::as_array)
