@@ -55,8 +55,8 @@ mod tests {
 7f00002000-7f00003000 r-xp 00000000 00:00 0      [vdso]
 damaged
 ";
-        let ranges: Vec<_> = code(maps).collect();
-        assert_eq!(ranges, [0x55_0000_1000..0x55_0000_3000]);
+        let ranges: Vec<_> = code(maps).map(|range| (range.start, range.end)).collect();
+        assert_eq!(ranges, [(0x55_0000_1000, 0x55_0000_3000)]);
     }
 
     #[test]

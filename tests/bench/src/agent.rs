@@ -16,8 +16,6 @@ use crate::{clock, door, names, netns, rig};
 const TARGETS: u32 = 20;
 /// Where the collector listens, in the namespace of the targets.
 const COLLECTOR: &str = "198.18.0.2:8443";
-/// Learning, the first path rounds and all that is done once, before what is measured.
-const SETTLE: Duration = Duration::from_secs(25);
 const LOOK_MS: u16 = 250;
 
 /// The programs under test.
@@ -32,6 +30,9 @@ pub(crate) struct Programs {
     /// Probes of each target; names are asked for and paths are traced beside them
     #[arg(long, value_delimiter = ',', default_value = "icmp,tcp,https,tls,quic")]
     protocols: Vec<String>,
+    /// Seconds before the whole agent is watched: at start it learns the paths, round after round
+    #[arg(long, default_value_t = 180)]
+    settle_seconds: u32,
     /// Seconds over which the whole agent is watched
     #[arg(long, default_value_t = 60)]
     watch_seconds: u32,
@@ -49,8 +50,8 @@ pub(crate) struct Cost {
     pub(crate) open_files_most: usize,
 }
 
-/// Runs the agent and watches it. `None` without programs.
-pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<Cost>> {
+/// Runs the agent and watches it: while it learns, and then. `None` without programs.
+pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<(Cost, Cost)>> {
     let (Some(agent), Some(collector)) = (&programs.agent_bin, &programs.collector_bin) else {
         return Ok(None);
     };
@@ -70,10 +71,9 @@ pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<Cost>> {
     let mut command = Command::new(agent);
     command.arg("run").arg("--config").arg(&config);
     let agent = Program::start(rig::NEAR, command, &folder.path().join("agent.log"))?;
-    clock::pass(u16::try_from(SETTLE.as_millis()).unwrap_or(u16::MAX));
-    agent
-        .watch(Duration::from_secs(programs.watch_seconds.into()))
-        .map(Some)
+    let learning = agent.watch(Duration::from_secs(programs.settle_seconds.into()))?;
+    let steady = agent.watch(Duration::from_secs(programs.watch_seconds.into()))?;
+    Ok(Some((learning, steady)))
 }
 
 /// Files that this program was started with, such as a pipe of a shell, and passes on: they are none of the agent's.
