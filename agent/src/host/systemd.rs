@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn keep_informed(cancel: CancellationToken) {
     use sd_notify::NotifyState;
 
+    give_back_start();
     tell(NotifyState::Ready);
     if let Some(patience) = sd_notify::watchdog_enabled() {
         let mut ticks = tokio::time::interval(patience / 2);
@@ -22,6 +23,14 @@ pub(crate) async fn keep_informed(cancel: CancellationToken) {
     }
     cancel.cancelled().await;
     tell(NotifyState::Stopping);
+}
+
+/// Reading the configuration, the certificates and the machine is over when the service is up: its code need not stay in memory.
+#[cfg(target_os = "linux")]
+fn give_back_start() {
+    if let Err(error) = firstmile_sys::pages::give_back_code() {
+        tracing::debug!(%error, "code that only the start needed stays in memory");
+    }
 }
 
 /// Nobody listens elsewhere.

@@ -143,18 +143,9 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
     watch::spawn_all(&probers, &config, &tasks, &probing);
     tasks.spawn(host::systemd::keep_informed(probing.clone()));
 
-    give_back_start();
     signals.wait().await;
     stop([probing, batching, uploading], batched, &tasks).await;
     Ok(())
-}
-
-/// Reading the configuration, the certificates and the machine is done once: its code need not stay in memory.
-fn give_back_start() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = firstmile_sys::pages::give_back_code() {
-        tracing::debug!(%error, "code that only the start needed stays in memory");
-    }
 }
 
 /// Stops in the order of the road of a sample, so that nothing on it is lost.
