@@ -284,7 +284,10 @@ fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Endin
     let obtained = block_on(enroll::obtain(
         &join,
         &config.state_dir,
-        host::hostname(),
+        enroll::Newcomer {
+            hostname: host::hostname(),
+            tag: config.site_tag.clone(),
+        },
         &config.proxy,
     ))?;
     let identity = match obtained {

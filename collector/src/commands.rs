@@ -13,6 +13,7 @@ use firstmile_collector::clock;
 use firstmile_collector::config::Config;
 use firstmile_collector::geo::{Declared, GeographyError};
 use firstmile_collector::registry::invite::{Invitation, InviteError, Inviter};
+use firstmile_collector::registry::sites_file::SitesFileError;
 use firstmile_collector::registry::{Agent, Site};
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::Store;
@@ -48,9 +49,10 @@ pub(super) fn done(outcome: Result<()>) -> ExitCode {
 fn code_of(error: &anyhow::Error) -> u8 {
     let usage = error.is::<GeographyError>()
         || error.is::<JoinStringError>()
+        || error.is::<SitesFileError>()
         || matches!(
             error.downcast_ref::<InviteError>(),
-            Some(InviteError::Name | InviteError::Life)
+            Some(InviteError::Name | InviteError::Life | InviteError::Uses)
         )
         || matches!(
             error.downcast_ref::<LoginError>(),
@@ -131,10 +133,15 @@ pub(super) async fn join_string(config: &Config, args: JoinArgs) -> Result<()> {
         site: args.site,
         geography,
         life: args.expires,
+        uses: args.uses,
     };
     let now_unix_ms = clock::unix_ms();
     let invited = desk.invite(&organisation, invitation, now_unix_ms).await?;
-    let line = format!("made a join string for site {}", invited.site.name);
+    let of = invited.site.as_ref().map_or_else(
+        || "agents placed by rules".to_owned(),
+        |site| format!("site {}", site.name),
+    );
+    let line = format!("made a join string for {of}, good for {} agents", args.uses);
     store
         .audit(&organisation, now_unix_ms, "command line", &line)
         .await?;
@@ -143,8 +150,9 @@ pub(super) async fn join_string(config: &Config, args: JoinArgs) -> Result<()> {
     }
     print(&serde_json::to_string_pretty(&serde_json::json!({
         "join_string": invited.join.to_string(),
-        "site_id": invited.site.id.to_string(),
-        "site": invited.site.name,
+        "site_id": invited.site.as_ref().map(|site| site.id.to_string()),
+        "site": invited.site.as_ref().map(|site| site.name.clone()),
+        "uses": args.uses,
         "expires_unix_ms": invited.expires_unix_ms,
     }))?)
 }
@@ -166,8 +174,8 @@ pub(super) async fn revoke_join_string(config: &Config, text: String) -> Result<
         .await?;
     match revoked {
         None => bail!("this collector made no such join string; was it made by another one?"),
-        Some(grant) if grant.spent.is_some() => {
-            print("the join string was used before; its agent stays enrolled")
+        Some(grant) if grant.uses > 0 => {
+            print("the join string is taken back; the agents that it let in stay enrolled")
         }
         Some(_) => print("the join string is taken back"),
     }
@@ -197,7 +205,7 @@ pub(super) async fn revoke_agent(config: &Config, wanted: &str, json: bool) -> R
 }
 
 /// The agent with this id, or with this host name: of several, the only one that is not revoked.
-fn agent_named(agents: Vec<Agent>, wanted: &str) -> Result<Agent> {
+pub(super) fn agent_named(agents: Vec<Agent>, wanted: &str) -> Result<Agent> {
     let wanted = wanted.trim();
     if let Ok(id) = wanted.parse::<AgentId>() {
         return agents
@@ -233,7 +241,7 @@ fn agent_named(agents: Vec<Agent>, wanted: &str) -> Result<Agent> {
 }
 
 /// The store of a collector that was started once; a question makes none.
-async fn open_existing_store(config: &Config) -> Result<impl Store> {
+pub(super) async fn open_existing_store(config: &Config) -> Result<impl Store> {
     if !config.data_dir.is_dir() {
         bail!(
             "there is no collector in {}; start one, or name its configuration",
@@ -431,7 +439,7 @@ pub(super) fn openapi() -> Result<()> {
     print(firstmile_collector::api::openapi::document_json().trim_end())
 }
 
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")
         .and_then(|()| out.flush())

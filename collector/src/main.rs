@@ -4,6 +4,7 @@
 
 mod commands;
 mod paths;
+mod sites;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -59,6 +60,19 @@ enum Command {
         #[arg(long, default_value = "admin")]
         user: String,
     },
+    /// Load sites from a file, with the rules that lead agents to them; list them.
+    Sites {
+        #[command(subcommand)]
+        command: sites::SitesCommand,
+    },
+    /// Move an agent to another site; its recent figures move along.
+    MoveAgent {
+        /// The agent's id, or its host name if no other agent has it.
+        agent: String,
+        /// Name of a site that exists.
+        #[arg(long)]
+        site: String,
+    },
     /// Copy the whole collector into a new folder, while it runs: store, certificate authority, login.
     Backup {
         /// The folder; it must not exist yet, or be empty.
@@ -85,8 +99,14 @@ enum Command {
 #[derive(Debug, Args)]
 struct JoinArgs {
     /// Name of the site; it is made if it does not exist.
-    #[arg(long)]
-    site: String,
+    #[arg(long, required_unless_present = "by_rules")]
+    site: Option<String>,
+    /// Let the rules of the sites say for each agent where it stands (`sites import`).
+    #[arg(long, conflicts_with_all = ["site", "country", "subdivision", "metro", "latitude", "longitude"])]
+    by_rules: bool,
+    /// Agents that the join string lets in, each with an identity of its own.
+    #[arg(long, default_value_t = 1)]
+    uses: u32,
     /// Country of the site (ISO 3166-1), such as NL.
     #[arg(long)]
     country: Option<String>,
@@ -137,6 +157,10 @@ fn main() -> ExitCode {
             Command::Agents { json } => commands::done(commands::agents(&config, json).await),
             Command::RevokeAgent { agent, json } => {
                 commands::done(commands::revoke_agent(&config, &agent, json).await)
+            }
+            Command::Sites { command } => commands::done(sites::run(&config, command).await),
+            Command::MoveAgent { agent, site } => {
+                commands::done(sites::move_agent(&config, &agent, &site).await)
             }
             Command::Backup { folder } => commands::done(commands::back_up(&config, &folder)),
             Command::Restore { folder } => commands::done(commands::restore(&config, &folder)),

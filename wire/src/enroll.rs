@@ -15,6 +15,12 @@ pub struct EnrollRequest {
     pub hostname: String,
     /// Version of the agent's program.
     pub agent_version: String,
+    /// Tag that the machine was given, for a join string that leaves the site to rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The machine's own address on the way to the collector, which a router on the way may have rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::IpAddr>,
 }
 
 /// An agent asks for a fresh certificate before the old one ends (POST [`crate::RENEW_PATH`], mutual TLS).

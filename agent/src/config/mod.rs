@@ -60,6 +60,8 @@ pub(crate) struct AgentConfig {
     pub(crate) targets: Vec<Target>,
     pub(crate) plan: Plan,
     pub(crate) spool: SpoolLimits,
+    /// Told at enrolment: rules of the collector may place machines by it.
+    pub(crate) site_tag: Option<String>,
     /// The page that `doctor` fetches to find a captive portal; `None`: none.
     pub(crate) portal: Option<PortalPage>,
     pub(crate) host: HostSettings,
@@ -217,6 +219,7 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let plan = plan(root.sub("plan")?)?;
     let spool = spool(root.sub("spool")?)?;
     let portal = portal(root.sub("doctor")?)?;
+    let site_tag = root.take("site_tag", |value| site_tag(section::text(value)?))?;
     let host = host(root.sub("host")?)?;
     let proxy = ProxyRules::read(root.sub("proxy")?, &proxy_variables())?;
     root.finish()?;
@@ -227,11 +230,23 @@ fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
         targets,
         plan,
         spool,
+        site_tag: site_tag.flatten(),
         portal,
         host,
         vantages,
         proxy,
     })
+}
+
+/// A tag as the collector's rules have it, or none.
+fn site_tag(text: &str) -> Result<Option<String>, String> {
+    let good =
+        text.chars().count() <= 253 && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    if good {
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    } else {
+        Err("write a tag of at most 253 characters without spaces, such as \"kiosk\", or \"\" for none".to_owned())
+    }
 }
 
 /// A resolver's address; the port is 53 when none is named.

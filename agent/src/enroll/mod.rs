@@ -7,4 +7,4 @@ pub(crate) mod verifier;
 
 pub(crate) use identity::Identity;
 pub(crate) use obtain::{ObtainError, obtain};
-pub(crate) use request::renew;
+pub(crate) use request::{Newcomer, renew};

@@ -5,7 +5,7 @@ use std::path::Path;
 use firstmile_wire::join::JoinString;
 
 use super::identity::{Identity, IdentityError};
-use super::request::{EnrollError, enroll};
+use super::request::{EnrollError, Newcomer, enroll};
 use crate::config::ProxyRules;
 use crate::host::lock::{self, LockError};
 
@@ -29,12 +29,12 @@ pub(crate) enum ObtainError {
 pub(crate) async fn obtain(
     join: &JoinString,
     state_dir: &Path,
-    hostname: String,
+    newcomer: Newcomer,
     proxies: &ProxyRules,
 ) -> Result<Identity, ObtainError> {
     Identity::prepare(state_dir).map_err(ObtainError::NoPlace)?;
     let _alone = lock::take(state_dir).map_err(ObtainError::Running)?;
-    let identity = enroll(join, hostname, proxies).await?;
+    let identity = enroll(join, newcomer, proxies).await?;
     identity.save(state_dir).map_err(ObtainError::NotKept)?;
     Ok(identity)
 }
@@ -56,7 +56,7 @@ mod tests {
         };
         let directory = tempfile::tempdir().expect("a directory");
         let direct = ProxyRules::default();
-        let ask = |state_dir| obtain(&join, state_dir, String::new(), &direct);
+        let ask = |state_dir| obtain(&join, state_dir, Newcomer::default(), &direct);
 
         let blocked = directory.path().join("file");
         std::fs::write(&blocked, b"in the way").expect("a file");

@@ -1,5 +1,6 @@
 //! The two conversations about identity: enrolment with a join string, renewal with the certificate.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, Refusal, RenewRequest};
@@ -14,6 +15,7 @@ use super::verifier::enrolment_config;
 use crate::clock;
 use crate::config::{Proxy, ProxyError, ProxyRules};
 use crate::net::proxy::{self, ProxyRefusal};
+use crate::net::route;
 use crate::net::tls::TlsError;
 
 /// Longest wait for the collector's answer.
@@ -57,13 +59,30 @@ pub(crate) enum EnrollError {
     NotACollector { collector: Url, status: u16 },
 }
 
+/// What a machine says of itself when it enrols.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Newcomer {
+    pub(crate) hostname: String,
+    /// Tag that the machine was given.
+    pub(crate) tag: Option<String>,
+}
+
+/// This machine's address on the way to the collector, which may be another one on arrival. `None` behind a proxy that alone
+/// knows the collector's name.
+async fn own_address(collector: &Url) -> Option<IpAddr> {
+    let host = collector.host_str()?.trim_matches(['[', ']']);
+    let port = collector.port_or_known_default()?;
+    let mut found = tokio::net::lookup_host((host, port)).await.ok()?;
+    found.find_map(|address| route::source_for(address.ip()).ok())
+}
+
 /// Trades a join string for an identity.
 ///
 /// # Errors
 /// See [`EnrollError`].
 pub(crate) async fn enroll(
     join: &JoinString,
-    hostname: String,
+    newcomer: Newcomer,
     proxies: &ProxyRules,
 ) -> Result<Identity, EnrollError> {
     let proxy = proxies.for_url(&join.collector)?;
@@ -75,8 +94,10 @@ pub(crate) async fn enroll(
     let request = EnrollRequest {
         secret: join.secret.to_text(),
         csr_pem,
-        hostname,
+        hostname: newcomer.hostname,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        tag: newcomer.tag,
+        address: own_address(&join.collector).await,
     };
     let way = Way::new(config, proxy);
     let response = way.post(&join.collector, ENROLL_PATH, &request).await;

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::config::SpoolLimits;
-use crate::enroll::request::enroll;
+use crate::enroll::request::{Newcomer, enroll};
 use crate::report::spool::Spool;
 use crate::report::upload_error::{CLOCK_SKEW, ENROL_AGAIN};
 
@@ -494,7 +494,7 @@ async fn enrolment_trusts_the_collector_of_its_join_string_only() {
     let wrong = join(CaHash([1; 32]));
     let talk = async {
         let direct = crate::config::ProxyRules::default();
-        let refused = enroll(&wrong, String::new(), &direct)
+        let refused = enroll(&wrong, Newcomer::default(), &direct)
             .await
             .expect_err("another CA");
         assert!(
@@ -506,11 +506,11 @@ async fn enrolment_trusts_the_collector_of_its_join_string_only() {
             collector.asked.lock().expect("not poisoned").is_empty(),
             "the secret is not shown to a stranger"
         );
-        let identity = enroll(&right, "host".to_owned(), &direct)
+        let identity = enroll(&right, Newcomer::default(), &direct)
             .await
             .expect("enrolled");
         assert_eq!(identity.site.as_deref(), Some("Site"));
-        let refused = enroll(&right, "host".to_owned(), &direct)
+        let refused = enroll(&right, Newcomer::default(), &direct)
             .await
             .expect_err("used");
         assert!(

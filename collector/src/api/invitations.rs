@@ -27,6 +27,8 @@ pub(super) async fn invite(
 ) -> Result<Json<JoinStringResponse>, Failure> {
     let JoinStringRequest {
         site,
+        by_rules,
+        uses,
         country,
         subdivision,
         metro,
@@ -34,6 +36,11 @@ pub(super) async fn invite(
         longitude,
         expires_s,
     } = asked;
+    if site.is_some() == by_rules {
+        return Err(Failure::bad_body(
+            "name a site, or set by_rules to true: one of the two",
+        ));
+    }
     let geography = Declared {
         country,
         subdivision,
@@ -52,22 +59,24 @@ pub(super) async fn invite(
                 site,
                 geography,
                 life,
+                uses: uses.unwrap_or(1),
             },
             now,
         )
         .await?;
-    let what = format!(
-        "join string for site {} ({:?})",
-        invited.site.id, invited.site.name
+    let of = invited.site.as_ref().map_or_else(
+        || "agents placed by rules".to_owned(),
+        |site| format!("site {} ({:?})", site.id, site.name),
     );
+    let what = format!("join string for {of}");
     state
         .store
         .audit(&access.organisation, now, &access.name, &what)
         .await?;
-    info!(site = %invited.site.id, who = access.name, "join string made");
+    info!(of, who = access.name, "join string made");
     Ok(Json(JoinStringResponse {
         join_string: invited.join.to_string(),
-        site: site_of(&invited.site),
+        site: invited.site.as_ref().map(site_of),
         expires_unix_ms: invited.expires_unix_ms,
     }))
 }

@@ -331,8 +331,13 @@ pub struct Pop {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinStringRequest {
-    /// Name of the site; made if it does not exist.
-    pub site: String,
+    /// Name of the site; made if it does not exist. Needed unless `by_rules`.
+    pub site: Option<String>,
+    /// True: the rules of the sites say where each agent stands.
+    #[serde(default)]
+    pub by_rules: bool,
+    /// Agents that the string lets in; one when absent.
+    pub uses: Option<u32>,
     /// ISO 3166-1 alpha-2 country of a new site.
     pub country: Option<String>,
     /// ISO 3166-2 subdivision of a new site.
@@ -352,8 +357,8 @@ pub struct JoinStringRequest {
 pub struct JoinStringResponse {
     /// The string, to be given to `firstmile-agent enroll`.
     pub join_string: String,
-    /// Its site.
-    pub site: Site,
+    /// Its site; absent where the rules of the sites say.
+    pub site: Option<Site>,
     /// When it ends.
     pub expires_unix_ms: i64,
 }

@@ -1,15 +1,19 @@
 //! Enrolment and renewal: from a spent join string or a valid certificate to a fresh certificate.
 
+use std::net::IpAddr;
+
 use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, RenewRequest};
-use firstmile_wire::ids::AgentId;
+use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::join::JoinSecret;
 use tracing::info;
 
 use super::refusal::{Code, Refusal, with_sources};
 use super::routes::Ingest;
 use crate::auth::authority::{AuthorityError, ClientCertificate};
-use crate::registry::{Agent, JoinGrant};
-use crate::store::StoreError;
+use crate::geo::Geography;
+use crate::registry::placing::{Newcomer, UNASSIGNED, place};
+use crate::registry::{Agent, JoinGrant, Site, SiteId};
+use crate::store::{Store, StoreError};
 
 /// Longest host name that is kept (RFC 1035 §2.3.4).
 const MAX_HOSTNAME_CHARS: usize = 255;
@@ -23,6 +27,7 @@ const MAX_VERSION_CHARS: usize = 64;
 pub(super) async fn enroll(
     ingest: &Ingest,
     body: &[u8],
+    peer: IpAddr,
     now_unix_ms: i64,
 ) -> Result<EnrollResponse, Refusal> {
     let request: EnrollRequest = parse(body)?;
@@ -35,7 +40,13 @@ pub(super) async fn enroll(
         .map_err(|failure| ingest.unavailable(&failure))?;
     let grant = found.ok_or_else(unknown)?;
     check_grant(&grant, now_unix_ms)?;
-    let agent = agent_of(&grant, &request, now_unix_ms);
+    let site = match grant.site {
+        Some(site) => site,
+        None => site_by_rules(ingest.store.as_ref(), &grant.organisation, &request, peer)
+            .await
+            .map_err(|failure| ingest.unavailable(&failure))?,
+    };
+    let agent = agent_of(&grant, site, &request, now_unix_ms);
     // The certificate is made before the join string is spent: a bad signing request must not burn it.
     let certificate = certify(ingest, &request.csr_pem, &agent, now_unix_ms)?;
     let spent = ingest.store.enroll(&digest, now_unix_ms, &agent).await;
@@ -80,6 +91,42 @@ fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     })
 }
 
+/// The site that rules give a newcomer, else the one for those that no rule places.
+async fn site_by_rules(
+    store: &dyn Store,
+    organisation: &OrganisationId,
+    request: &EnrollRequest,
+    peer: IpAddr,
+) -> Result<SiteId, StoreError> {
+    let newcomer = Newcomer {
+        tag: request.tag.clone(),
+        hostname: request.hostname.clone(),
+        addresses: request.address.into_iter().chain([peer]).collect(),
+    };
+    let rules = store.site_rules(organisation).await?;
+    if let Some(site) = place(&rules, &newcomer) {
+        return Ok(site);
+    }
+    if let Some(site) = store.site_by_name(organisation, UNASSIGNED).await? {
+        return Ok(site.id);
+    }
+    let site = Site {
+        id: SiteId(uuid::Uuid::new_v4()),
+        organisation: organisation.clone(),
+        name: UNASSIGNED.to_owned(),
+        geography: Geography::default(),
+    };
+    match store.put_site(&site).await {
+        Ok(()) => Ok(site.id),
+        // Another newcomer made it just now.
+        Err(StoreError::Conflict { .. }) => {
+            let made = store.site_by_name(organisation, UNASSIGNED).await?;
+            Ok(made.map_or(site.id, |made| made.id))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 fn check_grant(grant: &JoinGrant, now_unix_ms: i64) -> Result<(), Refusal> {
     if grant.revoked {
         return Err(Refusal::new(
@@ -87,7 +134,7 @@ fn check_grant(grant: &JoinGrant, now_unix_ms: i64) -> Result<(), Refusal> {
             "this join string was taken back; ask for a new one",
         ));
     }
-    if grant.spent.is_some() {
+    if grant.uses >= grant.uses_max {
         return Err(used());
     }
     if now_unix_ms >= grant.expires_unix_ms {
@@ -99,7 +146,7 @@ fn check_grant(grant: &JoinGrant, now_unix_ms: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn agent_of(grant: &JoinGrant, request: &EnrollRequest, now_unix_ms: i64) -> Agent {
+fn agent_of(grant: &JoinGrant, site: SiteId, request: &EnrollRequest, now_unix_ms: i64) -> Agent {
     let printable = |text: &str, max| {
         text.chars()
             .filter(|letter| !letter.is_control())
@@ -109,7 +156,7 @@ fn agent_of(grant: &JoinGrant, request: &EnrollRequest, now_unix_ms: i64) -> Age
     Agent {
         id: AgentId::random(),
         organisation: grant.organisation.clone(),
-        site: grant.site,
+        site,
         hostname: printable(&request.hostname, MAX_HOSTNAME_CHARS),
         version: printable(&request.agent_version, MAX_VERSION_CHARS),
         os: None,
@@ -175,6 +222,6 @@ fn unknown() -> Refusal {
 fn used() -> Refusal {
     Refusal::new(
         Code::JoinStringUsed,
-        "this join string was used; each agent needs its own",
+        "this join string has let in as many agents as it was made for; ask for a new one",
     )
 }

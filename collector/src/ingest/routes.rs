@@ -262,7 +262,7 @@ async fn enroll(
     request: Request<Body>,
 ) -> Response {
     let outcome = match read_body(request.into_body(), MAX_REQUEST_BYTES).await {
-        Ok(body) => enrolment::enroll(&ingest, &body, clock::unix_ms()).await,
+        Ok(body) => enrolment::enroll(&ingest, &body, peer.ip(), clock::unix_ms()).await,
         Err(refusal) => Err(refusal),
     };
     match outcome {

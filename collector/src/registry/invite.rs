@@ -18,15 +18,20 @@ pub const DEFAULT_LIFE: Duration = Duration::from_hours(24);
 pub const LIFE: std::ops::RangeInclusive<Duration> =
     Duration::from_mins(1)..=Duration::from_hours(24 * 366);
 
+/// Agents that one join string may let in: the largest roll-outs come in waves.
+pub const USES: std::ops::RangeInclusive<u32> = 1..=100_000;
+
 /// Who is invited to where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invitation {
-    /// Name of the site; it is made if it does not exist.
-    pub site: String,
+    /// Name of the site; it is made if it does not exist. `None`: the rules of the sites say, for each agent.
+    pub site: Option<String>,
     /// What is declared of a new site; of one that exists, what is given here replaces what was declared.
     pub geography: Geography,
     /// Life of the join string.
     pub life: Duration,
+    /// Agents that it lets in.
+    pub uses: u32,
 }
 
 /// A fresh join string.
@@ -34,8 +39,8 @@ pub struct Invitation {
 pub struct Invited {
     /// The string; nothing keeps its secret but this value.
     pub join: JoinString,
-    /// Its site.
-    pub site: Site,
+    /// Its site; `None`: the rules of the sites say.
+    pub site: Option<Site>,
     /// When it ends.
     pub expires_unix_ms: i64,
 }
@@ -49,6 +54,9 @@ pub enum InviteError {
     /// The life cannot be used.
     #[error("a join string lives from one minute to 366 days")]
     Life,
+    /// The number of agents cannot be used.
+    #[error("a join string lets in from 1 to 100000 agents")]
+    Uses,
     /// The store failed.
     #[error("the join string cannot be kept")]
     Store(#[from] StoreError),
@@ -85,17 +93,27 @@ impl Inviter {
         if !LIFE.contains(&invitation.life) {
             return Err(InviteError::Life);
         }
-        let name = site_name(&invitation.site)?;
-        let site = self.site(organisation, name, invitation.geography).await?;
+        if !USES.contains(&invitation.uses) {
+            return Err(InviteError::Uses);
+        }
+        let site = match &invitation.site {
+            Some(name) => {
+                let name = site_name(name)?;
+                Some(self.site(organisation, name, invitation.geography).await?)
+            }
+            None => None,
+        };
         let secret = JoinSecret::new(rand::random());
         let life_ms = i64::try_from(invitation.life.as_millis()).map_err(|_| InviteError::Life)?;
         let expires_unix_ms = now_unix_ms.saturating_add(life_ms);
         let grant = JoinGrant {
             secret_digest: secret.digest(),
             organisation: organisation.clone(),
-            site: site.id,
+            site: site.as_ref().map(|site| site.id),
             created_unix_ms: now_unix_ms,
             expires_unix_ms,
+            uses_max: invitation.uses,
+            uses: 0,
             spent: None,
             revoked: false,
         };
@@ -129,7 +147,11 @@ impl Inviter {
         };
         grant.revoked = true;
         self.store.put_join_grant(&grant).await?;
-        let line = format!("took back a join string of site {}", grant.site);
+        let of = grant.site.map_or_else(
+            || "placed by rules".to_owned(),
+            |site| format!("of site {site}"),
+        );
+        let line = format!("took back a join string {of}");
         self.store
             .audit(organisation, now_unix_ms, who, &line)
             .await?;

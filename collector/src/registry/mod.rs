@@ -1,6 +1,8 @@
 //! Who there is: sites, agents, the targets they measure, and the join strings that let new agents in.
 
 pub mod invite;
+pub mod placing;
+pub mod sites_file;
 
 use std::fmt;
 
@@ -117,13 +119,17 @@ pub struct JoinGrant {
     pub secret_digest: [u8; 32],
     /// Owner of the agents it lets in.
     pub organisation: OrganisationId,
-    /// Site of the agents it lets in.
-    pub site: SiteId,
+    /// Site of the agents it lets in; `None`: the rules of the sites say ([`placing`]).
+    pub site: Option<SiteId>,
     /// When it was made.
     pub created_unix_ms: i64,
     /// When it ends.
     pub expires_unix_ms: i64,
-    /// When, and by which agent, it was spent.
+    /// Agents that it lets in.
+    pub uses_max: u32,
+    /// Agents that it has let in.
+    pub uses: u32,
+    /// When, and by which agent, it was last used.
     pub spent: Option<(i64, AgentId)>,
     /// Whether somebody took it back.
     pub revoked: bool,

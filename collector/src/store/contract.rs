@@ -94,9 +94,11 @@ fn grant(secret: u8, site: SiteId) -> JoinGrant {
     JoinGrant {
         secret_digest: [secret; 32],
         organisation: default_organisation(),
-        site,
+        site: Some(site),
         created_unix_ms: T0,
         expires_unix_ms: T0 + DAY,
+        uses_max: 1,
+        uses: 0,
         spent: None,
         revoked: false,
     }
@@ -192,7 +194,7 @@ macro_rules! suite {
             paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             facts: the_newest_fact_of_each_key_is_kept, the_last_few_changes_are_kept;
-            things: sites_have_one_name_each, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
+            things: sites_have_one_name_each, a_join_string_for_many_lets_in_as_many, rules_lead_to_one_site_each, an_agent_moves_with_its_figures, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
                 a_report_updates_its_agent_but_not_its_rights, nothing_crosses_organisations;
             events: events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,
                 an_event_that_nobody_observes_ends, a_revoked_agent_stays_revoked;

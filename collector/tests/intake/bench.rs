@@ -80,9 +80,10 @@ impl Bench {
     pub(crate) async fn invite(&self, life_s: u64, now_unix_ms: i64) -> JoinString {
         let life = std::time::Duration::from_secs(life_s);
         let invitation = Invitation {
-            site: "Utrecht".to_owned(),
+            site: Some("Utrecht".to_owned()),
             geography: Geography::default(),
             life,
+            uses: 1,
         };
         let organisation = OrganisationId::default_organisation();
         self.inviter
@@ -93,12 +94,18 @@ impl Bench {
     }
 
     pub(crate) async fn ask_to_enroll(&self, secret: &str, csr_pem: &str) -> Response {
-        let request = EnrollRequest {
+        self.ask_for(EnrollRequest {
             secret: secret.to_owned(),
             csr_pem: csr_pem.to_owned(),
             hostname: "host.example".to_owned(),
             agent_version: "0.1.0".to_owned(),
-        };
+            tag: None,
+            address: None,
+        })
+        .await
+    }
+
+    pub(crate) async fn ask_for(&self, request: EnrollRequest) -> Response {
         self.client(None)
             .post(self.url(ENROLL_PATH))
             .json(&request)

@@ -2,11 +2,17 @@
 
 mod bench;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use bench::*;
 use firstmile_collector::auth::authority::Authority;
+use firstmile_collector::geo::Geography;
+use firstmile_collector::registry::invite::Invitation;
+use firstmile_collector::registry::{Site, SiteId};
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::{InboxReport, Store};
-use firstmile_wire::enroll::{EnrollResponse, RenewRequest};
+use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, RenewRequest};
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 use firstmile_wire::{ENROLL_PATH, RENEW_PATH, REPORTS_PATH, frame};
 use rcgen::KeyPair;
@@ -441,6 +447,57 @@ async fn a_join_string_works_once_in_its_time_with_a_good_request() {
             .code,
         "join_string_used"
     );
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn one_join_string_lets_many_in_and_rules_place_them() {
+    let bench = Bench::start().await;
+    let organisation = OrganisationId::default_organisation();
+    let store = &bench.running.store;
+    let site = Site {
+        id: SiteId(uuid::Uuid::from_u128(1)),
+        organisation: organisation.clone(),
+        name: "Amsterdam".to_owned(),
+        geography: Geography::default(),
+    };
+    store.put_site(&site).await.expect("puts");
+    let rules = ["hostname:ams-*", "subnet:10.20.0.0/16", "tag:kiosk"];
+    let rules = rules.map(|text| text.parse().expect("a rule")).to_vec();
+    let put = store.put_site_rules(&organisation, site.id, rules).await;
+    put.expect("puts");
+    let invitation = Invitation {
+        site: None,
+        geography: Geography::default(),
+        life: Duration::from_hours(1),
+        uses: 4,
+    };
+    let invited = bench.inviter.invite(&organisation, invitation, now()).await;
+    let secret = invited.expect("invites").join.secret.to_text();
+    let request = |hostname: &str, tag: Option<&str>, address: &str| EnrollRequest {
+        secret: secret.clone(),
+        csr_pem: csr(&KeyPair::generate().expect("a key")),
+        hostname: hostname.to_owned(),
+        agent_version: "0.1.0".to_owned(),
+        tag: tag.map(str::to_owned),
+        address: address.parse().ok(),
+    };
+    let mut identities = BTreeSet::new();
+    for (name, request, want) in [
+        ("by name", request("AMS-1", None, ""), "Amsterdam"),
+        ("by subnet", request("x", None, "10.20.1.1"), "Amsterdam"),
+        ("by tag", request("x", Some("kiosk"), ""), "Amsterdam"),
+        ("by nothing", request("x", None, "192.0.2.1"), "unassigned"),
+    ] {
+        let response = bench.ask_for(request).await;
+        assert_eq!(response.status(), StatusCode::OK, "{name}");
+        let granted: EnrollResponse = response.json().await.expect("JSON");
+        assert_eq!(granted.site.as_deref(), Some(want), "{name}");
+        identities.insert(granted.agent_id);
+    }
+    assert_eq!(identities.len(), 4, "each has an identity of its own");
+    let fifth = bench.ask_for(request("ams-5", None, "")).await;
+    assert_eq!(refusal_of(fifth, 403).await.code, "join_string_used");
     bench.stop().await;
 }
 

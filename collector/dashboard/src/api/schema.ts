@@ -833,6 +833,8 @@ export interface components {
         };
         /** @description What a POST to `/api/v1/join-strings` asks for. */
         readonly JoinStringRequest: {
+            /** @description True: the rules of the sites say where each agent stands. */
+            readonly by_rules?: boolean;
             /** @description ISO 3166-1 alpha-2 country of a new site. */
             readonly country?: string | null;
             /**
@@ -852,10 +854,15 @@ export interface components {
             readonly longitude?: number | null;
             /** @description City or metropolitan area of a new site. */
             readonly metro?: string | null;
-            /** @description Name of the site; made if it does not exist. */
-            readonly site: string;
+            /** @description Name of the site; made if it does not exist. Needed unless `by_rules`. */
+            readonly site?: string | null;
             /** @description ISO 3166-2 subdivision of a new site. */
             readonly subdivision?: string | null;
+            /**
+             * Format: int32
+             * @description Agents that the string lets in; one when absent.
+             */
+            readonly uses?: number | null;
         };
         /** @description A fresh join string. */
         readonly JoinStringResponse: {
@@ -866,8 +873,7 @@ export interface components {
             readonly expires_unix_ms: number;
             /** @description The string, to be given to `firstmile-agent enroll`. */
             readonly join_string: string;
-            /** @description Its site. */
-            readonly site: components["schemas"]["Site"];
+            readonly site?: components["schemas"]["Site"] | null;
         };
         /** @description One step of a latency report. */
         readonly LatencyPoint: {

@@ -95,7 +95,7 @@ function Commands({ response }: { response: JoinStringResponse }) {
   return (
     <div className="fm-panel-body" style={{ borderTop: "1px solid var(--fm-line)", display: "grid", gap: 12 }}>
       <p>
-        For one agent at <strong>{response.site.name}</strong>, until <Time ms={response.expires_unix_ms} /> (in {duration(Math.max(0, response.expires_unix_ms - now))}). It is shown only now: copy it.
+        For one agent at <strong>{response.site?.name}</strong>, until <Time ms={response.expires_unix_ms} /> (in {duration(Math.max(0, response.expires_unix_ms - now))}). It is shown only now: copy it.
       </p>
       <Copyable title="On a machine with the agent’s package" text={commands.installed} />
       <Copyable title="On a machine with the program alone" text={commands.byHand} />

@@ -106,6 +106,101 @@ pub(crate) async fn a_join_string_is_spent_once(store: &impl Store) {
     assert_eq!(store.agents(&default_organisation()).await.unwrap(), [mine]);
 }
 
+pub(crate) async fn a_join_string_for_many_lets_in_as_many(store: &impl Store) {
+    let home = site(1, None, None);
+    store.put_site(&home).await.unwrap();
+    let of_many = JoinGrant {
+        uses_max: 3,
+        site: None,
+        ..grant(1, home.id)
+    };
+    store.put_join_grant(&of_many).await.unwrap();
+    for (number, is_let_in) in [(1, true), (2, true), (3, true), (4, false)] {
+        let newcomer = agent(number, home.id);
+        let let_in = store.enroll(&[1; 32], T0 + 5, &newcomer).await.unwrap();
+        assert_eq!(let_in, is_let_in, "agent {number}");
+    }
+    let used = store.join_grant(&[1; 32]).await.unwrap().unwrap();
+    assert_eq!((used.uses, used.site), (3, None));
+    // Taking it back or prolonging it does not give uses back.
+    store.put_join_grant(&of_many).await.unwrap();
+    let used = store.join_grant(&[1; 32]).await.unwrap().unwrap();
+    assert_eq!(used.uses, 3);
+}
+
+pub(crate) async fn rules_lead_to_one_site_each(store: &impl Store) {
+    let (first, second) = (site(1, None, None), site(2, None, None));
+    let organisation = default_organisation();
+    for site in [&first, &second] {
+        store.put_site(site).await.unwrap();
+    }
+    let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let told = async || {
+        let rules = store.site_rules(&organisation).await.unwrap();
+        let told = rules.iter().map(|one| (one.rule.to_string(), one.site));
+        told.collect::<Vec<_>>()
+    };
+    let of_first = rules(&["hostname:ams-*", "subnet:10.20.0.0/16"]);
+    store
+        .put_site_rules(&organisation, first.id, of_first)
+        .await
+        .unwrap();
+    let of_second = rules(&["hostname:ams-*", "tag:kiosk"]);
+    store
+        .put_site_rules(&organisation, second.id, of_second)
+        .await
+        .unwrap();
+    let want = [
+        ("hostname:ams-*".to_owned(), second.id),
+        ("subnet:10.20.0.0/16".to_owned(), first.id),
+        ("tag:kiosk".to_owned(), second.id),
+    ];
+    assert_eq!(told().await, want);
+    store
+        .put_site_rules(&organisation, second.id, Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(told().await.len(), 1);
+    let other = store.site_rules(&other_organisation()).await.unwrap();
+    assert_eq!(other, []);
+    let nowhere = SiteId(Uuid::from_u128(9));
+    let refused = store
+        .put_site_rules(&organisation, nowhere, Vec::new())
+        .await;
+    assert!(matches!(refused, Err(StoreError::NotFound { .. })));
+}
+
+pub(crate) async fn an_agent_moves_with_its_figures(store: &impl Store) {
+    let (here, there) = (site(1, Some("NL"), None), site(2, Some("BE"), None));
+    store.put_site(&there).await.unwrap();
+    let agent = settle(store, &here, 1).await;
+    let mut sender = Sender::default();
+    sender
+        .send(store, agent, &[sample(T0, "a", Some(10_000))])
+        .await;
+    store.maintain(T0 + HOUR).await.unwrap();
+    let organisation = default_organisation();
+    let moved = async || {
+        store
+            .move_agent(&organisation, agent, there.id, T0 + HOUR, "somebody")
+            .await
+            .unwrap()
+    };
+    assert!(moved().await);
+    assert!(!moved().await, "it is there");
+    store.maintain(T0 + 2 * HOUR).await.unwrap();
+    let by_country = CellQuery {
+        group: Group::Geography(GeographyLevel::Country),
+        step_ms: Some(5 * MINUTE),
+        ..hour()
+    };
+    let rows = cells(store, &by_country).await;
+    let told: Vec<_> = rows.iter().map(|row| row.group.as_str()).collect();
+    assert_eq!(told, ["BE"]);
+    let told = store.agent(&organisation, agent).await.unwrap();
+    assert_eq!(told.site, there.id);
+}
+
 pub(crate) async fn an_expired_or_revoked_join_string_is_no_use(store: &impl Store) {
     let home = site(1, None, None);
     store.put_site(&home).await.unwrap();

@@ -19,6 +19,7 @@ mod plan;
 mod readers;
 mod registry;
 mod retention;
+mod roll_out;
 mod schema;
 mod vantage;
 mod writer;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{dirty, engine, events, forms};
 use crate::geo::{Geography, GeographySource};
+use crate::registry::placing::UNASSIGNED;
 use crate::registry::{Agent, JoinGrant, Site, SiteId};
 use crate::store::{StoreError, StoreResult};
 
@@ -116,7 +117,9 @@ pub(super) fn note_country(
 ) -> StoreResult<bool> {
     let before = site(tx, organisation, id)?;
     let known = before.geography.country.as_deref() == Some(country);
-    if before.geography.source == GeographySource::Declared || known {
+    // Agents that no rule places may be anywhere.
+    let anywhere = before.name == UNASSIGNED;
+    if before.geography.source == GeographySource::Declared || known || anywhere {
         return Ok(false);
     }
     let geography = Geography {
@@ -247,18 +250,20 @@ pub(super) fn revoke_agent(
 pub(super) fn put_join_grant(tx: &Transaction<'_>, grant: &JoinGrant) -> StoreResult<()> {
     tx.execute(
         "INSERT INTO join_grant (secret_digest, organisation, site, created_unix_ms, expires_unix_ms, spent_unix_ms,
-             spent_agent, revoked) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             spent_agent, revoked, uses_max, uses) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (secret_digest) DO UPDATE SET expires_unix_ms = excluded.expires_unix_ms,
              revoked = excluded.revoked",
         params![
             grant.secret_digest,
             grant.organisation.as_str(),
-            grant.site.0.as_bytes(),
+            grant.site.map(|site| *site.0.as_bytes()),
             grant.created_unix_ms,
             grant.expires_unix_ms,
             grant.spent.map(|(at, _)| at),
             grant.spent.map(|(_, agent)| *agent.0.as_bytes()),
-            grant.revoked
+            grant.revoked,
+            grant.uses_max,
+            grant.uses
         ],
     )
     .map(drop)
@@ -271,7 +276,7 @@ pub(super) fn join_grant(
     secret_digest: &[u8; 32],
 ) -> StoreResult<Option<JoinGrant>> {
     let sql = "SELECT secret_digest, organisation, site, created_unix_ms, expires_unix_ms, spent_unix_ms, spent_agent,
-        revoked FROM join_grant WHERE secret_digest = ?1";
+        revoked, uses_max, uses FROM join_grant WHERE secret_digest = ?1";
     all(tx, sql, [secret_digest], grant_of).map(|found| found.into_iter().next())
 }
 
@@ -284,10 +289,15 @@ pub(super) fn enroll(
 ) -> StoreResult<bool> {
     let spent = tx
         .execute(
-            "UPDATE join_grant SET spent_unix_ms = ?2, spent_agent = ?3
-             WHERE secret_digest = ?1 AND organisation = ?4 AND spent_unix_ms IS NULL AND NOT revoked
+            "UPDATE join_grant SET uses = uses + 1, spent_unix_ms = ?2, spent_agent = ?3
+             WHERE secret_digest = ?1 AND organisation = ?4 AND uses < uses_max AND NOT revoked
                  AND expires_unix_ms > ?2",
-            params![secret_digest, now_unix_ms, agent.id.0.as_bytes(), agent.organisation.as_str()],
+            params![
+                secret_digest,
+                now_unix_ms,
+                agent.id.0.as_bytes(),
+                agent.organisation.as_str()
+            ],
         )
         .map_err(engine("spend a join string"))?;
     if spent == 1 {
@@ -383,14 +393,17 @@ fn grant_of(row: &Row<'_>) -> StoreResult<JoinGrant> {
     let read = || -> rusqlite::Result<JoinGrant> {
         let spent_at: Option<i64> = row.get(5)?;
         let spent_by: Option<[u8; 16]> = row.get(6)?;
+        let site: Option<[u8; 16]> = row.get(2)?;
         Ok(JoinGrant {
             secret_digest: row.get(0)?,
             organisation,
-            site: SiteId(Uuid::from_bytes(row.get(2)?)),
+            site: site.map(|site| SiteId(Uuid::from_bytes(site))),
             created_unix_ms: row.get(3)?,
             expires_unix_ms: row.get(4)?,
             spent: spent_at.zip(spent_by.map(|agent| AgentId(Uuid::from_bytes(agent)))),
             revoked: row.get(7)?,
+            uses_max: row.get(8)?,
+            uses: row.get(9)?,
         })
     };
     read().map_err(engine("read a join string"))
