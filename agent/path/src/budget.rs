@@ -49,13 +49,37 @@ const MAX_DESTINATIONS: usize = 64;
 /// Flows of a destination that are remembered; those of multipath discovery come once.
 const MAX_FLOWS: u16 = 32;
 
-type CellKey = (IpAddr, u16, u8);
+/// A destination, by one way out of the machine: two uplinks lead to it over routers of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    /// Where to.
+    pub destination: IpAddr,
+    /// By which of the configured ways out; 0 is the machine's own choice.
+    pub vantage: u16,
+}
+
+impl Way {
+    const fn is_ipv6(self) -> bool {
+        self.destination.is_ipv6()
+    }
+}
+
+impl From<IpAddr> for Way {
+    fn from(destination: IpAddr) -> Self {
+        Self {
+            destination,
+            vantage: 0,
+        }
+    }
+}
+
+type CellKey = (Way, u16, u8);
 
 #[derive(Debug)]
 struct Hop {
     free_at: Instant,
     /// Who asked last.
-    asked_for: IpAddr,
+    asked_for: Way,
     /// When somebody was last refused here.
     refused_at: Option<Instant>,
     members: BTreeSet<CellKey>,
@@ -75,7 +99,7 @@ pub struct HopBudget {
     interval: Duration,
     hops: BTreeMap<IpAddr, Hop>,
     cells: BTreeMap<CellKey, Cell>,
-    destinations: BTreeMap<IpAddr, Instant>,
+    destinations: BTreeMap<Way, Instant>,
     /// For each family and TTL: when a packet that may meet anybody there may leave.
     unknown: BTreeMap<(bool, u8), Instant>,
     /// For each family and TTL: the routers that are known there, and how many flows meet each.
@@ -106,11 +130,11 @@ impl HopBudget {
         }
     }
 
-    /// The gate of a round to `destination`.
-    pub fn gate(&mut self, destination: IpAddr) -> Lane<'_> {
+    /// The gate of a round by this way.
+    pub fn gate(&mut self, way: impl Into<Way>) -> Lane<'_> {
         Lane {
             budget: self,
-            destination,
+            destination: way.into(),
         }
     }
 
@@ -122,12 +146,13 @@ impl HopBudget {
     /// A reply says which router a packet met that was sent at `sent_at`.
     pub fn learn(
         &mut self,
-        destination: IpAddr,
+        way: impl Into<Way>,
         flow: u16,
         ttl: u8,
         from: IpAddr,
         sent_at: Instant,
     ) {
+        let destination = way.into();
         let key = (destination, flow, ttl);
         let free_at = sent_at + self.interval;
         if !self.hops.contains_key(&from) && self.hops.len() >= MAX_HOPS {
@@ -204,7 +229,7 @@ impl HopBudget {
     }
 
     /// Keeps the table of destinations small: the one that asked longest ago is forgotten.
-    fn remember(&mut self, destination: IpAddr, now: Instant) {
+    fn remember(&mut self, destination: Way, now: Instant) {
         self.destinations.insert(destination, now);
         if self.destinations.len() <= MAX_DESTINATIONS {
             return;
@@ -329,7 +354,7 @@ impl HopBudget {
 #[derive(Debug)]
 pub struct Lane<'a> {
     budget: &'a mut HopBudget,
-    destination: IpAddr,
+    destination: Way,
 }
 
 impl Gate for Lane<'_> {

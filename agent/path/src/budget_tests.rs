@@ -183,3 +183,39 @@ fn tables_are_bounded() {
     assert!(budget.cells.len() <= MAX_DESTINATIONS * usize::from(MAX_FLOWS) * usize::from(MAX_TTL));
     assert!(budget.unknown.len() <= 2 * usize::from(MAX_TTL));
 }
+
+#[test]
+fn a_router_that_two_uplinks_share_is_asked_once_a_second_for_both() {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    let way = |vantage| Way {
+        destination: destination(1),
+        vantage,
+    };
+    let gateway = IpAddr::from([192, 0, 2, 1]);
+    for vantage in [0, 1] {
+        budget.learn(way(vantage), 0, 1, gateway, start);
+        budget.learn(
+            way(vantage),
+            0,
+            2,
+            IpAddr::from([192, 0, 2, 10 + vantage.to_le_bytes()[0]]),
+            start,
+        );
+    }
+    let now = start + 5 * HOP_INTERVAL;
+    let asked =
+        |budget: &mut HopBudget, vantage, ttl| budget.gate(way(vantage)).admit(0, &[ttl], now);
+    assert_eq!(asked(&mut budget, 0, 1), [Admission::At(now)]);
+    assert_ne!(
+        asked(&mut budget, 1, 1),
+        [Admission::At(now)],
+        "the gateway was just asked"
+    );
+    assert_eq!(asked(&mut budget, 0, 2), [Admission::At(now)]);
+    assert_eq!(
+        asked(&mut budget, 1, 2),
+        [Admission::At(now)],
+        "its own router"
+    );
+}

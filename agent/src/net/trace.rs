@@ -17,7 +17,7 @@ use super::exit::Exit;
 use super::trace_board::{Hub, Switchboard};
 use super::trace_means;
 use crate::clock;
-use crate::probe::budget::HopBudget;
+use crate::probe::budget::{HopBudget, Way};
 use crate::probe::met::MultipathHop;
 use crate::probe::running::Running;
 use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePlan};
@@ -90,8 +90,10 @@ pub(crate) struct Tracer {
     board: Arc<Switchboard>,
     counters: Arc<Counters>,
     exit: Exit,
+    /// Place of the way out in the configuration.
+    vantage: u16,
     /// When which router may be asked: shared by all rounds.
-    budget: Mutex<HopBudget>,
+    budget: Arc<Mutex<HopBudget>>,
     v4: Mutex<Option<Arc<dyn Means>>>,
     v6: Mutex<Option<Arc<dyn Means>>>,
 }
@@ -113,15 +115,29 @@ impl Tracer {
             board,
             counters,
             exit: Exit::default(),
-            budget: Mutex::default(),
+            vantage: 0,
+            budget: Arc::default(),
             v4: Mutex::new(None),
             v6: Mutex::new(None),
         }
     }
 
-    /// The same tracer, by a way out that the configuration names.
-    pub(crate) fn by(self, exit: Exit) -> Self {
-        Self { exit, ..self }
+    /// A tracer by a way out that the configuration names. It asks routers out of the same budget.
+    pub(crate) fn by(&self, exit: Exit, vantage: u16) -> Self {
+        let (tasks, cancel) = (self.tasks.clone(), self.cancel.clone());
+        Self {
+            exit,
+            vantage,
+            budget: Arc::clone(&self.budget),
+            ..Self::new(self.flows, Arc::clone(&self.counters), tasks, cancel)
+        }
+    }
+
+    const fn way(&self, destination: IpAddr) -> Way {
+        Way {
+            destination,
+            vantage: self.vantage,
+        }
     }
 
     /// The same tracer, with packets of one kind only.
@@ -174,7 +190,10 @@ impl Tracer {
             while let Ok((id, reply, at)) = line.replies.try_recv() {
                 self.book(&mut round, destination.ip(), id, reply, at);
             }
-            let step = round.poll(clock::now(), &mut self.budget().gate(destination.ip()));
+            let step = round.poll(
+                clock::now(),
+                &mut self.budget().gate(self.way(destination.ip())),
+            );
             watch(&round);
             match step {
                 Step::Finished => break,
@@ -242,7 +261,7 @@ impl Tracer {
             self.counters.late_replies.add(1);
         } else if let Some((flow, ttl, sent_at)) = sent {
             self.budget()
-                .learn(destination, flow, ttl, reply.from, sent_at);
+                .learn(self.way(destination), flow, ttl, reply.from, sent_at);
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod counters;
 pub(crate) mod durable;
 pub(crate) mod pipeline;
 mod restamp;
+mod rounds;
 pub(crate) mod spool;
 pub(crate) mod status;
 pub(crate) mod status_writer;

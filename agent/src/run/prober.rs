@@ -182,12 +182,6 @@ impl Prober {
         cancel: &CancellationToken,
     ) -> Result<Self, TlsError> {
         let (plan, tls) = (self.plan, &self.probe_tls);
-        let tracer = Tracer::new(
-            plan.trace_flows,
-            Arc::clone(&self.counters),
-            tasks.clone(),
-            cancel.clone(),
-        );
         Ok(Self {
             plan,
             delays: self.delays.clone(),
@@ -199,7 +193,7 @@ impl Prober {
             https: HttpsProber::new(tls.clone()).by(exit),
             tls: TlsProber::new(tls.clone())?.by(exit),
             quic: QuicProber::new(tls.clone(), Some(self.delays.clone()))?.by(exit),
-            tracer: tracer.by(exit),
+            tracer: self.tracer.by(exit, vantage),
             recorder: self.recorder.clone(),
             counters: Arc::clone(&self.counters),
             ingresses: Arc::clone(&self.ingresses),
