@@ -15,6 +15,8 @@ use crate::view::View;
 const ENTRIES_MAX: usize = 38;
 /// Share of its role's support below which an address is novel.
 const NOVEL_SHARE: f32 = 0.01;
+/// Share of the handoffs by which an AS is one that hands over.
+const HANDOFF_SHARE: f32 = 0.05;
 /// Counts below which an address is novel whatever its share.
 const NOVEL_COUNT: f32 = 2.0;
 /// Half-life of supports, seconds of observation.
@@ -268,9 +270,12 @@ impl Book {
             || self.known(Role::First).any(|entry| carries(&entry))
     }
 
-    /// Whether an AS handed over to Microsoft before.
+    /// Whether an AS handed over a part of the path to Microsoft before: a wrongly mapped hop now and then is none.
     pub fn knows_handoff(&self, asn: u32) -> bool {
-        self.known(Role::Handoff).any(|entry| entry.asn == asn)
+        let by_as = self
+            .known(Role::Handoff)
+            .filter(|entry| entry.asn == asn && !entry.microsoft);
+        by_as.map(|entry| entry.count).sum::<f32>() >= self.support(Role::Handoff) * HANDOFF_SHARE
     }
 
     /// Whether an AS was the uplink before.
@@ -341,6 +346,12 @@ impl Book {
         }
         let most = sums.iter().max_by(|one, other| one.1.total_cmp(&other.1));
         most.map(|(asn, _)| *asn)
+    }
+
+    /// Whether a name or an alias set says which router it is.
+    pub fn is_resolved(&self, router: u32) -> bool {
+        let mut of_router = self.entries.iter().filter(|entry| entry.router == router);
+        of_router.any(|entry| entry.resolved)
     }
 
     /// Metro of a router.

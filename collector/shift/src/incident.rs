@@ -8,6 +8,8 @@ use uuid::Uuid;
 use crate::level::Class;
 use crate::track::{Change, Phase, Value};
 
+/// Times that went through a text and back are the same within this, seconds.
+const SAME_S: f64 = 0.001;
 /// Onsets this far apart still overlap, seconds.
 const TOGETHER_S: f64 = 120.0;
 /// An incident takes no newcomers when it has been over for so long, seconds.
@@ -69,7 +71,7 @@ impl Incidents {
         change: &Change,
     ) -> (String, Option<IncidentChange>) {
         let key = |one: &(String, String, f64)| {
-            one.0 == agent && one.1 == target && one.2.to_bits() == change.started.to_bits()
+            one.0 == agent && one.1 == target && (one.2 - change.started).abs() < SAME_S
         };
         let held = self
             .kept

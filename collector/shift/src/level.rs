@@ -146,9 +146,10 @@ fn by_network(window: &[Verdict], aside: &Aside) -> Option<Finding> {
         .any(|verdict| verdict.provider == Mark::Novel && !verdict.weak);
     let left = uplink.holds(aside.least);
     // A site that keeps its public address and leaves by another network was moved by routing: that is its provider's shift.
+    // One foreign hop at the start and nothing else is a wrong table's.
     let moved_house = match aside.public_moved {
         Some(true) => left || of_provider,
-        Some(false) => left && !(of_provider && strong),
+        Some(false) => false,
         None => left,
     };
     if moved_house {

@@ -1,7 +1,7 @@
 //! Whether a path moved: path identity, the shift classifier, incidents, and the judge of recorded rounds.
 //!
 //! Pure: rounds and pulses go in, changes come out; time is that of the messages, in Unix seconds. The live collector, `paths judge`
-//! and the evaluation run this very code. Formats: `docs/design/paths-judge.md`.
+//! and the evaluation run this very code. Design: `docs/design/path-shift.md`; formats: `docs/design/paths-judge.md`.
 
 pub mod book;
 pub mod confidence;

@@ -22,7 +22,7 @@ const FAILING: u8 = 2;
 /// A suspicion that is not sure by then becomes part of the baseline, seconds.
 const PATIENCE_S: f64 = 900.0;
 /// Rounds of one burst are this part of its spacing apart at least, by jitter.
-const SPACING: f64 = 0.85;
+const SPACING: f64 = 0.9;
 
 /// How far the RTT to the ingress moved on the flows of the round and the window, or that of pulses.
 pub(crate) fn rtt_moved(memory: &PathMemory, verdicts: &[Verdict], least: usize) -> Option<f64> {

@@ -215,11 +215,11 @@ fn weigh(
     burst_s: f64,
     meaning: &impl Meaning,
 ) -> Vec<Change> {
-    let looks = real(memory.looks.len()) + 1.0;
+    let fresh = memory.spare.suspicion.is_none();
+    let looks = real(memory.looks.len() + usize::from(fresh)).max(1.0);
     let needed = (looks * (looks + 1.0) / ALPHA).ln();
     let sum = look.evidence - needed + 2.5;
     let confidence = confidence::calibrated(Kind::Lost, sum);
-    let fresh = memory.spare.suspicion.is_none();
     memory.spare_key = look.key;
     memory.spare_layer = u8::try_from(look.layer).unwrap_or_default();
     let from = name_of(memory, look, meaning).map(Value::Name);
@@ -253,7 +253,9 @@ fn weigh(
             look.evidence, look.share
         ),
     ];
-    if mature && confidence >= confidence::EVENT {
+    // An ingress known by an address alone may answer from another one now.
+    let nameless = look.layer == 0 && !memory.book.is_resolved(look.key);
+    if mature && confidence >= confidence::EVENT && !nameless {
         memory.spare.suspicion = None;
         memory.spare.open = Some(Box::new(open));
         return vec![change];

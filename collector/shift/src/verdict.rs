@@ -117,7 +117,8 @@ fn provider(verdict: &mut Verdict, view: &View, book: &Book) {
         };
         verdict.provider = Mark::Novel;
         verdict.at_handoff = novel.iter().any(|seen| at_handoff(&seen)) || view.handoff.is_none();
-        verdict.weak = novel.len() < 2 && from_usual;
+        // One member of the provider's core before a silent border may be wrongly mapped too.
+        verdict.weak = novel.len() < 2 && (from_usual || !view.adjacent);
         if !verdict.at_handoff {
             verdict.provider_asn = first.hop.asn;
         }
@@ -135,6 +136,7 @@ fn provider(verdict: &mut Verdict, view: &View, book: &Book) {
     } else if view.adjacent && fresh_border && book.support(Role::Handoff) > 0.0 {
         verdict.provider = Mark::Novel;
         verdict.at_handoff = true;
+        verdict.weak = view.upstream.is_some_and(|seen| book.knows(seen.address));
     }
 }
 

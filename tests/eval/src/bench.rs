@@ -193,7 +193,8 @@ fn truths(history: &History) -> Vec<Truth> {
             let What::Event(class) = span.what else {
                 continue;
             };
-            let observable = observable(history.seed, &history.net, fate, class, span.start);
+            let net = history.net_at(span.start);
+            let observable = observable(history.seed, &net, fate, class, span.start);
             let brief = span.end - span.start <= 120.0;
             for (at, start) in [(span.start, true), (span.end, false)] {
                 if at < end_of_time {

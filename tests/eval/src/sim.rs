@@ -117,6 +117,20 @@ impl History {
         )
     }
 
+    /// The internet with the tables of a time.
+    pub(crate) fn net_at(&self, at: f64) -> Net {
+        let changes = (1_u32..).take_while(|number| f64::from(*number) * MAP_S <= at);
+        let map_version = if self.size.nuisances > 0.0 {
+            changes.last().unwrap_or(0)
+        } else {
+            0
+        };
+        Net {
+            map_version: u64::from(map_version),
+            ..self.net.clone()
+        }
+    }
+
     /// The next message; `None`: the history is over.
     pub(crate) fn next(&mut self) -> Option<Sent> {
         let due = |worker: &Worker| worker.due.iter().copied().fold(f64::MAX, f64::min);

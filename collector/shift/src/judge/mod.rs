@@ -300,7 +300,7 @@ impl Judge {
             if let Line::Event(event) = line {
                 let same =
                     event.agent == agent && event.target == target && event.class == end.class;
-                if same && event.started.to_bits() == end.started.to_bits() {
+                if same && (event.started - end.started).abs() < 0.001 {
                     event.brief = true;
                     if event.phase == Phase::Start {
                         return;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::Judge;
@@ -446,4 +447,70 @@ fn an_unknown_key_of_the_world_is_an_error() {
     let mut tables = world();
     tables["plan"]["tail"] = json!(30);
     assert!(Judge::new(&tables.to_string()).is_err());
+}
+
+#[test]
+fn a_restart_at_any_time_changes_nothing() {
+    let mut recording = Recording::learned();
+    for class in ["geo", "redundancy_lost", "unreachable"] {
+        recording.moved(&case(class), 600.0);
+        recording.moved(&usual(), 600.0);
+    }
+    let want = told(&recording.judged());
+    let mut judge = Judge::new(&world().to_string()).unwrap();
+    for (number, line) in recording.lines.lines().enumerate() {
+        judge.line(line);
+        if number % 37 == 0 {
+            for memory in judge
+                .memories
+                .values_mut()
+                .flat_map(|targets| targets.values_mut())
+            {
+                let text = serde_json::to_string(memory).unwrap();
+                *memory = serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+    let lines: Vec<Value> = judge
+        .finish()
+        .iter()
+        .map(|line| serde_json::to_value(line).unwrap())
+        .collect();
+    assert_eq!(told(&lines), want);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_comes_each_event_ends_at_most_once_and_the_state_stays_small(
+        steps in prop::collection::vec((0..6_usize, -40.0..200.0_f64, 0..8_usize, any::<bool>()), 1..160)
+    ) {
+        let classes = ["local", "geo", "provider", "uplink", "partial_geo", "redundancy_lost"];
+        let mut recording = Recording::learned();
+        for (class, after, shape, usual_path) in steps {
+            let mut path = if usual_path { usual() } else { case(classes[class]) };
+            path.pick.rotate_left(shape);
+            if shape == 7 {
+                path.border = vec!["198.19.1.1", "198.18.2.9"]; // an impossible hop: the ingress before itself
+            }
+            recording.one(["tail", "full", "burst", "refresh"][shape % 4], &path, after);
+        }
+        let mut judge = Judge::new(&world().to_string()).unwrap();
+        recording.lines.lines().for_each(|line| judge.line(line));
+        prop_assert!(judge.state_bytes() <= 4_096, "{}", judge.state_bytes());
+        let lines: Vec<Value> = judge.finish().iter().map(|line| serde_json::to_value(line).unwrap()).collect();
+        for class in classes {
+            let mut open = 0;
+            for (phase, of) in claims(&lines) {
+                if of == class {
+                    open += if phase == "start" { 1 } else { -1 };
+                    prop_assert!((0..=1).contains(&open), "{class}: {phase}");
+                }
+            }
+        }
+        for line in lines.iter().filter(|line| line.get("agent").is_some()) {
+            prop_assert!(line["onset"][0].as_f64() <= line["onset"][1].as_f64(), "{line}");
+        }
+    }
 }
