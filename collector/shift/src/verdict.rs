@@ -58,7 +58,8 @@ pub struct Verdict {
     pub router_key: u32,
     /// Whether it is sure that a novel ingress is another router and no other address of a known one.
     pub resolved: bool,
-    /// Whether a hop beside a novel ingress is novel too: addresses of one router do not move their neighbours.
+    /// Whether the handoff before a novel ingress is novel too: other addresses of Microsoft's routers do not move a
+    /// provider's.
     pub beside: bool,
     /// Router of the handoff; 0: not seen.
     pub handoff_key: u32,
@@ -164,8 +165,7 @@ fn ingress(verdict: &mut Verdict, view: &View, book: &Book, same_target: bool) {
         && book.ingresses_are_resolved()
         && (view.certain || (seen.hop.named && !seen.hop.backbone));
     let novel = |seen: &Seen| !book.knows(seen.address);
-    verdict.beside = (view.adjacent && view.handoff.as_ref().is_some_and(novel))
-        || view.inside.first().is_some_and(novel);
+    verdict.beside = view.adjacent && view.handoff.as_ref().is_some_and(novel);
 }
 
 fn metro(verdict: &mut Verdict, view: &View, book: &Book) {
