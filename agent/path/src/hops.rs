@@ -84,7 +84,8 @@ pub struct HopRow {
     pub median: Option<Duration>,
     /// Largest RTT.
     pub worst: Option<Duration>,
-    /// Mean difference of the RTTs of one flow's packets that follow one another, without its sign: the size of IPDV (RFC 3393).
+    /// Mean difference of the RTTs of one flow's packets that follow one another, without its sign: the size of IPDV as
+    /// RFC 3393 §4.5 takes it, there and back instead of one way.
     pub variation: Option<Duration>,
     /// What can be said of loss.
     pub loss: Loss,

@@ -176,7 +176,7 @@ impl Proxy {
         &self.uri
     }
 
-    /// The value of `Proxy-Authorization` (RFC 7617 §2), marked as sensitive.
+    /// The value of `Proxy-Authorization` (RFC 9110 §11.7.2), marked as sensitive.
     pub(crate) const fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
     }

@@ -40,8 +40,8 @@ impl Message {
     /// What it means for a connection attempt; `None`: nothing final.
     ///
     /// A port is refused by TCP with RST (RFC 9293 §3.10.7.1): "port unreachable" for a SYN is the word of a firewall, as
-    /// are the "prohibited" codes (RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1; RFC 4443 §3.1, whose codes 5 and 6 are
-    /// kinds of code 1).
+    /// are the "prohibited" codes (9 and 10 of RFC 1122 §3.2.2.1, 13 of RFC 1812 §5.2.7.1; RFC 4443 §3.1, whose codes 5
+    /// and 6 are kinds of code 1).
     pub(crate) const fn of_connection(self) -> Option<Outcome> {
         match (self.ipv6, self.kind, self.code) {
             (false, 3, 3 | 9 | 10 | 13) | (true, 1, 1 | 4 | 5 | 6) => Some(Outcome::Filtered),
@@ -53,7 +53,7 @@ impl Message {
     }
 
     /// What it means for a datagram that left `took` ago; `None`: nothing final. A closed port is refused by the host
-    /// itself with "port unreachable" (RFC 1122 §4.1.3.1).
+    /// itself with "port unreachable" (RFC 1122 §4.1.3.1; RFC 4443 §3.1).
     pub(crate) const fn of_datagram(self, took: Duration) -> Option<Outcome> {
         match (self.ipv6, self.kind, self.code) {
             (false, 3, 3) | (true, 1, 4) => Some(Outcome::Refused(took)),

@@ -121,7 +121,7 @@ impl QuicProber {
             .mtu_discovery_config(None)
             .enable_segmentation_offload(false)
             .max_concurrent_bidi_streams(VarInt::from_u32(0))
-            // HTTP/3 servers open three at once (RFC 9114 §6.2); nothing of them is read.
+            // An HTTP/3 server must be let open three at least (RFC 9114 §6.2); nothing of them is read.
             .max_concurrent_uni_streams(VarInt::from_u32(3))
             .datagram_receive_buffer_size(None);
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));

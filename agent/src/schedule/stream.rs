@@ -3,8 +3,9 @@
 //! Pure. Each stream begins at a random phase; agents, targets and streams therefore neither start together nor fall into
 //! step with anything periodic in the network, the turn of the minute least of all. Pulses are a Poisson process whose gaps
 //! are kept between a fifth and three times the interval (RFC 2330 §11.1.1; the bounds are ours, so that no gap hides an
-//! event and no two packets meet). Everything else has gaps uniform in 0.9 to 1.0 of its interval from a random start
-//! (RFC 3432 §3): a change is then met within one interval, which a Poisson process cannot promise.
+//! event and no two packets meet). Everything else is periodic from a random start (RFC 3432 §3), its gaps uniform in
+//! 0.9 to 1.0 of the interval (a spread of ours): a change is then met within one interval, which a Poisson process
+//! cannot promise.
 //!
 //! Invariants: due times never run backwards, and what a machine missed that slept or starved is counted, not made up for.
 

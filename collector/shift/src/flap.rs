@@ -1,7 +1,8 @@
-//! Damping (RFC 2439 §4.4 form): a path that moves again and again is one event that counts its flanks, and never silence.
+//! Damping (cutoff, reuse, half-life and longest hold: RFC 2439 §4.2): a path that moves again and again is one event
+//! that counts its flanks, and never silence.
 //!
-//! RFC 7196 §3 and RIPE-580 advise 6000 and more for routers, which take routes away; this takes nothing away, so four to five
-//! flanks within a quarter of an hour suppress.
+//! RFC 7196 §6 advises a cutoff of 6,000 and more for routers, which take routes away; this takes nothing away, so four
+//! to five flanks within a quarter of an hour suppress.
 
 use crate::level::Class;
 use crate::memory::{Flap, PathMemory};

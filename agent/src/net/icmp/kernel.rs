@@ -345,8 +345,8 @@ fn measured(ending: Ending, destination: IpAddr) -> Measured {
     }
 }
 
-/// Whether an ICMP error says "administratively prohibited": RFC 1812 §5.2.7.1 (codes 9, 10, 13), RFC 4443 §3.1 (codes 1, 5,
-/// 6).
+/// Whether an ICMP error says "administratively prohibited": RFC 1122 §3.2.2.1 (codes 9, 10), RFC 1812 §5.2.7.1 (code
+/// 13), RFC 4443 §3.1 (code 1, and its kinds 5 and 6).
 const fn is_prohibited(destination: IpAddr, kind: u8, code: u8) -> bool {
     match destination {
         IpAddr::V4(_) => kind == 3 && matches!(code, 9 | 10 | 13),

@@ -87,7 +87,7 @@ impl EchoEngine for WindowsEngine {
 /// What a completion says. A router's "unreachable" is loss, this machine's is a state of the site.
 fn measured(completion: &Completion, destination: IpAddr, timeout: Duration) -> Measured {
     let outcome = match completion.status {
-        // Windows waits in steps of its timer: what came after our timeout is late, hence lost (RFC 6673).
+        // Windows waits in steps of its timer: what came after our timeout is late, hence lost (RFC 6673 §4.3).
         Status::Answered if completion.elapsed >= timeout => Outcome::Timeout,
         Status::Answered if completion.from != Some(destination) || !completion.payload_intact => {
             Outcome::LocalError

@@ -34,7 +34,8 @@ pub(crate) fn told(stream: &TcpStream) -> Option<Outcome> {
         .map(|error| outcome(&error))
 }
 
-/// "Administratively prohibited" is a firewall's word: RFC 1812 §5.2.7.1 (codes 9, 10, 13), RFC 4443 §3.1 (codes 1, 5, 6).
+/// "Administratively prohibited" is a firewall's word: RFC 1122 §3.2.2.1 (codes 9, 10), RFC 1812 §5.2.7.1 (code 13),
+/// RFC 4443 §3.1 (code 1, and its kinds 5 and 6).
 fn outcome(error: &IcmpError) -> Outcome {
     let prohibited = match error.from {
         IpAddr::V4(_) => error.kind == 3 && matches!(error.code, 9 | 10 | 13),
