@@ -2,7 +2,7 @@
 
 use firstmile_wire::v1::Mark;
 
-use crate::rig::{Rig, Running, has, inside, said};
+use crate::rig::{Rig, Running, inside, needs, said};
 
 const PASSWORD: &str = "hunter2-and-more";
 
@@ -55,9 +55,7 @@ fn configuration(rig: &Rig, port: u16, credentials: Option<&str>) -> String {
 #[test]
 fn enrolment_and_reports_pass_a_proxy_and_refusals_say_what_to_do() {
     let name = "proxy::enrolment_and_reports_pass_a_proxy_and_refusals_say_what_to_do";
-    if !has("tinyproxy", "tinyproxy", name) {
-        return;
-    }
+    needs("tinyproxy", "tinyproxy-bin");
     inside(name, |rig| {
         let collector = site(&rig);
         let _proxies = [tinyproxy(&rig, 3128, 8443), tinyproxy(&rig, 3129, 443)];

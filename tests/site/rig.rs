@@ -1,6 +1,8 @@
 //! Namespaces, programs and reports of one test.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use firstmile_lab::clock::poll_until;
 use firstmile_wire::frame;
 use firstmile_wire::v1;
+use nix::sched::{CloneFlags, setns};
 
 /// Set inside the namespaces.
 const INSIDE: &str = "FIRSTMILE_SITE_TEST";
@@ -24,26 +27,30 @@ pub(crate) fn inside(test: &str, work: impl FnOnce(Rig)) {
     if !nix::unistd::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let status = command
+    let output = command
         .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
         .arg(std::env::current_exe().expect("a test has a program"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
-        .status()
+        .output()
         .expect("util-linux has unshare");
-    assert!(status.success(), "the reason is above");
+    // Indented, so that who counts the closing lines of test runs does not count this one too.
+    for line in said(&output).lines() {
+        println!("    {line}");
+    }
+    assert!(output.status.success(), "the reason is above");
 }
 
-/// Whether a program of Debian is there; a test without it is skipped by name.
-pub(crate) fn has(program: &str, package: &str, test: &str) -> bool {
+/// Fails the test, by name of the package, where a program of Debian is missing.
+pub(crate) fn needs(program: &str, package: &str) {
     let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     let is_there = folders
         .iter()
         .any(|folder| Path::new(folder).join(program).is_file());
-    if !is_there {
-        println!("SKIPPED {test}: there is no {program}; apt-get install {package}");
-    }
-    is_there
+    assert!(
+        is_there,
+        "there is no {program}: `cargo xtask test` installs it, or apt-get install {package}"
+    );
 }
 
 /// The place of one test.
@@ -186,6 +193,49 @@ impl Rig {
             .output()
             .expect("iproute2 has ip");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Makes `server` the resolver of every program in the test, by a `/etc/resolv.conf` that nobody else sees.
+    pub(crate) fn resolver(&self, server: &str) {
+        let ours = self.write("resolv.conf", &format!("nameserver {server}\n"));
+        let system = Path::new("/etc/resolv.conf");
+        // A link into /run leads nowhere now: /run is the test's own, and empty.
+        if let (false, Ok(target)) = (system.exists(), fs::read_link(system)) {
+            let target = Path::new("/etc").join(target);
+            let folder = target.parent().expect("a file has a folder");
+            fs::create_dir_all(folder).expect("/run takes folders");
+            fs::write(&target, "").expect("/run takes files");
+        }
+        let ours = ours.display().to_string();
+        run("mount", &["--bind", &ours, "/etc/resolv.conf"]);
+    }
+
+    /// What the collector's API in a namespace answers; `null` when it does not.
+    pub(crate) fn dashboard(namespace: &str, path: &str) -> serde_json::Value {
+        let listening = Self::in_namespace(namespace, &["ss", "-Hltn"]);
+        let address = listening
+            .split_whitespace()
+            .find(|word| word.starts_with("127.0.0.1:"))
+            .unwrap_or_else(|| panic!("no dashboard listens: {listening}"));
+        let place = File::open(Path::new("/run/netns").join(namespace)).expect("a namespace");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        // A namespace is a thread's: this one ends with the answer.
+        let answer = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                setns(place, CloneFlags::CLONE_NEWNET).expect("root enters namespaces");
+                let mut stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(request.as_bytes())?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer)?;
+                std::io::Result::Ok(answer)
+            });
+            asking.join().expect("it does not panic")
+        });
+        let answer = answer.unwrap_or_default();
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+        body.and_then(|body| serde_json::from_str(body).ok())
+            .unwrap_or_default()
     }
 
     /// The `status.json` of an agent whose `state_dir` is `state`; `null` before there is one.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firstmile_wire::v1::{Outcome, Protocol, Report};
 
-use crate::rig::{Rig, Running, built, inside, ip, said};
+use crate::rig::{Rig, Running, built, inside, ip, needs, said};
 
 const TARGET: &str = "203.0.113.1";
 
@@ -57,6 +57,7 @@ fn configuration(rig: &Rig) -> String {
 
 #[test]
 fn each_vantage_point_takes_its_own_uplink() {
+    needs("nft", "nftables");
     inside("vantage::each_vantage_point_takes_its_own_uplink", |rig| {
         let _collector = site(&rig);
         let join = rig.join_string("b").display().to_string();

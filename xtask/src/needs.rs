@@ -43,6 +43,30 @@ pub(crate) const LAB: &[Package] = &[
     },
 ];
 
+/// What the tests of difficult sites need beyond the lab.
+pub(crate) const SITE: &[Package] = &[
+    Package {
+        name: "nftables",
+        program: "nft",
+        why: "what a packet of a vantage point carries",
+    },
+    Package {
+        name: "tayga",
+        program: "tayga",
+        why: "the NAT64 of a site without IPv4",
+    },
+    Package {
+        name: "tinyproxy-bin",
+        program: "tinyproxy",
+        why: "a proxy that wants a password",
+    },
+    Package {
+        name: "unbound",
+        program: "unbound",
+        why: "the DNS64 of a site without IPv4",
+    },
+];
+
 /// What the browser tests need beyond the lab.
 pub(crate) const BROWSER: &[Package] = &[Package {
     name: "chromium",

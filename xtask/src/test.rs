@@ -16,6 +16,9 @@ const FUZZ_S: u32 = 3;
 /// And in the long tiers.
 const FUZZ_FULL_S: u32 = 60;
 
+/// The package of the tests that need built programs.
+const LAB: &[&str] = &["--package", "firstmile-tests"];
+
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// Add the long tiers: a minute for each fuzz target, lints and docs of the whole tree, the lab's five quiet minutes
@@ -72,6 +75,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         let wanted: Vec<_> = needs::BUILD
             .iter()
             .chain(needs::LAB)
+            .chain(needs::SITE)
             .chain(needs::BROWSER)
             .collect();
         needs::install(&wanted)
@@ -109,7 +113,10 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         Profile::Dev,
     )?;
     tally.tier("lab, end to end", || {
-        cargo_test(&["--package", "firstmile-tests"])
+        cargo_test(&[LAB, &["--lib", "--bins", "--test", "e2e"]].concat())
+    });
+    tally.tier("agents at difficult sites", || {
+        cargo_test(&[LAB, &["--test", "site"]].concat())
     });
     tally.tier("browser", || browser(&bin));
     if args.full {
