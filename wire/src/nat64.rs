@@ -90,6 +90,22 @@ impl Nat64Prefix {
     }
 }
 
+impl std::str::FromStr for Nat64Prefix {
+    type Err = NoNat64Prefix;
+
+    fn from_str(text: &str) -> Result<Self, NoNat64Prefix> {
+        let (address, bits) = text.split_once('/').ok_or(NoNat64Prefix)?;
+        let address = address.parse().map_err(|_| NoNat64Prefix)?;
+        let bits = bits.parse().map_err(|_| NoNat64Prefix)?;
+        Self::new(address, bits).ok_or(NoNat64Prefix)
+    }
+}
+
+/// A text that is no prefix of a translator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no NAT64 prefix; one looks like 64:ff9b::/96")]
+pub struct NoNat64Prefix;
+
 impl std::fmt::Display for Nat64Prefix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::{Path, State};
 use firstmile_wire::ids::AgentId;
+use firstmile_wire::nat64::Nat64Prefix;
 use firstmile_wire::v1::TraceKind;
 
 use super::ApiState;
@@ -184,6 +185,7 @@ fn hops(
         destination: round.destination,
         names,
         ingresses: &ingresses,
+        nat64: round.nat64,
         meaning,
     };
     let shown = met.into_iter().take_while(|(ttl, _)| *ttl <= heard);
@@ -200,6 +202,7 @@ struct Teller<'a> {
     destination: IpAddr,
     names: &'a BTreeMap<IpAddr, String>,
     ingresses: &'a BTreeSet<IpAddr>,
+    nat64: Option<Nat64Prefix>,
     meaning: &'a Meaning,
 }
 
@@ -223,7 +226,7 @@ impl Teller<'_> {
         let name = address.and_then(|address| self.names.get(&address));
         let router = name.and_then(|name| self.meaning.router(name));
         let (asn, as_name) = address
-            .and_then(|address| self.meaning.asn(address))
+            .and_then(|address| self.meaning.asn_behind(address, self.nat64))
             .unzip();
         let mut rtts: Vec<u32> = hops
             .iter()

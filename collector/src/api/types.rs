@@ -138,9 +138,11 @@ pub struct Figures {
     pub n: u64,
     /// Agents behind them.
     pub agents: u32,
-    /// Probes that agents marked as saying nothing of the road from the site: taken late by a busy machine, answered by
-    /// something nearer than the edge, through a tunnel, or in another network. They are in no other figure.
+    /// Probes that agents marked as saying nothing of the road from the site: answered by something nearer than the edge,
+    /// through a tunnel, or in another network. They are in no other figure.
     pub left_out: u64,
+    /// Answered probes whose time is a busy machine's own fault: they are in `n`, as answered, and in no quantile.
+    pub mistimed: u64,
     /// Lost probes over `n`; absent when `n` is 0.
     pub loss_ratio: Option<f64>,
     /// Smallest RTT.

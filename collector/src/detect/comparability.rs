@@ -53,6 +53,7 @@ mod tests {
             kind,
             burst: false,
             stream,
+            nat64: None,
             flows: vec![],
         }
     }

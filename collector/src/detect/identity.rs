@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use firstmile_wire::nat64::Nat64Prefix;
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::{PathIdentity, Pop};
@@ -171,7 +172,7 @@ pub fn identity_of(
     let flows: Vec<FlowProjection> = round
         .flows
         .iter()
-        .map(|flow| project(flow, round.destination, names, meaning))
+        .map(|flow| project(flow, round, names, meaning))
         .collect();
     let ingresses = || flows.iter().filter_map(|flow| flow.ingress.as_ref());
     let identity = PathIdentity {
@@ -185,12 +186,14 @@ pub fn identity_of(
 
 fn project(
     flow: &Flow,
-    destination: IpAddr,
+    round: &Round,
     names: &BTreeMap<IpAddr, String>,
     meaning: &Meaning,
 ) -> FlowProjection {
+    let destination = round.destination;
     let mut walk = Walk {
         meaning,
+        nat64: round.nat64,
         projection: FlowProjection::default(),
         silent: 0,
         previous_answered: true,
@@ -216,6 +219,7 @@ fn project(
 /// The way along one flow, hop by hop.
 struct Walk<'a> {
     meaning: &'a Meaning,
+    nat64: Option<Nat64Prefix>,
     projection: FlowProjection,
     /// Hops since the last one with a known AS that may hide another AS.
     silent: u8,
@@ -236,7 +240,7 @@ impl Walk<'_> {
         let router = name.and_then(|name| self.meaning.router(name));
         let asn = self
             .meaning
-            .asn(address)
+            .asn_behind(address, self.nat64)
             .map(|(asn, _)| asn)
             .or_else(|| router.as_ref().map(|_| MICROSOFT));
         self.network(address, asn);
@@ -248,7 +252,10 @@ impl Walk<'_> {
 
     /// The destination is no router: it belongs to the AS path only.
     fn destination(&mut self, address: IpAddr) {
-        let asn = self.meaning.asn(address).map(|(asn, _)| asn);
+        let asn = self
+            .meaning
+            .asn_behind(address, self.nat64)
+            .map(|(asn, _)| asn);
         self.network(address, asn);
         self.previous_answered = true;
     }

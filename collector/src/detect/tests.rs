@@ -127,6 +127,7 @@ fn round(at: usize, flows: Vec<Flow>) -> Round {
         burst: false,
         flows,
         stream: firstmile_wire::v1::TraceStream::Full,
+        nat64: None,
     }
 }
 

@@ -11,8 +11,9 @@ mod ip_to_as;
 mod mmdb;
 mod ptr;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use firstmile_wire::nat64::Nat64Prefix;
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::Pop;
@@ -154,6 +155,16 @@ impl Meaning {
         ptr::router(ptr, &self.catalogue)
     }
 
+    /// What is known of a hop whose site has this NAT64: the IPv4 address inside an IPv6 one is what belongs to an AS.
+    pub fn asn_behind(&self, address: IpAddr, nat64: Option<Nat64Prefix>) -> Option<(u32, String)> {
+        let inner = |prefix: Nat64Prefix| match address {
+            IpAddr::V6(address) => prefix.embedded(address).map(IpAddr::V4),
+            IpAddr::V4(_) => None,
+        };
+        let inner = nat64.and_then(inner).or_else(|| inner(well_known()?));
+        self.asn(inner.unwrap_or(address))
+    }
+
     /// Origin AS and its name; `None` for private and unmapped space.
     pub fn asn(&self, address: IpAddr) -> Option<(u32, String)> {
         if let Some(found) = self.declared_as.lookup(address) {
@@ -182,4 +193,8 @@ impl Meaning {
             .as_ref()
             .and_then(|mmdb| mmdb.lookup(address))
     }
+}
+/// `64:ff9b::/96`, which needs no discovery (RFC 6052 §2.1).
+fn well_known() -> Option<Nat64Prefix> {
+    Nat64Prefix::new(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstmile_wire::ids::ReportKey;
+use firstmile_wire::nat64::Nat64Prefix;
+use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -19,9 +21,10 @@ use super::Counters;
 use super::batch::Batch;
 use super::decode::{DecodeError, decode};
 use super::derive::{Known, derive};
-use super::facts::FactKind;
+use super::facts::{Fact, FactKind};
 use super::refusal::with_sources;
 use crate::api::LiveMessage;
+use crate::api::types::{Handshake, HostState};
 use crate::auth::identity::Identity;
 use crate::geo::Meaning;
 use crate::store::{InboxReport, Scope, Store, StoreError};
@@ -215,6 +218,41 @@ impl Worker {
         Ok(())
     }
 
+    /// The NAT64 at an agent's site, as it last told.
+    async fn nat64(&self, batch: &Batch) -> Result<Option<Nat64Prefix>, ApplyError> {
+        if batch.rounds.is_empty() {
+            return Ok(None);
+        }
+        let told: Vec<(String, HostState)> = self.facts(batch, FactKind::Host).await?;
+        let host = told.into_iter().next();
+        Ok(host.and_then(|(_, host)| host.nat64_prefix?.parse().ok()))
+    }
+
+    /// The newest handshakes before this report, where it tells of others.
+    async fn handshakes(&self, batch: &Batch) -> Result<BTreeMap<String, Handshake>, ApplyError> {
+        if batch.facts.handshakes.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let known = self.facts(batch, FactKind::Handshake).await?;
+        Ok(known.into_iter().collect())
+    }
+
+    /// What the sender of a report told before it, by key, newest first. What cannot be read is of a later program.
+    async fn facts<T: DeserializeOwned>(
+        &self,
+        batch: &Batch,
+        kind: FactKind,
+    ) -> Result<Vec<(String, T)>, ApplyError> {
+        let (organisation, agent) = (&batch.key.organisation, batch.key.agent);
+        let told = self
+            .store
+            .facts(organisation, agent, kind)
+            .await
+            .map_err(ApplyError::Store)?;
+        let read = |fact: Fact| Some((fact.key, serde_json::from_str(&fact.form).ok()?));
+        Ok(told.into_iter().filter_map(read).collect())
+    }
+
     async fn known(&self, batch: &Batch) -> Result<Known, ApplyError> {
         let (organisation, agent) = (&batch.key.organisation, batch.key.agent);
         let orphan = |failure| match failure {
@@ -259,25 +297,14 @@ impl Worker {
                 .filter_map(|(address, name)| Some((address.parse::<IpAddr>().ok()?, name)));
             names = parsed.collect();
         }
-        let mut handshakes = BTreeMap::new();
-        if !batch.facts.handshakes.is_empty() {
-            let known = self
-                .store
-                .facts(organisation, agent.id, FactKind::Handshake)
-                .await
-                .map_err(ApplyError::Store)?;
-            let read = known
-                .into_iter()
-                .filter_map(|fact| Some((fact.key, serde_json::from_str(&fact.form).ok()?)));
-            handshakes = read.collect();
-        }
         Ok(Known {
             agent,
             site,
             memories,
             names,
             sightings,
-            handshakes,
+            handshakes: self.handshakes(batch).await?,
+            nat64: self.nat64(batch).await?,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use firstmile_wire::ids::ReportKey;
+use firstmile_wire::nat64::Nat64Prefix;
 use firstmile_wire::v1::{
     AgentCounters, HostFacts, Mark, Outcome, Phase, Protocol, TraceKind, TraceStream,
 };
@@ -68,17 +69,21 @@ pub struct Sample {
 pub struct Marks(pub u32);
 
 impl Marks {
-    /// Marks whose samples say nothing of the road from this site to the edge: the time was the machine's own fault, the
-    /// answer came from something nearer, or the packet took another way than those of the site's users.
-    const ELSEWHERE: u32 = Mark::Untrusted as u32
-        | Mark::TerminatedLocally as u32
-        | Mark::Tunnel as u32
-        | Mark::Roaming as u32
-        | Mark::AfterIdle as u32;
+    /// Marks whose samples say nothing of the road from this site to the edge: the answer came from something nearer, or the
+    /// packet took another way than those of the site's users.
+    const ELSEWHERE: u32 =
+        Mark::TerminatedLocally as u32 | Mark::Tunnel as u32 | Mark::Roaming as u32;
+    /// Marks of an answer whose time is the machine's own fault: it was answered, only nobody knows in what time.
+    const MISTIMED: u32 = Mark::Untrusted as u32 | Mark::AfterIdle as u32;
 
     /// Whether the sample stays out of the figures of its site.
     pub const fn leaves_figures(self) -> bool {
         self.0 & Self::ELSEWHERE != 0
+    }
+
+    /// Whether an answer counts as one, and its time does not.
+    pub const fn is_mistimed(self) -> bool {
+        self.0 & Self::MISTIMED != 0
     }
 }
 
@@ -97,6 +102,8 @@ pub struct Round {
     pub burst: bool,
     /// Why it was run, and how much of the path it looked at.
     pub stream: TraceStream,
+    /// Prefix of the NAT64 at the site: the IPv4 addresses inside hops are what belongs to an AS.
+    pub nat64: Option<Nat64Prefix>,
     /// One for each flow.
     pub flows: Vec<Flow>,
 }

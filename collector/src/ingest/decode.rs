@@ -271,6 +271,7 @@ impl Reader {
             kind: TraceKind::try_from(round.kind).unwrap_or(TraceKind::Unspecified),
             burst: round.burst,
             stream: TraceStream::try_from(round.stream).unwrap_or_default(),
+            nat64: None,
             flows: round.flows.iter().map(flow_of).collect::<Result<_, _>>()?,
         })
     }
@@ -341,6 +342,7 @@ impl Reader {
         let mut all = Vec::with_capacity(facts.len());
         for fact in facts {
             for name in self.names.all(target(fact))? {
+                limit("facts of targets", all.len() + 1, MAX_FACTS)?;
                 all.push(read(fact, name)?);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use firstmile_wire::nat64::Nat64Prefix;
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
 use super::batch::{Batch, Resolution, Round, Sighting};
@@ -38,6 +39,8 @@ pub(super) struct Known {
     pub sightings: Vec<Sighting>,
     /// Newest handshakes, by the key of their fact.
     pub handshakes: BTreeMap<String, Handshake>,
+    /// Prefix of the NAT64 at its site, as last told.
+    pub nat64: Option<Nat64Prefix>,
 }
 
 /// What a report changes, and what watchers are told once it is written.
@@ -79,8 +82,13 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
         mut names,
         sightings,
         site,
+        nat64,
         ..
     } = known;
+    let told = batch.facts.host.as_ref().map(|host| &host.nat64_prefix);
+    let nat64 = told.map_or(nat64, |told| {
+        told.as_ref().and_then(|text| text.parse().ok())
+    });
     for (address, name) in &batch.hop_names {
         match name {
             Some(name) => names.insert(*address, name.clone()),
@@ -89,8 +97,12 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
     }
     let mut touched: BTreeMap<String, PathMemory> = BTreeMap::new();
     // The path page shows a path from its first hop on.
-    let mut shown: BTreeMap<String, &Round> = BTreeMap::new();
+    let mut shown: BTreeMap<String, Round> = BTreeMap::new();
     for round in &batch.rounds {
+        let round = &Round {
+            nat64,
+            ..round.clone()
+        };
         let target = round.target.to_string();
         let sighting = edge_before(round, sightings.iter().chain(&batch.sightings), meaning);
         let edge = sighting.as_ref().map(|(_, edge)| edge);
@@ -105,7 +117,7 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
         memory.kind = i32::from(round.kind);
         let mut projection = identity_of(round, &names, edge, meaning);
         if is_whole(round) {
-            shown.insert(target.clone(), round);
+            shown.insert(target.clone(), round.clone());
         } else {
             // Its flows begin on the way: they can contradict the AS path, not tell it.
             projection.identity.as_path.clear();
@@ -133,7 +145,7 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
             .events
             .extend(observe(memory, &observation, &context, meaning));
     }
-    applied.latest_rounds = shown.into_values().cloned().collect();
+    applied.latest_rounds = shown.into_values().collect();
     applied.path_memories = touched.into_iter().collect();
 }
 

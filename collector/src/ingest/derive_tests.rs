@@ -51,6 +51,7 @@ fn known() -> Known {
         names: BTreeMap::new(),
         sightings: Vec::new(),
         handshakes: BTreeMap::new(),
+        nat64: None,
     }
 }
 
@@ -105,6 +106,7 @@ fn round(at_unix_ms: i64) -> Round {
         burst: false,
         flows: flows.collect(),
         stream: TraceStream::Full,
+        nat64: None,
     }
 }
 
@@ -171,6 +173,52 @@ fn packets_of_another_kind_and_parts_of_a_path_are_not_pooled_with_it() {
         kept.path_memories, from_tcp_alone.path_memories,
         "learnt anew"
     );
+}
+
+#[test]
+fn what_lies_behind_a_nat64_has_the_as_of_the_address_inside() {
+    let meaning = Meaning::builtin()
+        .with_ip_to_as_csv("198.51.100.0/24,64500,Access\n192.0.2.0/24,64501,Front\n")
+        .expect("a table");
+    let path = |prefix: Option<&str>, hop: &str| {
+        let mut one = round(NOW_MS);
+        for flow in &mut one.flows {
+            flow.hops
+                .iter_mut()
+                .for_each(|met| met.address = hop.parse().ok());
+        }
+        let told = Known {
+            nat64: prefix.and_then(|text| text.parse().ok()),
+            ..known()
+        };
+        let batch = Batch {
+            rounds: vec![one],
+            ..batch()
+        };
+        derive(&batch, told, &meaning).applied.identities[0]
+            .2
+            .as_path
+            .clone()
+    };
+    for (name, prefix, hop, want) in [
+        ("well known", None, "64:ff9b::198.51.100.1", true),
+        (
+            "of the site",
+            Some("2001:db8:64::/96"),
+            "2001:db8:64::198.51.100.1",
+            true,
+        ),
+        ("of no site", None, "2001:db8:64::198.51.100.1", false),
+        (
+            "of another site",
+            Some("2001:db8:65::/96"),
+            "2001:db8:64::198.51.100.1",
+            false,
+        ),
+    ] {
+        let is_mapped = path(prefix, hop).contains(&64_500);
+        assert_eq!(is_mapped, want, "{name}");
+    }
 }
 
 #[test]

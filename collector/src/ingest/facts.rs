@@ -10,6 +10,8 @@ use crate::api::types::{EngineCounters, Handshake, HostState, MachineChange};
 
 /// Facts of one kind in a report.
 const MAX_FACTS: usize = 10_000;
+/// Targets that a tunnel may carry: as many as a report may name.
+const MAX_TARGETS: usize = 80;
 /// Certificates of a chain.
 const MAX_CHAIN: usize = 16;
 /// SHA-256.
@@ -99,11 +101,15 @@ pub(super) fn read(reader: &Reader, report: &Report) -> Result<Facts, DecodeErro
         MAX_FACTS,
     )?;
     limit("gaps", report.gaps.len(), MAX_FACTS)?;
-    let hosts = report.host_contexts.iter().map(|one| host(reader, one));
-    let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+    let newest = report
+        .host_contexts
+        .iter()
+        .max_by_key(|one| one.at_offset_ms);
+    let host = newest.map(|one| host(reader, one)).transpose()?;
     let mut handshakes = Vec::with_capacity(report.tls_sightings.len());
     for sighting in &report.tls_sightings {
         for target in reader.names.all(sighting.target)? {
+            limit("handshakes", handshakes.len() + 1, MAX_FACTS)?;
             handshakes.push(handshake(reader, sighting, &target)?);
         }
     }
@@ -113,7 +119,7 @@ pub(super) fn read(reader: &Reader, report: &Report) -> Result<Facts, DecodeErro
     handshakes.sort_by_key(|one| one.at_unix_ms);
     changes.sort_by_key(|one| one.at_unix_ms);
     Ok(Facts {
-        host: hosts.into_iter().max_by_key(|one| one.at_unix_ms),
+        host,
         handshakes,
         changes,
     })
@@ -149,7 +155,11 @@ fn host(reader: &Reader, one: &v1::HostContext) -> Result<HostState, DecodeError
         one.receive_drops,
         one.transmit_drops,
     ];
-    limit("tunnelled targets", one.tunnelled_targets.len(), MAX_FACTS)?;
+    limit(
+        "tunnelled targets",
+        one.tunnelled_targets.len(),
+        MAX_TARGETS,
+    )?;
     let mut tunnelled_targets = Vec::new();
     for index in &one.tunnelled_targets {
         let names = reader.names.all(*index)?;

@@ -168,6 +168,7 @@ mod tests {
                     burst: false,
                     flows: vec![],
                     stream: firstmile_wire::v1::TraceStream::Full,
+                    nat64: None,
                 })
                 .collect(),
             hop_names: vec![],

@@ -16,7 +16,7 @@ use crate::store::CellKey;
 /// First byte of the bytes form.
 const VERSION: u8 = 3;
 
-/// The form before it: without `left_out`.
+/// The form before it: without `left_out` and `mistimed`.
 const WITHOUT_LEFT_OUT: u8 = 2;
 
 /// The form before that: without `unanswered` either.
@@ -41,6 +41,8 @@ pub struct Cell {
     pub not_sent: u64,
     /// Marked by the agent as saying nothing of the road from here to the edge ([`Marks::leaves_figures`]).
     pub left_out: u64,
+    /// Answered, in a time that is the machine's own fault ([`Marks::is_mistimed`]): no loss, and no RTT.
+    pub mistimed: u64,
     /// Smallest RTT of an answered probe, exact.
     pub min_us: Option<u32>,
 }
@@ -78,13 +80,15 @@ impl Cell {
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.not_sent = self.not_sent.saturating_add(other.not_sent);
         self.left_out = self.left_out.saturating_add(other.left_out);
+        self.mistimed = self.mistimed.saturating_add(other.mistimed);
         self.min_us = self.min_us.into_iter().chain(other.min_us).min();
     }
 
-    /// Probes that count for loss: answered, refused or lost.
+    /// Probes that count for loss: answered (in whatever time), refused or lost.
     pub fn n(&self) -> u64 {
         self.answered
             .count()
+            .saturating_add(self.mistimed)
             .saturating_add(self.refused)
             .saturating_add(self.lost)
     }
@@ -105,7 +109,7 @@ impl Cell {
 
     /// Whether the other end was heard at all.
     pub fn was_answered(&self) -> bool {
-        !self.answered.is_empty() || self.refused > 0
+        !self.answered.is_empty() || self.mistimed > 0 || self.refused > 0
     }
 
     /// The bytes form, as stores keep it.
@@ -118,6 +122,7 @@ impl Cell {
             self.not_sent,
             self.unanswered,
             self.left_out,
+            self.mistimed,
         ] {
             varint::put(&mut bytes, count);
         }
@@ -149,10 +154,10 @@ impl Cell {
         } else {
             reader.number()?
         };
-        let left_out = if version <= WITHOUT_LEFT_OUT {
-            0
+        let [left_out, mistimed] = if version <= WITHOUT_LEFT_OUT {
+            [0, 0]
         } else {
-            reader.number()?
+            [reader.number()?, reader.number()?]
         };
         let min_us = match reader.number()? {
             0 => None,
@@ -170,6 +175,7 @@ impl Cell {
             unanswered,
             not_sent,
             left_out,
+            mistimed,
             min_us,
         })
     }
@@ -183,7 +189,8 @@ impl Cell {
 /// An HTTPS probe that fails ends there, and its later phases have no sample of their own. They count it with the outcome that
 /// ended it: else the time to the first byte would be without loss while no connection is to be had.
 ///
-/// A sample that its agent marked as untrusted, or as taken in another network than the site's, is only counted.
+/// A sample that its agent marked as taken in another network than the site's is only counted. An answer whose time it does not
+/// trust is an answer without a time: else a busy machine's few losses would stand against no answers.
 pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
     let mut cells = BTreeMap::<CellKey, Cell>::new();
     for sample in samples {
@@ -198,6 +205,8 @@ pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
             let cell = cells.entry(key).or_default();
             if sample.marks.leaves_figures() {
                 cell.left_out = cell.left_out.saturating_add(1);
+            } else if sample.marks.is_mistimed() && sample.outcome == Outcome::Answered {
+                cell.mistimed = cell.mistimed.saturating_add(1);
             } else {
                 cell.record(sample.outcome, sample.rtt_us);
             }

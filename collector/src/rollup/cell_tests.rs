@@ -323,14 +323,15 @@ fn what_says_nothing_of_the_road_is_counted_and_in_no_figure() {
         reply_ttl: 0,
         marks: crate::ingest::batch::Marks(mark as u32),
     };
-    for (mark, left_out) in [
-        (Mark::None, false),
-        (Mark::NotUsersPath, false),
-        (Mark::Untrusted, true),
-        (Mark::TerminatedLocally, true),
-        (Mark::Tunnel, true),
-        (Mark::Roaming, true),
-        (Mark::AfterIdle, true),
+    // (n, left out, mistimed, lost) of one good answer, one marked answer and one marked loss.
+    for (mark, want) in [
+        (Mark::None, (3, 0, 0, 1)),
+        (Mark::NotUsersPath, (3, 0, 0, 1)),
+        (Mark::Untrusted, (3, 0, 1, 1)),
+        (Mark::AfterIdle, (3, 0, 1, 1)),
+        (Mark::TerminatedLocally, (1, 2, 0, 0)),
+        (Mark::Tunnel, (1, 2, 0, 0)),
+        (Mark::Roaming, (1, 2, 0, 0)),
     ] {
         let samples = [
             sample(Mark::None, Outcome::Answered, 10_000),
@@ -340,9 +341,12 @@ fn what_says_nothing_of_the_road_is_counted_and_in_no_figure() {
         let cells = cells_of(agent, &samples);
         let cell = cells.values().next().expect("one cell");
         let told = figures(cell, 1, Weighting::Sample);
-        let want = if left_out { (1, 2, 0) } else { (3, 0, 1) };
-        assert_eq!((told.n, told.left_out, cell.lost), want, "{mark:?}");
+        let counts = (told.n, told.left_out, told.mistimed, cell.lost);
+        assert_eq!(counts, want, "{mark:?}");
+        let times = if want.2 == 0 && want.1 == 0 { 2 } else { 1 };
+        assert_eq!(cell.answered.count(), times, "{mark:?}: which times count");
         assert_eq!(cell.probes(), 3, "{mark:?}: none is thrown away");
+        assert_eq!(Cell::from_bytes(&cell.to_bytes()).as_ref(), Ok(cell));
     }
 }
 

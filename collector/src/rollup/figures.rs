@@ -36,6 +36,7 @@ pub fn figures(cell: &Cell, agents: u32, weighting: Weighting) -> Figures {
         n,
         agents,
         left_out: cell.left_out,
+        mistimed: cell.mistimed,
         loss_ratio: ratio(cell.lost, n),
         min_us: cell.min_us,
         p5_us: quantile(0.05),

@@ -515,8 +515,8 @@ export interface components {
             readonly agents: number;
             /**
              * Format: int64
-             * @description Probes that agents marked as saying nothing of the road from the site: taken late by a busy machine, answered by
-             *     something nearer than the edge, through a tunnel, or in another network. They are in no other figure.
+             * @description Probes that agents marked as saying nothing of the road from the site: answered by something nearer than the edge,
+             *     through a tunnel, or in another network. They are in no other figure.
              */
             readonly left_out: number;
             /**
@@ -529,6 +529,11 @@ export interface components {
              * @description Smallest RTT.
              */
             readonly min_us?: number | null;
+            /**
+             * Format: int64
+             * @description Answered probes whose time is a busy machine's own fault: they are in `n`, as answered, and in no quantile.
+             */
+            readonly mistimed: number;
             /**
              * Format: int64
              * @description Probes that count: answered plus lost.

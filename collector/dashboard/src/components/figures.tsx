@@ -18,7 +18,7 @@ export function Rtt({ us }: { us: number | null | undefined }) {
 export function Loss({ figures }: { figures: Figures }) {
   const lossy = (figures.loss_ratio ?? 0) >= 0.001;
   return (
-    <span className={lossy ? "fm-loss" : undefined} title={`of ${count(figures.n)} probes${figures.left_out > 0 ? `; ${count(figures.left_out)} left out, marked by their agents` : ""}`}>
+    <span className={lossy ? "fm-loss" : undefined} title={`of ${count(figures.n)} probes${figures.left_out > 0 ? `; ${count(figures.left_out)} left out, marked by their agents` : ""}${figures.mistimed > 0 ? `; ${count(figures.mistimed)} answered in a time not trusted` : ""}`}>
       {ratio(figures.loss_ratio)}
     </span>
   );

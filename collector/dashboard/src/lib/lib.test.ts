@@ -16,7 +16,7 @@ import { axisTop, nearest, toColumns } from "./series";
 import { windowMs, WINDOWS } from "./time";
 import { BASE, clampView, fitView, toScreen } from "./view";
 
-const FIGURES: Figures = { n: 10, agents: 1, left_out: 0, loss_ratio: 0.1, min_us: 900, p5_us: 1000, p25_us: 1100, p50_us: 1200, p75_us: 1300, p95_us: 2000, p99_us: 3000 };
+const FIGURES: Figures = { n: 10, agents: 1, left_out: 0, mistimed: 0, loss_ratio: 0.1, min_us: 900, p5_us: 1000, p25_us: 1100, p50_us: 1200, p75_us: 1300, p95_us: 2000, p99_us: 3000 };
 const point = (at: number, figures: Partial<Figures> = {}): LatencyPoint => ({ at_unix_ms: at, figures: { ...FIGURES, ...figures } });
 
 describe("toColumns", () => {

@@ -107,7 +107,8 @@ function Headline({ report, row, failed }: { report: LatencyReport | undefined; 
         {usual && (usual.direction === "same" ? "; as usual" : `; p50 ${usual.text} against the span before (${rtt(row.before.p50_us)})`)}
         {row && row.ingress_metros.length > 0 && `; enters Microsoft's network at ${row.ingress_metros.join(", ")}`}
         {report.target ? `; target ${report.target}` : "; all targets"}
-        {total.left_out > 0 && `; ${count(total.left_out)} probes left out: their agents marked them as late, tunnelled, roaming or answered too near`}.
+        {total.left_out > 0 && `; ${count(total.left_out)} probes left out: their agents marked them as tunnelled, roaming or answered too near`}
+        {total.mistimed > 0 && `; ${count(total.mistimed)} answers without a time: their machines were busy`}.
       </p>
     </div>
   );

@@ -375,6 +375,7 @@ fn round(destination: IpAddr) -> Round {
         kind: TraceKind::Tcp,
         burst: false,
         stream: firstmile_wire::v1::TraceStream::Full,
+        nat64: None,
         flows: (0..4).map(flow).collect(),
     }
 }

@@ -183,6 +183,7 @@ fn round(target: &str, at_unix_ms: i64) -> Round {
         kind: TraceKind::Tcp,
         burst: false,
         stream: firstmile_wire::v1::TraceStream::Full,
+        nat64: None,
         flows: (0..8).map(flow).collect(),
     }
 }

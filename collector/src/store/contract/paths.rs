@@ -40,6 +40,7 @@ pub(super) fn round(at_unix_ms: i64, target: &str) -> Round {
             destination_ttl: Some(3),
         }],
         stream: firstmile_wire::v1::TraceStream::Full,
+        nat64: None,
     }
 }
 

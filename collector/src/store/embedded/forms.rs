@@ -37,6 +37,8 @@ pub(super) struct RoundForm {
     burst: bool,
     #[serde(default)]
     stream: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nat64: Option<String>,
     flows: Vec<FlowForm>,
 }
 
@@ -69,6 +71,7 @@ impl From<&Round> for RoundForm {
             kind: i32::from(round.kind),
             burst: round.burst,
             stream: i32::from(round.stream),
+            nat64: round.nat64.map(|prefix| prefix.to_string()),
             flows: round.flows.iter().map(flow).collect(),
         }
     }
@@ -95,6 +98,7 @@ impl From<RoundForm> for Round {
             kind: TraceKind::try_from(form.kind).unwrap_or_default(),
             burst: form.burst,
             stream: TraceStream::try_from(form.stream).unwrap_or_default(),
+            nat64: form.nat64.and_then(|text| text.parse().ok()),
             flows: form.flows.into_iter().map(flow).collect(),
         }
     }
