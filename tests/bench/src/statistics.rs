@@ -38,15 +38,19 @@ fn quantile(sorted: &[f64], percent: usize) -> Option<f64> {
 /// The most misses among so many runs that a promise of `probability` a run makes likely: the upper end of the 95 % interval of
 /// the binomial distribution.
 pub(crate) fn most_misses(runs: u32, probability: f64) -> u32 {
-    let odds = probability / (1.0 - probability);
-    let mut exactly = (1.0 - probability).powf(f64::from(runs));
-    let mut at_most = exactly;
+    if probability <= 0.0 {
+        return 0;
+    }
+    // By logarithms: the chance of no miss at all among many runs is smaller than any float.
+    let odds = (probability / (1.0 - probability)).ln();
+    let mut exactly = f64::from(runs) * (1.0 - probability).ln();
+    let mut at_most = exactly.exp();
     for misses in 0..runs {
         if at_most >= 0.975 {
             return misses;
         }
-        exactly *= odds * f64::from(runs - misses) / f64::from(misses + 1);
-        at_most += exactly;
+        exactly += odds + (f64::from(runs - misses) / f64::from(misses + 1)).ln();
+        at_most += exactly.exp();
     }
     runs
 }
@@ -62,6 +66,7 @@ mod tests {
             (20, 0.05, 3),
             (100, 0.05, 10),
             (1_000, 0.05, 64),
+            (16_000, 0.05, 854),
             (10, 0.0, 0),
         ] {
             assert_eq!(most_misses(runs, probability), want, "{runs} {probability}");
