@@ -23,6 +23,7 @@ use windows_service::service_dispatcher;
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
 use super::{events, signals};
+use crate::config::DEFAULT_FILE;
 
 /// Name of the service.
 const NAME: &str = "firstmile-agent";
@@ -47,8 +48,15 @@ pub(crate) enum ServiceError {
         what: &'static str,
         source: windows_service::Error,
     },
-    #[error("cannot make the state directory {folder} for the service only")]
-    State { folder: String, source: io::Error },
+    #[error(
+        "cannot make {folder} for administrators and the service; run this as an administrator"
+    )]
+    Folder { folder: String, source: io::Error },
+    #[error(
+        "{path} belongs neither to the system nor to administrators, or is a link: whoever made it would rule the service. \
+         Look at what is in it, delete it, and put the service in again"
+    )]
+    Foreign { path: String },
     #[error("cannot {what} the source {NAME} of the Event Log; run this as an administrator")]
     EventLog {
         what: &'static str,
@@ -69,10 +77,7 @@ pub(crate) fn install(config: Option<&Path>, state_dir: &Path) -> Result<(), Ser
         what: "put in",
         source,
     };
-    private(state_dir).map_err(|source| ServiceError::State {
-        folder: state_dir.display().to_string(),
-        source,
-    })?;
+    make_folders(Path::new(DEFAULT_FILE), state_dir)?;
     source::register(events::SOURCE).map_err(|source| ServiceError::EventLog {
         what: "put in",
         source,
@@ -138,11 +143,40 @@ fn wait_until_stopped(service: &Service) -> windows_service::Result<()> {
     Ok(())
 }
 
-fn private(state_dir: &Path) -> io::Result<()> {
-    if let Some(above) = state_dir.parent() {
-        std::fs::create_dir_all(above)?;
+/// Makes the folder of the default configuration, which administrators alone write to, and the state directory. Any user
+/// may make folders in `C:\ProgramData`: what is there already has to be of administrators.
+fn make_folders(default_file: &Path, state_dir: &Path) -> Result<(), ServiceError> {
+    if let Some(home) = default_file.parent() {
+        refuse_foreign(home)?;
+        made(home, folder::make_administered)?;
     }
-    folder::make_private(state_dir)
+    refuse_foreign(default_file)?;
+    refuse_foreign(state_dir)?;
+    if let Some(above) = state_dir.parent() {
+        made(above, |above| std::fs::create_dir_all(above))?;
+    }
+    made(state_dir, folder::make_private)
+}
+
+fn made(folder: &Path, make: impl Fn(&Path) -> io::Result<()>) -> Result<(), ServiceError> {
+    make(folder).map_err(|source| ServiceError::Folder {
+        folder: folder.display().to_string(),
+        source,
+    })
+}
+
+fn refuse_foreign(path: &Path) -> Result<(), ServiceError> {
+    match folder::is_of_administrators(path) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ServiceError::Foreign {
+            path: path.display().to_string(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(ServiceError::Folder {
+            folder: path.display().to_string(),
+            source,
+        }),
+    }
 }
 
 fn description(config: Option<&Path>) -> io::Result<ServiceInfo> {
@@ -238,5 +272,36 @@ fn status(state: ServiceState, code: u32) -> ServiceStatus {
         checkpoint: 0,
         wait_hint: STOP,
         process_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folders_are_made_and_may_be_made_again() {
+        let all = tempfile::tempdir().expect("a folder");
+        let home = all.path().join("firstmile");
+        let (file, state) = (home.join("agent.toml"), home.join("state"));
+        for _ in 0..2 {
+            make_folders(&file, &state).expect("folders");
+            std::fs::write(&file, "").expect("our own file");
+            std::fs::write(state.join("status.json"), "{}").expect("our own state");
+        }
+    }
+
+    #[test]
+    #[ignore = "wine 8 says that it makes links and makes none; run it on a Windows, as an administrator"]
+    fn a_link_in_place_of_the_folder_is_refused() {
+        let all = tempfile::tempdir().expect("a folder");
+        let (home, elsewhere) = (all.path().join("firstmile"), all.path().join("elsewhere"));
+        std::fs::create_dir(&elsewhere).expect("a folder");
+        std::os::windows::fs::symlink_dir(&elsewhere, &home).expect("a link");
+        let refusal = make_folders(&home.join("agent.toml"), &home.join("state"));
+        assert!(
+            matches!(&refusal, Err(ServiceError::Foreign { path }) if path.ends_with("firstmile")),
+            "{refusal:?}"
+        );
     }
 }
