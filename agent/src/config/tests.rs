@@ -213,6 +213,21 @@ proptest::proptest! {
     }
 }
 
+#[cfg(windows)]
+#[test]
+fn on_windows_a_vantage_point_is_a_source_and_no_more() {
+    let table = "[[vantage]]\nname = \"b\"\n";
+    for key in ["interface = \"Ethernet\"", "dscp = 46"] {
+        let text = format!("{table}source = \"192.0.2.7\"\n{key}\n");
+        let error = read(&text).expect_err(key).to_string();
+        assert!(error.contains("leave it out"), "{error}");
+    }
+    let text = format!("{table}source = \"192.0.2.7\"\ndscp = 0\n");
+    let config = read(&text).expect("what the source alone needs");
+    assert_eq!(config.vantages.len(), 2);
+}
+
+#[cfg(not(windows))]
 #[test]
 fn vantage_points_are_named_by_targets_and_by_all() {
     let text = "vantages = [\"default\", \"b\"]\n[[vantage]]\nname = \"b\"\ninterface = \"eth1\"\n[[vantage]]\nname = \"c\"\nsource = \"192.0.2.7\"\ndscp = 46\n[[target]]\nname = \"own\"\nhost = \"own.example\"\nvantages = [\"c\"]\n";

@@ -42,13 +42,18 @@ fn one(mut section: Section) -> Result<Vantage, ConfigError> {
     })?;
     let interface = section.take("interface", |value| {
         let fix = "write the name of an interface, such as \"eth1\"";
-        InterfaceName::parse(section::text(value)?).ok_or_else(|| fix.to_owned())
+        let interface =
+            InterfaceName::parse(section::text(value)?).ok_or_else(|| fix.to_owned())?;
+        only_by_source(!cfg!(windows), interface)
     })?;
     let source = section.take("source", |value| {
         let fix = "write an address of this machine, such as \"192.0.2.7\"";
         section::text(value)?.parse().map_err(|_| fix.to_owned())
     })?;
-    let dscp = section.take("dscp", |value| section::whole(value, 0, 63))?;
+    let dscp = section.take("dscp", |value| {
+        let dscp = section::whole(value, 0, 63)?;
+        only_by_source(dscp == 0 || !cfg!(windows), dscp)
+    })?;
     if interface.is_none() && source.is_none() && dscp.is_none() {
         let fix =
             "name an interface, a source or a dscp: without any it is the machine's own choice";
@@ -63,6 +68,12 @@ fn one(mut section: Section) -> Result<Vantage, ConfigError> {
             dscp: dscp.and_then(|dscp| u8::try_from(dscp).ok()).unwrap_or(0),
         },
     })
+}
+
+/// A value that this system can put into effect.
+fn only_by_source<T>(can_be: bool, value: T) -> Result<T, String> {
+    let fix = "leave it out: Windows lets a program choose the source alone, so name source = \"192.0.2.7\"";
+    can_be.then_some(value).ok_or_else(|| fix.to_owned())
 }
 
 /// The places of these names in the list of vantage points; `"default"` is the machine's own choice.
