@@ -76,6 +76,8 @@ struct Watching {
     #[cfg(windows)]
     processors: firstmile_sys::windows::load::Processors,
     place: Place,
+    /// As last found out; the next look tells of it as part of the place.
+    nat64: Option<Nat64Prefix>,
     counts: LinkCounts,
     speed_mbps: u32,
     stretch: Stretch,
@@ -98,6 +100,7 @@ impl HostWatch {
             #[cfg(windows)]
             processors: firstmile_sys::windows::load::Processors::default(),
             place: Place::default(),
+            nat64: None,
             counts: LinkCounts::default(),
             speed_mbps: 0,
             stretch: Stretch::new(now, LinkCounts::default()),
@@ -175,7 +178,7 @@ impl Watching {
             tunnelled,
             tunnel_interface,
             proxy: self.host.marks.proxy(),
-            nat64: self.place.nat64,
+            nat64: self.nat64,
             captive_portal: self.place.captive_portal,
         }
     }
@@ -256,17 +259,9 @@ impl Watching {
         }
         self.nat64_due = now + NAT64;
         let found = discover(&self.host.dns).await;
-        if found != self.place.nat64 {
+        if found != self.nat64 {
             info!(prefix = ?found.map(|prefix| prefix.to_string()), "NAT64");
-            // The comparison with the last place shall see it.
-            let place = Place {
-                nat64: found,
-                ..self.place.clone()
-            };
-            if self.is_told {
-                self.tell(now);
-            }
-            self.place = place;
+            self.nat64 = found;
         }
     }
 
