@@ -41,6 +41,14 @@ const MAX_HISTORIES: usize = 16;
 pub(crate) struct Triggers {
     pulses: Vec<PulseHistory>,
     edge_codes: Vec<(IpAddr, String)>,
+    reply_ttls: Vec<(IpAddr, ReplyTtls)>,
+}
+
+/// TTLs or hop limits of the newest replies of one destination, oldest first.
+#[derive(Debug, Default)]
+struct ReplyTtls {
+    newest: VecDeque<u8>,
+    off: u32,
 }
 
 impl Triggers {
@@ -73,6 +81,28 @@ impl Triggers {
             .is_some_and(|history| history.book(outcome))
     }
 
+    /// Books the TTL or hop limit of a reply, 0 where nobody knows it; true when two in a row are none of the last twelve: the way
+    /// back may have moved while the way there looks the same.
+    pub(crate) fn on_reply_ttl(&mut self, destination: IpAddr, ttl: u8) -> bool {
+        if ttl == 0 {
+            return false;
+        }
+        let found = self
+            .reply_ttls
+            .iter()
+            .position(|(at, _)| *at == destination);
+        let index = found.unwrap_or_else(|| {
+            if self.reply_ttls.len() >= MAX_HISTORIES {
+                self.reply_ttls.remove(0);
+            }
+            self.reply_ttls.push((destination, ReplyTtls::default()));
+            self.reply_ttls.len() - 1
+        });
+        self.reply_ttls
+            .get_mut(index)
+            .is_some_and(|(_, history)| history.book(ttl))
+    }
+
     /// Books the code in the headers of the edge at `destination`; true when it is another one than before there: the two
     /// families may well end at two edges. No code is no news.
     pub(crate) fn on_edge_code(&mut self, destination: IpAddr, code: Option<String>) -> bool {
@@ -93,6 +123,32 @@ impl Triggers {
         }
         self.edge_codes.push((destination, code));
         false
+    }
+}
+
+impl ReplyTtls {
+    fn book(&mut self, ttl: u8) -> bool {
+        let is_novel = self.newest.len() >= LEAST && !self.newest.contains(&ttl);
+        if !is_novel {
+            self.off = 0;
+            self.keep(ttl);
+            return false;
+        }
+        self.off += 1;
+        if self.off < IN_A_ROW {
+            return false;
+        }
+        // It is usual from now on: one change is looked at once.
+        self.off = 0;
+        self.keep(ttl);
+        true
+    }
+
+    fn keep(&mut self, ttl: u8) {
+        self.newest.push_back(ttl);
+        if self.newest.len() > WINDOW {
+            self.newest.pop_front();
+        }
     }
 }
 
@@ -263,5 +319,35 @@ mod tests {
         }
         assert_eq!(triggers.pulses.len(), MAX_HISTORIES);
         assert_eq!(triggers.edge_codes.len(), MAX_HISTORIES);
+    }
+
+    #[test]
+    fn replies_from_farther_away_are_suspicious_once_and_balanced_ones_never() {
+        for (name, ttls, fires_at) in [
+            ("steady", vec![57; 20], vec![]),
+            ("unknown", vec![0; 20], vec![]),
+            ("moved", [vec![57; 8], vec![55; 8]].concat(), vec![9]),
+            (
+                "one stray reply",
+                [vec![57; 8], vec![55], vec![57; 8]].concat(),
+                vec![],
+            ),
+            ("two ways back, balanced", [57, 56].repeat(12), vec![]),
+            (
+                "there and back",
+                [vec![57; 8], vec![55; 14], vec![57; 4]].concat(),
+                vec![9, 23],
+            ),
+            ("too early to tell", vec![57, 57, 55, 55, 54, 54], vec![]),
+        ] {
+            let mut triggers = Triggers::default();
+            let fired: Vec<usize> = ttls
+                .iter()
+                .enumerate()
+                .filter(|(_, ttl)| triggers.on_reply_ttl(destination(), **ttl))
+                .map(|(index, _)| index)
+                .collect();
+            assert_eq!(fired, fires_at, "{name}");
+        }
     }
 }

@@ -256,8 +256,10 @@ impl Watch {
             } => {
                 self.on_nearness(protocol, destination, measured);
                 self.record(at, Some(destination), protocol, Phase::Rtt, measured);
+                let returns_otherwise = self.triggers.on_reply_ttl(destination, measured.reply_ttl);
                 self.triggers
                     .on_pulse(protocol, destination, measured.outcome)
+                    || returns_otherwise
             }
             Finding::Https {
                 destination,
