@@ -117,6 +117,11 @@ fn run(command: &mut Command, input: Option<&str>) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
+/// Puts rules of nft on our side.
+pub(crate) fn filter(rules: &str) {
+    run(Command::new("nft").args(["-f", "-"]), Some(rules));
+}
+
 /// Makes the loopback work.
 pub(crate) fn loopback_up() {
     ip(&["link", "set", "lo", "up"]);

@@ -39,7 +39,7 @@ const TLS13: u16 = 0x0304;
 /// What a QUIC probe found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct QuicFound {
-    /// First Initial to first answer.
+    /// First Initial to first answer; a timeout too where only a later Initial was answered.
     pub(crate) rtt: Outcome,
     /// First Initial to the end of the handshake; `None`: there was no answer.
     pub(crate) handshake: Option<Outcome>,
@@ -71,7 +71,7 @@ impl QuicFound {
             return;
         };
         // An answer that quinn could not even read as one of its own is an answer still.
-        if self.rtt == Outcome::Timeout {
+        if self.rtt == Outcome::Timeout && flight.answered_at.is_none() {
             self.rtt = failure;
         } else {
             self.handshake = Some(failure);

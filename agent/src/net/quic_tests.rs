@@ -155,6 +155,40 @@ async fn the_rtt_is_that_of_the_first_packets_whatever_becomes_of_the_rest() {
     assert!(found.problem.contains("0x0a0a0a0a"), "{found:?}");
 }
 
+/// Passes datagrams on between a client and a server, all but the first one.
+async fn lose_the_first(socket: UdpSocket, server: SocketAddr) {
+    let (mut buffer, mut client) = ([0_u8; 2048], None);
+    while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+        let to = if from == server {
+            client
+        } else {
+            client.replace(from).map(|_| server)
+        };
+        if let Some(to) = to {
+            socket.send_to(&buffer[..length], to).await.expect("sent");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_first_initial_is_a_lost_probe_and_a_slow_handshake() {
+    let authority = Authority::new("Front CA");
+    let prober = QuicProber::new(authority.trusted(), None).expect("settings");
+    let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    let (endpoint, server) = server(&authority, b"h3", loopback);
+    let relay = UdpSocket::bind(loopback).await.expect("a loopback port");
+    let address = relay.local_addr().expect("an address");
+    let peers = async {
+        tokio::join!(serve(endpoint), lose_the_first(relay, server));
+    };
+    let found = beside(peers, prober.shake(&host(), address, 10 * TIMEOUT)).await;
+    assert_eq!(found.rtt, Outcome::Timeout, "{found:?}");
+    assert!(
+        matches!(found.handshake, Some(Outcome::Answered(took)) if took > TIMEOUT),
+        "{found:?}"
+    );
+}
+
 #[tokio::test]
 async fn probes_at_once_over_one_endpoint_do_not_mix() {
     let authority = Authority::new("Front CA");

@@ -1,5 +1,6 @@
-//! TCP connect: from SYN to SYN-ACK or RST. On Linux the RTT of an answer is the kernel's own (`TCP_INFO`); elsewhere, and
-//! for a refusal, it is by the clock around the call.
+//! TCP connect: from SYN to SYN-ACK or RST. The RTT of an answer is the kernel's own where it tells (`TCP_INFO`); for a
+//! refusal it is by the clock around the call. A probe is one packet: when the first SYN was lost, so was the probe, whatever
+//! a second SYN brought. What a user waits for a connection, lost SYN included, is another figure: that of [`dial`].
 //!
 //! Who said no is told apart: the host by a RST (refused), a firewall by an ICMP message (filtered), a router or this
 //! machine for want of a way (unreachable). On Linux the message itself is read from the socket's error queue.
@@ -18,44 +19,90 @@ use crate::probe::{Measured, Outcome};
 
 /// Connects once and hangs up at once.
 pub(crate) async fn connect(destination: SocketAddr, timeout: Duration) -> Measured {
-    dial(destination, timeout, Exit::default()).await.0
+    connect_by(Exit::default(), destination, timeout).await
 }
 
 /// As [`connect`], by a way out that the configuration names.
 pub(crate) async fn connect_by(exit: Exit, destination: SocketAddr, timeout: Duration) -> Measured {
-    dial(destination, timeout, exit).await.0
+    attempt(destination, timeout, exit).await.of_first_packet()
 }
 
-/// Connects once; the connection is there when it was answered.
+/// Connects once, with as many SYN packets as the system sends until the timeout; the connection is there when it was answered.
 pub(crate) async fn dial(
     destination: SocketAddr,
     timeout: Duration,
     exit: Exit,
 ) -> (Measured, Option<TcpStream>) {
+    let ended = attempt(destination, timeout, exit).await;
+    (ended.measured, ended.stream)
+}
+
+/// How an attempt to connect ended.
+struct Ended {
+    /// The time is what a user waited.
+    measured: Measured,
+    stream: Option<TcpStream>,
+    /// More than one SYN was sent; false where the system does not tell.
+    first_lost: bool,
+}
+
+impl Ended {
+    /// What became of the first SYN.
+    fn of_first_packet(self) -> Measured {
+        if self.first_lost && self.measured.outcome.rtt().is_some() {
+            Outcome::Timeout.into()
+        } else {
+            self.measured
+        }
+    }
+}
+
+impl<M: Into<Measured>> From<M> for Ended {
+    /// Without a connection.
+    fn from(measured: M) -> Self {
+        Self {
+            measured: measured.into(),
+            stream: None,
+            first_lost: false,
+        }
+    }
+}
+
+async fn attempt(destination: SocketAddr, timeout: Duration, exit: Exit) -> Ended {
     let sent_at = clock::now();
     let stream = match open(destination, exit).and_then(|socket| begin(socket, destination)) {
         Ok(stream) => stream,
         Err(error) => {
             let rtt = clock::now().saturating_duration_since(sent_at);
-            return (outcome_of(&error, destination.ip(), rtt).into(), None);
+            return outcome_of(&error, destination.ip(), rtt).into();
         }
     };
     let woken = tokio::time::timeout(timeout, stream.writable()).await;
     let rtt = clock::now().saturating_duration_since(sent_at);
     if let Some(outcome) = told(&stream) {
-        return (outcome.into(), None);
+        return outcome.into();
     }
     let connected = match woken {
-        Err(_) => return (Outcome::Timeout.into(), None),
+        Err(_) => return Outcome::Timeout.into(),
         Ok(woken) => woken.and_then(|()| stream.take_error()),
+    };
+    let syns = syn_exchange(&stream);
+    let first_lost = syns.is_some_and(|syns| syns.resent);
+    let failed = |error: &io::Error| Ended {
+        first_lost,
+        ..outcome_of(error, destination.ip(), rtt).into()
     };
     match connected {
         Ok(None) => match stream.peer_addr() {
-            Ok(_) => (answered(&stream, rtt), Some(stream)),
+            Ok(_) => Ended {
+                measured: answered(syns, rtt),
+                stream: Some(stream),
+                first_lost,
+            },
             // Woken by an error that another reader has taken: nothing was answered.
-            Err(error) => (outcome_of(&error, destination.ip(), rtt).into(), None),
+            Err(error) => failed(&error),
         },
-        Ok(Some(error)) | Err(error) => (outcome_of(&error, destination.ip(), rtt).into(), None),
+        Ok(Some(error)) | Err(error) => failed(&error),
     }
 }
 
@@ -85,23 +132,34 @@ fn is_under_way(error: &io::Error) -> bool {
     begun || error.kind() == io::ErrorKind::WouldBlock
 }
 
-fn answered(stream: &TcpStream, rtt: Duration) -> Measured {
-    kernel_rtt(stream).map_or_else(
-        || Outcome::Answered(rtt).into(),
-        |rtt| Measured::kernel(Outcome::Answered(rtt)),
-    )
+/// What the kernel says of the SYN packets of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SynExchange {
+    /// From SYN to SYN-ACK; zero: not measured.
+    pub(crate) rtt: Duration,
+    /// The first SYN was not answered in time, and sent again.
+    pub(crate) resent: bool,
 }
 
-/// What the kernel measured from SYN to SYN-ACK. `None` when it took more than one SYN: the time that the user waited, the
-/// loss included, is the figure then.
+/// An answer: the kernel's time, and after a lost SYN what a user waited.
+fn answered(syns: Option<SynExchange>, rtt: Duration) -> Measured {
+    match syns.filter(|syns| !syns.resent && !syns.rtt.is_zero()) {
+        Some(syns) => Measured::kernel(Outcome::Answered(syns.rtt)),
+        None => Outcome::Answered(rtt).into(),
+    }
+}
+
 #[cfg(target_os = "linux")]
-fn kernel_rtt(stream: &TcpStream) -> Option<Duration> {
+fn syn_exchange(stream: &TcpStream) -> Option<SynExchange> {
     let info = firstmile_sys::tcp_info::read(std::os::fd::AsFd::as_fd(stream)).ok()?;
-    (info.retransmissions == 0 && !info.rtt.is_zero()).then_some(info.rtt)
+    Some(SynExchange {
+        rtt: info.rtt,
+        resent: info.retransmissions > 0,
+    })
 }
 
 #[cfg(windows)]
-use super::windows::tcp::{kernel_rtt, told};
+use super::windows::tcp::{syn_exchange, told};
 
 /// Has ICMP messages about this connection kept for us (ip(7), `IP_RECVERR`).
 #[cfg(target_os = "linux")]

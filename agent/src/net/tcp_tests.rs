@@ -51,6 +51,47 @@ mod in_a_network_of_its_own {
         lab::run_inside(concat!(module_path!(), "::inside"));
     }
 
+    #[test]
+    fn a_probe_whose_first_packet_was_lost_is_lost() {
+        lab::run_inside(concat!(module_path!(), "::inside_with_loss"));
+    }
+
+    /// The first SYN from each port is lost; what comes after it passes.
+    const FIRST_IS_LOST: &str = "
+        table inet loss {
+            set seen { type inet_service; flags dynamic; timeout 1m; }
+            chain in {
+                type filter hook input priority 0;
+                tcp flags & (syn | ack) == syn tcp sport != @seen add @seen { tcp sport } drop
+            }
+        }";
+
+    #[tokio::test]
+    #[ignore = "needs a network of its own: a_probe_whose_first_packet_was_lost_is_lost runs it in one"]
+    async fn inside_with_loss() {
+        lab::loopback_up();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
+        let listening = listener.local_addr().expect("an address");
+        let shut = SocketAddr::from(([127, 0, 0, 1], 9));
+        let clean = connect(listening, TIMEOUT).await;
+        assert!(matches!(clean.outcome, Outcome::Answered(_)), "{clean:?}");
+        lab::filter(FIRST_IS_LOST);
+        let patience = 3 * TIMEOUT;
+        for to in [listening, shut] {
+            let lost = connect(to, patience).await;
+            assert_eq!(lost.outcome, Outcome::Timeout, "{to}: {lost:?}");
+        }
+        let (waited, stream) = dial(listening, patience, Exit::default()).await;
+        assert!(
+            matches!(waited.outcome, Outcome::Answered(rtt) if rtt > Duration::from_millis(500)),
+            "a user waits for the second SYN: {waited:?}"
+        );
+        assert_eq!(waited.clock, crate::probe::Clock::User);
+        assert!(stream.is_some());
+    }
+
     /// Port 1 is rejected as "administratively prohibited", 2 with "port unreachable", 3 with "host unreachable", 4 is
     /// dropped, 5 is reset, and nothing else is held back.
     const RULES: &str = "

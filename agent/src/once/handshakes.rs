@@ -102,7 +102,11 @@ impl QuicFindings {
             rtt_ms: answered(found.rtt),
             handshake_ms: found.handshake.and_then(answered),
             version,
-            failure: first_failure(&[Some(found.rtt), found.handshake]),
+            // With a handshake nothing failed, though the first packet may have been lost.
+            failure: match found.handshake {
+                Some(Outcome::Answered(_)) => None,
+                handshake => first_failure(&[Some(found.rtt), handshake]),
+            },
             problem: Some(found.problem).filter(|problem| !problem.is_empty()),
             certificate: found.sighting.map(CertificateFindings::of),
         }

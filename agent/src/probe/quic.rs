@@ -13,6 +13,10 @@ use super::Outcome;
 /// Connections watched at once: beyond it a probe is refused.
 const MAX_FLIGHTS: usize = 64;
 
+/// The Initials of one `ClientHello` go within this; what is sent later is a probe for a lost one, which comes no sooner than
+/// a second after (RFC 9002 §6.2.2).
+const ONE_FLIGHT: Duration = Duration::from_millis(100);
+
 /// Versions kept of a Version Negotiation packet.
 const MAX_VERSIONS: usize = 16;
 
@@ -68,6 +72,8 @@ pub(crate) struct Flight {
     source_id: Vec<u8>,
     pub(crate) sent_at: Option<Instant>,
     pub(crate) answered_at: Option<Instant>,
+    /// The first Initial was not answered in time, and another one sent.
+    pub(crate) resent: bool,
     /// Of the first answer, 0 for a Version Negotiation packet.
     pub(crate) version: u32,
     /// What a Version Negotiation packet offers.
@@ -79,9 +85,10 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// From the first Initial to the first answer.
+    /// From the first Initial to the first answer; `None` too when the first Initial was lost, whatever a later one brought.
     pub(crate) fn rtt(&self) -> Option<Duration> {
-        Some(self.answered_at?.saturating_duration_since(self.sent_at?))
+        let answered_at = self.answered_at.filter(|_| !self.resent)?;
+        Some(answered_at.saturating_duration_since(self.sent_at?))
     }
 }
 
@@ -105,6 +112,7 @@ impl Board {
             source_id: Vec::new(),
             sent_at: None,
             answered_at: None,
+            resent: false,
             version: 0,
             offered: Vec::new(),
             delay: None,
@@ -126,11 +134,18 @@ impl Board {
 
     /// Books a datagram that is about to leave.
     pub(crate) fn on_sent(&mut self, datagram: &[u8], now: Instant) {
-        if let Some((header, flight)) = self.ours(datagram)
-            && flight.sent_at.is_none()
-        {
-            flight.source_id = header.source_id.to_vec();
-            flight.sent_at = Some(now);
+        let Some((header, flight)) = self.ours(datagram) else {
+            return;
+        };
+        match flight.sent_at {
+            None => {
+                flight.source_id = header.source_id.to_vec();
+                flight.sent_at = Some(now);
+            }
+            Some(first) if flight.answered_at.is_none() => {
+                flight.resent |= now.saturating_duration_since(first) > ONE_FLIGHT;
+            }
+            Some(_) => {}
         }
     }
 
@@ -243,6 +258,34 @@ mod tests {
         assert_eq!(flight.rtt(), Some(Duration::from_millis(20)));
         assert_eq!((flight.version, flight.refused), (1, None));
         assert_eq!(board.end(ID), None);
+    }
+
+    #[test]
+    fn an_answer_to_a_second_initial_is_no_rtt() {
+        for (name, again_ms, answer_ms, is_lost) in [
+            ("one `ClientHello` in two packets", 1, 21, false),
+            ("sent again before the answer", 1000, 1020, true),
+            ("sent again after the answer", 1000, 900, false),
+        ] {
+            let start = crate::clock::now();
+            let at = |ms| start + Duration::from_millis(ms);
+            let (mut board, sent) = (Board::default(), packet(1, &ID, b"mine", b""));
+            board.begin(ID, to());
+            board.on_sent(&sent, start);
+            let mut events = [(again_ms, true), (answer_ms, false)];
+            events.sort_unstable();
+            for (ms, is_sent) in events {
+                if is_sent {
+                    board.on_sent(&sent, at(ms));
+                } else {
+                    board.on_received(&packet(1, b"mine", b"s", b""), to(), at(ms), None);
+                }
+            }
+            let flight = board.end(ID).expect("watched");
+            assert_eq!(flight.answered_at, Some(at(answer_ms)), "{name}");
+            let rtt = (!is_lost).then_some(Duration::from_millis(answer_ms));
+            assert_eq!(flight.rtt(), rtt, "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::REACH;
 use crate::config::{AgentConfig, Host, Service, Target};
 use crate::doctor::facts::{Destination, Path, Resolver, Tls};
+use crate::net::exit::Exit;
 use crate::net::handshake::{Handshake, TlsProber};
 use crate::net::icmp::{self, EchoEngine};
 use crate::net::tcp;
@@ -97,7 +98,9 @@ async fn destination(engines: &Engines, target: &Target, address: Option<IpAddr>
     };
     let to = SocketAddr::new(address, target.port);
     let connecting = async {
-        let tcp = tcp::connect(to, engines.patience).await.outcome;
+        // Whether it answers at all: one lost packet is no finding.
+        let (tcp, _) = tcp::dial(to, engines.patience, Exit::default()).await;
+        let tcp = tcp.outcome;
         let wanted = target.protocols.https || target.protocols.tls;
         let wanted = wanted && matches!(tcp, Outcome::Answered(_));
         (

@@ -3,19 +3,21 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::windows::io::AsSocket;
-use std::time::Duration;
 
 use firstmile_sys::windows::tcp::{self, IcmpError};
 use socket2::Socket;
 use tokio::net::TcpStream;
 
+use crate::net::tcp::SynExchange;
 use crate::probe::Outcome;
 
-/// What the stack measured from SYN to SYN-ACK (`SIO_TCP_INFO`). `None` when it took more than one SYN, and where the system
-/// does not tell.
-pub(crate) fn kernel_rtt(stream: &TcpStream) -> Option<Duration> {
+/// What the stack says of the SYN packets (`SIO_TCP_INFO`); `None` where it does not tell.
+pub(crate) fn syn_exchange(stream: &TcpStream) -> Option<SynExchange> {
     let info = tcp::info(stream.as_socket()).ok()?;
-    (info.syn_retransmissions == 0 && !info.rtt.is_zero()).then_some(info.rtt)
+    Some(SynExchange {
+        rtt: info.rtt,
+        resent: info.syn_retransmissions > 0,
+    })
 }
 
 /// Has an ICMP error end an attempt to connect. Systems before Windows 10 2004 cannot, and then attempts time out.

@@ -214,10 +214,10 @@ impl Watch {
         found: QuicFound,
         delay: Option<Duration>,
     ) -> bool {
-        // Every probe has a handshake, come about or not; an RTT only what was answered.
-        let answered = matches!(found.rtt, Outcome::Answered(_));
+        // Every probe has a handshake, come about or not; an RTT what was answered, or lost.
+        let has_rtt = matches!(found.rtt, Outcome::Answered(_) | Outcome::Timeout);
         let phases = [
-            (Phase::Rtt, answered.then_some(found.rtt)),
+            (Phase::Rtt, has_rtt.then_some(found.rtt)),
             (Phase::Handshake, Some(found.handshake.unwrap_or(found.rtt))),
         ];
         for (phase, outcome) in phases {
