@@ -54,6 +54,17 @@ pub(crate) enum TraceError {
     },
     #[error("cannot open the sockets for a path round")]
     Socket { source: io::Error },
+    #[error(
+        "multipath discovery sends many flows to all TTLs at once, which only raw sockets do; these are paths by {}",
+        .method.as_str_name()
+    )]
+    CannotDiscover { method: TraceMethod },
+}
+
+/// Whether multipath discovery can be run by these means: it has all TTLs of hundreds of flows under way at once. Ordinary
+/// sockets have one packet of a flow out at a time, and ping sockets a few flows: what they do not send would pass for silence.
+pub(crate) const fn can_discover(method: TraceMethod) -> bool {
+    matches!(method, TraceMethod::Raw)
 }
 
 /// Sends one packet of a flow; tells its kind and its flows apart.
@@ -72,6 +83,14 @@ pub(super) trait Means: Send + Sync {
     fn flow_label(&self, flow: u16, destination: SocketAddr) -> u32;
     /// Whether all its listeners still listen.
     fn is_listening(&self) -> bool;
+}
+
+/// The means, if a round of the stream may be run by them.
+fn may_run(stream: Stream, method: TraceMethod) -> Result<TraceMethod, TraceError> {
+    if stream == Stream::Refresh && !can_discover(method) {
+        return Err(TraceError::CannotDiscover { method });
+    }
+    Ok(method)
 }
 
 /// What is open and still listens. What does not would meet silence for ever: it is closed, and opened anew.
@@ -181,9 +200,10 @@ impl Tracer {
         };
         let source = super::route::source_by(self.exit, destination.ip()).map_err(no_route)?;
         let means = self.means(destination.is_ipv6())?;
+        let method = may_run(plan.stream, means.method())?;
         let started = clock::now();
         let (stream, numbers) = (plan.stream, plan.flows.clone());
-        let all_in_flight = means.method() != TraceMethod::OneAtATime;
+        let all_in_flight = method != TraceMethod::OneAtATime;
         let mut round = Running::new(plan, all_in_flight, started);
         let mut line = self.board.open(destination.ip());
         loop {
@@ -235,7 +255,7 @@ impl Tracer {
             started,
             kind,
             stream,
-            method: means.method(),
+            method,
             flow_ids,
             flow_labels,
             flows,
@@ -293,10 +313,12 @@ impl Tracer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::net::trace_board::Listening;
 
-    struct Fake(Listening);
+    struct Fake(Listening, TraceMethod);
 
     impl Means for Fake {
         fn kind(&self) -> TraceKind {
@@ -304,7 +326,7 @@ mod tests {
         }
 
         fn method(&self) -> TraceMethod {
-            TraceMethod::Raw
+            self.1
         }
 
         fn send(&self, _: Probe, _: u16, _: IpAddr, _: SocketAddr) -> io::Result<()> {
@@ -325,6 +347,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_has_one_packet_of_a_flow_out_discovers_nothing_and_says_so() {
+        for method in [TraceMethod::OneAtATime, TraceMethod::ErrorQueue] {
+            let cancel = CancellationToken::new();
+            let tracer = Tracer::new(1, Arc::default(), TaskTracker::new(), cancel.clone());
+            let hub = Hub {
+                board: Arc::clone(&tracer.board),
+                counters: Arc::default(),
+                tasks: TaskTracker::new(),
+                cancel,
+                exit: Exit::default(),
+            };
+            let means: Arc<dyn Means> = Arc::new(Fake(Listening::new(&hub), method));
+            *tracer.v4.lock().expect("sound") = Some(means);
+            let plan = TracePlan {
+                stream: Stream::Refresh,
+                flows: vec![0],
+                spacing: Duration::ZERO,
+                timeout: Duration::from_millis(1),
+                grace: Duration::ZERO,
+                alpha: crate::probe::trace::DEFAULT_ALPHA,
+                known: crate::probe::trace::Known::default(),
+            };
+            let refused = tracer
+                .round(SocketAddr::from(([127, 0, 0, 1], 443)), plan)
+                .await;
+            let error = refused.expect_err("silence that nobody was asked for");
+            assert!(
+                matches!(error, TraceError::CannotDiscover { method: said } if said == method),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_listener_that_ends_takes_the_others_along_and_frees_the_slot() {
         let hub = Hub {
             board: Arc::default(),
@@ -337,7 +393,7 @@ mod tests {
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         listening.spawn(&hub.tasks, std::future::pending());
         listening.spawn(&hub.tasks, async { drop(ended.await) });
-        let mut slot: Option<Arc<dyn Means>> = Some(Arc::new(Fake(listening)));
+        let mut slot: Option<Arc<dyn Means>> = Some(Arc::new(Fake(listening, TraceMethod::Raw)));
         tokio::task::yield_now().await;
         assert!(still_listening(&mut slot).is_some(), "both listen");
         end.send(()).expect("awaited");

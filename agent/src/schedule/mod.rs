@@ -165,6 +165,13 @@ impl TargetSchedule {
         }
     }
 
+    /// Path packets are of a kind that can or cannot discover.
+    pub(crate) const fn on_means(&mut self, can_refresh: bool) {
+        if let Some(rounds) = &mut self.rounds {
+            rounds.on_means(can_refresh);
+        }
+    }
+
     /// Brings the next resolution forward to `at` when the answer's TTL ends before the stream's own time.
     pub(crate) fn resolve_by(&mut self, at: Instant) {
         let resolve = self.streams.iter_mut().find(|(a, _)| *a == Action::Resolve);

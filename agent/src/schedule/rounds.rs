@@ -5,7 +5,8 @@
 //!
 //! A target begins by learning: full rounds back to back, and a refresh after the first. A suspicion starts a burst: rounds of
 //! [`BURST_FLOWS`] flows, the first of them over the whole path, from one start to the next the burst interval, until
-//! [`ENOUGH`] useful rounds in a row say the same or the cap is reached. Each event is followed by a refresh.
+//! [`ENOUGH`] useful rounds in a row say the same or the cap is reached. Each event is followed by a refresh. Where the
+//! packets cannot discover, there is none.
 
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,23 @@ pub(crate) struct RoundPlan {
     pub(crate) burst_rounds: u16,
 }
 
+/// Where multipath discovery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Discovery {
+    Idle,
+    UnderWay,
+    /// The packets that this machine permits cannot discover.
+    Impossible,
+}
+
+impl Discovery {
+    const fn end(&mut self) {
+        if matches!(self, Self::UnderWay) {
+            *self = Self::Idle;
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Burst {
     next: Instant,
@@ -93,7 +111,7 @@ pub(crate) struct Rounds {
     refreshed: Option<Instant>,
     learning_left: u16,
     under_way: Option<Round>,
-    refreshing: bool,
+    discovery: Discovery,
     burst: Option<Burst>,
     /// Since when a suspicion waits for its turn.
     suspected: Option<Instant>,
@@ -123,7 +141,7 @@ impl Rounds {
             refreshed: None,
             learning_left: plan.learning_rounds.max(1),
             under_way: None,
-            refreshing: false,
+            discovery: Discovery::Idle,
             burst: None,
             suspected: None,
             seen_before: 0,
@@ -151,9 +169,9 @@ impl Rounds {
         if now < self.no_round_before {
             return None;
         }
-        if !self.refreshing && self.refreshed.is_some() && now >= self.refresh.due() {
+        if self.waits_for_refresh() && now >= self.refresh.due() {
             self.refresh.restart(now, random());
-            self.refreshing = true;
+            self.discovery = Discovery::UnderWay;
             return Some(Round::Refresh);
         }
         if self.under_way.is_some() {
@@ -166,7 +184,7 @@ impl Rounds {
 
     /// When to poll again though no round ended.
     pub(crate) fn wake(&self, now: Instant) -> Instant {
-        let refresh = (!self.refreshing && self.refreshed.is_some()).then(|| self.refresh.due());
+        let refresh = self.waits_for_refresh().then(|| self.refresh.due());
         let lane = self.under_way.is_none().then(|| match &self.burst {
             Some(burst) => burst.next,
             None if self.is_learning() => self.no_round_before,
@@ -202,7 +220,7 @@ impl Rounds {
     pub(crate) fn on_end(&mut self, round: Round, showed: Showed, now: Instant) -> bool {
         self.no_round_before = self.no_round_before.max(now);
         if round == Round::Refresh {
-            self.refreshing = false;
+            self.discovery.end();
             return false;
         }
         self.under_way = None;
@@ -223,9 +241,22 @@ impl Rounds {
     pub(crate) fn on_refused(&mut self, round: Round, now: Instant) {
         self.no_round_before = now + LEAST_SPACING;
         match round {
-            Round::Refresh => self.refreshing = false,
+            Round::Refresh => self.discovery.end(),
             Round::Full | Round::Tail | Round::Burst { .. } => self.under_way = None,
         }
+    }
+
+    /// A round was taken by packets that can or cannot discover: without them no refresh is due.
+    pub(crate) const fn on_means(&mut self, can_refresh: bool) {
+        match (can_refresh, self.discovery) {
+            (false, _) => self.discovery = Discovery::Impossible,
+            (true, Discovery::Impossible) => self.discovery = Discovery::Idle,
+            (true, Discovery::Idle | Discovery::UnderWay) => {}
+        }
+    }
+
+    const fn waits_for_refresh(&self) -> bool {
+        matches!(self.discovery, Discovery::Idle) && self.refreshed.is_some()
     }
 
     /// The network is another one, or the machine slept: a look at the path, and a new refresh.
@@ -247,7 +278,12 @@ impl Rounds {
 
     /// Rounds that were due in a time in which none could run.
     pub(crate) fn expected_in(&self, time: Duration) -> u64 {
-        self.full.expected_in(time) + self.tail.expected_in(time) + self.refresh.expected_in(time)
+        let refreshes = if self.discovery == Discovery::Impossible {
+            0
+        } else {
+            self.refresh.expected_in(time)
+        };
+        self.full.expected_in(time) + self.tail.expected_in(time) + refreshes
     }
 
     fn next_round(

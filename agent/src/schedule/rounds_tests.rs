@@ -105,6 +105,27 @@ fn learning_takes_about_160_seconds_and_a_refresh_comes_with_it() {
 }
 
 #[test]
+fn without_packets_that_can_discover_no_refresh_is_due_not_even_after_an_event() {
+    let start = crate::clock::now();
+    let mut rounds = Rounds::new(plan(), start, &mut || 0.5);
+    let now = start + 5 * SECOND;
+    assert_eq!(rounds.poll(now, &mut || 0.5, |_| true), Some(Round::Full));
+    rounds.on_means(false);
+    rounds.on_end(Round::Full, QUIET, now + SECOND);
+    rounds.on_new_network(now + SECOND);
+    let later = now + 8 * 3600 * SECOND;
+    let next = rounds.poll(later, &mut || 0.5, |_| true);
+    assert_eq!(
+        next,
+        Some(Round::Full),
+        "no discovery by sockets that cannot"
+    );
+    rounds.on_means(true);
+    let next = rounds.poll(later, &mut || 0.5, |_| true);
+    assert_eq!(next, Some(Round::Refresh), "the rights came");
+}
+
+#[test]
 fn the_round_that_sees_a_change_and_two_of_a_burst_confirm_it_and_a_refresh_follows() {
     let moved = 1_000 * SECOND;
     // The next look shows the change; the rounds after it show the same new path.

@@ -182,6 +182,10 @@ fn advise(error: TraceError, kind: Option<TraceKind>) -> anyhow::Error {
             "ICMP paths want ping sockets, which are not permitted here: `{}`",
             Advice::ping_sockets()
         ),
+        (TraceError::CannotDiscover { .. }, _) => anyhow::anyhow!(
+            "{error}; allow raw sockets, or leave out --multipath: `{}`",
+            advice.raw_sockets()
+        ),
         (TraceError::NotPermitted, _) => anyhow::anyhow!("{error}; {advice}"),
         (TraceError::NoRoute { .. } | TraceError::Socket { .. }, _) => error.into(),
     }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::Watch;
 use crate::clock;
-use crate::net::trace::{RoundResult, TraceError};
+use crate::net::trace::{RoundResult, TraceError, can_discover};
 use crate::probe::nearness::Nearness;
 use crate::probe::trace::FlowPath;
 use crate::report::batch::Observation;
@@ -93,6 +93,7 @@ impl Watch {
         let showed = match result {
             Ok(result) => {
                 self.trace_refused = false;
+                self.schedule.on_means(can_discover(result.method));
                 self.book_round(destination, round, result)
             }
             Err(error) => {
