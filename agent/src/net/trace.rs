@@ -93,6 +93,11 @@ fn may_run(stream: Stream, method: TraceMethod) -> Result<TraceMethod, TraceErro
     Ok(method)
 }
 
+/// Too many packets wait for replies at once.
+fn out_of_tokens() -> io::Error {
+    io::Error::other("all names for packets are taken by rounds under way")
+}
+
 /// What is open and still listens. What does not would meet silence for ever: it is closed, and opened anew.
 fn still_listening(slot: &mut Option<Arc<dyn Means>>) -> Option<Arc<dyn Means>> {
     *slot = slot.take().filter(|means| means.is_listening());
@@ -218,8 +223,10 @@ impl Tracer {
             match step {
                 Step::Finished => break,
                 Step::Transmit(probe) => {
-                    let token = line.expect(probe.id);
-                    if let Err(error) = means.send(probe, token, source, destination) {
+                    let token = line.expect(probe.id).ok_or_else(out_of_tokens);
+                    let sent =
+                        token.and_then(|token| means.send(probe, token, source, destination));
+                    if let Err(error) = sent {
                         tracing::debug!(%error, %destination, ttl = probe.ttl, "path packet not sent");
                         self.counters.skipped_probes.add(1);
                         round.on_unsent(probe.id);

@@ -24,6 +24,9 @@ use crate::probe::trace::ReplyKind;
 use crate::probe::trace::{ProbeId, Reply};
 use crate::report::counters::Counters;
 
+/// Tokens that there are: 16 bits, without the two that no checksum is.
+const TOKENS: usize = u16::MAX as usize - 1;
+
 /// Replies that may wait for a round: more than a round has packets.
 const QUEUE: usize = 1024;
 
@@ -176,10 +179,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Takes a free token for a packet. A round has at most 480 packets and there are at most 40 rounds: one is free.
-    pub(super) fn expect(&self, id: ProbeId) -> u16 {
+    /// Takes a free token for a packet; `None`: packets of rounds that are not over have them all.
+    pub(super) fn expect(&self, id: ProbeId) -> Option<u16> {
         let mut board = self.board.lock();
-        // The checksum of a datagram is a token, and it can be neither of these two.
+        if board.waiting.len() >= TOKENS {
+            return None;
+        }
+        // The checksum of a datagram is a token, and it can be neither of these two. Another one is free.
         while matches!(board.next_token, 0 | u16::MAX)
             || board.waiting.contains_key(&board.next_token)
         {
@@ -195,7 +201,7 @@ impl Line {
             sender: self.sender.clone(),
         };
         board.waiting.insert(token, waiting);
-        token
+        Some(token)
     }
 }
 
@@ -205,5 +211,30 @@ impl Drop for Line {
             .lock()
             .waiting
             .retain(|_, waiting| waiting.line != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_when_all_tokens_are_taken_gets_none_and_does_not_wait_for_ever() {
+        let board = Arc::<Switchboard>::default();
+        let destination = IpAddr::from([192, 0, 2, 1]);
+        let (greedy, other) = (board.open(destination), board.open(destination));
+        let taken: HashSet<u16> = (0..=u16::MAX)
+            .map_while(|number| greedy.expect(ProbeId(number)))
+            .collect();
+        assert_eq!(taken.len(), TOKENS, "each names one packet");
+        assert!(!taken.contains(&0) && !taken.contains(&u16::MAX));
+        assert_eq!(other.expect(ProbeId(0)), None);
+        drop(greedy);
+        assert!(
+            other.expect(ProbeId(0)).is_some(),
+            "a round that ends frees its own"
+        );
     }
 }
