@@ -43,8 +43,11 @@ const CLAIM: Duration = Duration::from_secs(150);
 /// Routers that are told apart: 20 targets of both families, 8 flows of 12 routers of their own each.
 const MAX_HOPS: usize = 4096;
 
-/// Destinations that are remembered: both families of 20 targets, and some that they left.
-const MAX_DESTINATIONS: usize = 64;
+/// Ways that an agent can have to its destinations: 20 targets, both families, 8 ways out of the machine.
+pub const MOST_WAYS: usize = 20 * 2 * 8;
+
+/// Ways that are remembered: all of them, and some whose destination was left.
+const MAX_DESTINATIONS: usize = MOST_WAYS + 64;
 
 /// Flows of a destination that are remembered; those of multipath discovery come once.
 const MAX_FLOWS: u16 = 32;

@@ -166,11 +166,11 @@ fn what_a_reply_shows_counts_even_where_another_router_was_expected() {
 fn tables_are_bounded() {
     let start = testing::start();
     let mut budget = HopBudget::default();
-    for number in 0..100_u16 {
+    for number in 0..420_u16 {
         let [high, low] = number.to_be_bytes();
         let to = IpAddr::from([203, 0, 112 + high, low]);
         let now = start + SECOND * u32::from(number);
-        for flow in 0..34 {
+        for flow in (0..34).step_by(11) {
             let ttls = [1, 15, MAX_TTL];
             budget.gate(to).admit(flow, &ttls, now);
             for ttl in ttls {
@@ -218,4 +218,33 @@ fn a_router_that_two_uplinks_share_is_asked_once_a_second_for_both() {
         [Admission::At(now)],
         "its own router"
     );
+}
+
+#[test]
+fn an_agent_of_all_targets_families_and_vantages_still_knows_whom_each_packet_will_meet() {
+    let ways: Vec<Way> = (0..20u8)
+        .flat_map(|target| (0..8).map(move |vantage| (target, vantage)))
+        .flat_map(|(target, vantage)| {
+            let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(target)]);
+            [destination(target), v6].map(|destination| Way {
+                destination,
+                vantage,
+            })
+        })
+        .collect();
+    assert_eq!(ways.len(), MOST_WAYS);
+    let mut budget = HopBudget::default();
+    let mut now = testing::start();
+    for (way, number) in ways.iter().zip(0u16..) {
+        now += 2 * SECOND;
+        budget.gate(*way).admit(0, &[5], now);
+        let [high, low] = number.to_be_bytes();
+        let router = IpAddr::from([198, 18, high, low]);
+        budget.learn(*way, 0, 5, router, now);
+    }
+    now += 60 * SECOND;
+    for way in ways {
+        let answer = budget.gate(way).admit(0, &[5], now);
+        assert_eq!(answer, [Admission::At(now)], "{way:?} meets nobody else");
+    }
 }

@@ -8,6 +8,10 @@ use crate::net::exit::{Exit, InterfaceName};
 /// Most vantage points, the machine's own choice included: each has sockets of its own for every kind of probe.
 const MAX_VANTAGES: usize = 8;
 
+/// The hop budget tells all ways of the largest configuration apart.
+const _: () =
+    assert!(crate::config::MAX_TARGETS * 2 * MAX_VANTAGES <= crate::probe::budget::MOST_WAYS);
+
 /// A way out with a name. The first of a configuration is the machine's own choice, which has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Vantage {
