@@ -37,6 +37,8 @@ const MORE_FLOWS: u16 = firstmile_path::mda::MOST_FLOWS;
 pub(super) struct RawMeans {
     kind: TraceKind,
     packets: PacketSocket,
+    /// Code point of the way out: whole packets bring their own header.
+    dscp: u8,
     first_port: u16,
     mark: u16,
     board: Arc<Switchboard>,
@@ -77,6 +79,7 @@ impl RawMeans {
         Ok(Self {
             kind,
             packets,
+            dscp: hub.exit.dscp,
             first_port,
             mark,
             board: Arc::clone(&hub.board),
@@ -139,7 +142,7 @@ impl Means for RawMeans {
             protocol,
             identification: token ^ self.mark,
             flow_label: self.flow_label(probe.flow, destination),
-            dscp: 0,
+            dscp: self.dscp,
         };
         let checksum_at = match self.kind {
             TraceKind::Udp => 6,
