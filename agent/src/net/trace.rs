@@ -93,6 +93,14 @@ fn may_run(stream: Stream, method: TraceMethod) -> Result<TraceMethod, TraceErro
     Ok(method)
 }
 
+/// The destination port of a round; echo requests have none.
+fn port_of(kind: TraceKind, destination: SocketAddr) -> u16 {
+    match kind {
+        TraceKind::Icmp => 0,
+        TraceKind::Tcp | TraceKind::Udp | TraceKind::Unspecified => destination.port(),
+    }
+}
+
 /// Too many packets wait for replies at once.
 fn out_of_tokens() -> io::Error {
     io::Error::other("all names for packets are taken by rounds under way")
@@ -252,11 +260,6 @@ impl Tracer {
             self.counters.deferred_rounds.add(1);
         }
         let kind = means.kind();
-        let destination_port = if kind == TraceKind::Icmp {
-            0
-        } else {
-            destination.port()
-        };
         let (flows, multipath) = round.into_found();
         Ok(RoundResult {
             started,
@@ -267,7 +270,7 @@ impl Tracer {
             flow_labels,
             flows,
             multipath,
-            destination_port,
+            destination_port: port_of(kind, destination),
         })
     }
 
