@@ -164,11 +164,11 @@ mod tests {
             source: "192.0.2.1".parse().ok(),
             ..Exit::default()
         };
-        assert!(
-            elsewhere
-                .apply_and_bind(&socket(Domain::IPV4), false)
-                .is_err()
-        );
+        // Wine binds to any address, so that this can be seen only where the system itself is asked.
+        if cfg!(unix) {
+            let bound = elsewhere.apply_and_bind(&socket(Domain::IPV4), false);
+            assert!(bound.is_err());
+        }
     }
 
     proptest! {
