@@ -134,13 +134,15 @@ impl Nearness {
         is_inside: impl Fn(IpAddr) -> bool,
     ) -> bool {
         self.book_ingresses(flows, is_inside);
+        // A loop, or a path that comes to no end, has routers at TTLs that say nothing of how far the destination is.
+        let whole = (flows.iter()).filter(|flow| flow.destination_ttl.is_some() && !flow.loops);
         let router = |flow: &FlowPath| {
             (flow.answers())
                 .filter(|(ttl, _)| flow.destination_ttl != Some(*ttl))
                 .map(|(ttl, _)| ttl)
                 .max()
         };
-        if let Some(met) = flows.iter().filter_map(router).max() {
+        if let Some(met) = whole.filter_map(router).max() {
             self.evidence.met_routers = met;
         }
         if is_of_syns {

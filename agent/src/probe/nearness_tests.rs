@@ -108,6 +108,12 @@ fn flow(ingress: u8, ingress_ms: u32, reply_ttl: u8) -> FlowPath {
     }
 }
 
+/// A round of several flows, without a TCP connect; returns whether TCP is held to be answered on the way.
+fn round_of(nearness: &mut Nearness, flows: &[FlowPath]) -> bool {
+    nearness.on_round(flows, true, |_| false);
+    nearness.verdict().is_some()
+}
+
 /// A round after one TCP connect; returns whether TCP is held to be answered on the way.
 fn round(nearness: &mut Nearness, tcp_ms: u32, flow: &FlowPath) -> bool {
     nearness.on_tcp(MS * tcp_ms);
@@ -152,6 +158,30 @@ fn replies_that_cross_too_few_routers_are_known_at_once() {
     nearness.on_echo(64 - 12);
     assert!(round(&mut nearness, 30, &flow(50, 20, 63)));
     assert!(!round(&mut nearness, 30, &flow(50, 20, 64 - 11)));
+}
+
+/// TCP is answered next door for all of them; only a path that has come to its end says how far that is from the edge.
+#[test]
+fn a_loop_or_a_path_without_an_end_says_nothing_of_how_far_the_edge_is() {
+    for (name, loops, reaches, is_local) in [
+        ("whole", false, true, true),
+        ("looping", true, true, false),
+        ("not reached", false, false, false),
+        ("looping, not reached", true, false, false),
+    ] {
+        let mut nearness = Nearness::default();
+        let mut far = flow(50, 20, 0);
+        far.loops = loops;
+        far.destination_ttl = reaches.then_some(20);
+        for place in &mut far.hops {
+            place.ttl += 16;
+        }
+        far.last_ttl = 20;
+        // Another flow comes to its end, next door.
+        let mut near = flow(50, 20, 63);
+        near.hops.retain(|place| place.ttl == 1 || place.ttl == 4);
+        assert_eq!(round_of(&mut nearness, &[near, far]), is_local, "{name}");
+    }
 }
 
 proptest! {
