@@ -2,9 +2,12 @@
 //!
 //! Between a reply and the stamp that user space gives it lie two waits: for the processor, which Linux counts for each
 //! thread (`/proc/thread-self/schedstat`, the second number), and behind other tasks of the one thread that runs all probes.
-//! [`Delays`] is told by the runtime when the thread wakes, and reads the first; a [`Watch`] around a future sees the second
-//! each time the future is polled. Their sum, at its largest, is how much of a phase may be our own doing. It costs two
-//! clock readings a poll and one read of a file a wake-up, both only while something is watched.
+//! [`Delays`] is told by the runtime when the thread goes to sleep and when it wakes, and reads the first; a [`Watch`] around
+//! a future sees the second each time the future is polled. Their sum, at its largest, is how much of a phase may be our own
+//! doing. It costs two clock readings a poll and one read of a file a turn, both only while something is watched.
+//!
+//! The runtime also says that it wakes when it did not sleep, because something lay ready. That may have been so since it
+//! looked the last time: then the turn before counts as waiting.
 //!
 //! Where the system does not count the first wait, what the echo engine saw stands for it: how long replies lay ready.
 
@@ -17,6 +20,9 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
+/// A thread that was away for less, waits for the processor apart, has not slept: it found something ready.
+const LEAST_SLEEP: Duration = Duration::from_micros(50);
+
 /// What the program knows of its own lateness. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub(crate) struct Delays(Arc<Shared>);
@@ -26,8 +32,12 @@ struct Shared {
     started: Instant,
     processor: Processor,
     watched: AtomicUsize,
-    /// When the thread last woke, nanoseconds since `started`.
+    /// Since when whoever is polled now may have waited, nanoseconds since `started`.
     woke_ns: AtomicU64,
+    /// When the thread last looked what is ready.
+    looked_ns: AtomicU64,
+    /// When it was about to sleep.
+    parked_ns: AtomicU64,
     /// How long it had waited for the processor then.
     waited_ns: AtomicU64,
     /// The last thing that the echo engine saw.
@@ -47,6 +57,8 @@ impl Default for Delays {
             processor: Processor::default(),
             watched: AtomicUsize::new(0),
             woke_ns: AtomicU64::new(0),
+            looked_ns: AtomicU64::new(0),
+            parked_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             echo: Mutex::new(None),
         }))
@@ -54,16 +66,40 @@ impl Default for Delays {
 }
 
 impl Delays {
+    /// The runtime's thread is about to sleep, if nothing is ready. For `on_thread_park`.
+    pub(crate) fn on_sleep(&self) {
+        if self.0.watched.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // What was waited for until here is no part of the sleep.
+        self.keep_waited();
+        let now = self.since_start(clock::now());
+        self.0.parked_ns.store(now, Ordering::Relaxed);
+    }
+
     /// The runtime's thread wakes: whoever is polled from now on waited at least since then. For `on_thread_unpark`.
     pub(crate) fn on_wake(&self) {
         if self.0.watched.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let waited = self.0.processor.waited_since_last().unwrap_or_default();
-        self.0.waited_ns.store(nanos(waited), Ordering::Relaxed);
-        self.0
-            .woke_ns
-            .store(self.since_start(clock::now()), Ordering::Relaxed);
+        let waited = nanos(self.0.processor.waited_since_last().unwrap_or_default());
+        let now = self.since_start(clock::now());
+        let away = now.saturating_sub(self.0.parked_ns.load(Ordering::Relaxed));
+        let looked = self.0.looked_ns.swap(now, Ordering::Relaxed);
+        if away.saturating_sub(waited) < nanos(LEAST_SLEEP) {
+            self.0.waited_ns.fetch_max(waited, Ordering::Relaxed);
+            self.0.woke_ns.store(looked, Ordering::Relaxed);
+        } else {
+            self.0.waited_ns.store(waited, Ordering::Relaxed);
+            self.0.woke_ns.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps what the thread has waited since it was last asked, for whoever is polled next; `None` where nobody counts.
+    fn keep_waited(&self) -> Option<Duration> {
+        let waited = self.0.processor.waited_since_last()?;
+        self.0.waited_ns.fetch_max(nanos(waited), Ordering::Relaxed);
+        Some(waited)
     }
 
     /// Books how long a reply lay ready before it was taken.
@@ -78,9 +114,10 @@ impl Delays {
             // What was waited for before is nobody's.
             self.0.processor.waited_since_last();
             self.0.waited_ns.store(0, Ordering::Relaxed);
-            self.0
-                .woke_ns
-                .store(self.since_start(clock::now()), Ordering::Relaxed);
+            let now = self.since_start(clock::now());
+            for since in [&self.0.woke_ns, &self.0.looked_ns, &self.0.parked_ns] {
+                since.store(now, Ordering::Relaxed);
+            }
         }
         Watch {
             delays: self.clone(),
@@ -89,14 +126,8 @@ impl Delays {
         }
     }
 
-    /// How late the stamp of a packet is that is read now; `None` where nobody counts. For tasks of their own, which no
-    /// [`Watch`] is around; something has to be watched all the same.
-    pub(crate) fn of_packet(&self, now: Instant) -> Option<Duration> {
-        self.0.processor.is_counted().then(|| self.at(now))
-    }
-
-    /// How late whoever is polled now may be.
-    fn at(&self, now: Instant) -> Duration {
+    /// How late whoever is polled now may be, or the stamp of a packet that is read now; something has to be watched.
+    pub(crate) fn at(&self, now: Instant) -> Duration {
         let woke = self.0.woke_ns.load(Ordering::Relaxed);
         let behind_others = self.since_start(now).saturating_sub(woke);
         Duration::from_nanos(self.0.waited_ns.load(Ordering::Relaxed) + behind_others)
@@ -130,23 +161,22 @@ impl Watch {
         .await
     }
 
-    /// The largest delay since the last call, or since the watch began; `None` when the system does not tell and nothing
-    /// else did meanwhile. To be called at the end of a phase, in the poll that stamps it.
-    pub(crate) fn take(&self) -> Option<Duration> {
+    /// The largest delay since the last call, or since the watch began. Where the system does not count waits for the
+    /// processor they are missing in it. To be called at the end of a phase, in the poll that stamps it.
+    pub(crate) fn take(&self) -> Duration {
         // The thread may have lost the processor since it woke, in the middle of a poll.
-        let lost = self.delays.0.processor.waited_since_last();
+        let lost = self.delays.keep_waited();
         let own = Duration::from_nanos(self.largest_ns.swap(0, Ordering::Relaxed));
-        match lost {
-            Some(lost) => {
-                // The next one to be polled waited for it too.
-                self.delays
-                    .0
-                    .waited_ns
-                    .fetch_max(nanos(lost), Ordering::Relaxed);
-                Some(own.max(lost))
-            }
-            None => self.echo_since_began().map(|echo| own.max(echo)),
-        }
+        let lost = lost.or_else(|| self.echo_since_began());
+        own.max(lost.unwrap_or_default())
+    }
+
+    /// How long the thread has waited for the processor since it last slept; `None` where nobody counts. The work of other
+    /// tasks, and our own, is not in it.
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        self.delays.keep_waited()?;
+        let waited = self.delays.0.waited_ns.load(Ordering::Relaxed);
+        Some(Duration::from_nanos(waited))
     }
 
     fn note(&self, delay: Duration) {
@@ -184,11 +214,6 @@ impl Processor {
         let total = self.total_ns()?;
         let last = self.last_ns.swap(total, Ordering::Relaxed);
         Some(Duration::from_nanos(total.saturating_sub(last)))
-    }
-
-    /// Whether the first reading has shown that somebody counts.
-    fn is_counted(&self) -> bool {
-        self.file.get().is_some_and(Option::is_some)
     }
 
     /// The file is of the thread that opens it: the one that runs all probes.
@@ -230,11 +255,11 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    #[cfg(target_os = "linux")]
     fn runtime(delays: &Delays) -> tokio::runtime::Runtime {
-        let told = delays.clone();
+        let (told, sleeping) = (delays.clone(), delays.clone());
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(move || sleeping.on_sleep())
             .on_thread_unpark(move || told.on_wake())
             .build()
             .expect("a runtime")
@@ -263,11 +288,76 @@ mod tests {
             // `join!` polls in the order written: the other task computes before the probe is looked at.
             let ((), got) = tokio::join!(other, watch.over(wait));
             got.expect("sent");
-            let delay = watch.take().expect("Linux counts");
+            let delay = watch.take();
             assert!(delay >= 20 * MS, "{delay:?}");
-            let rest = watch.take().expect("Linux counts");
+            let rest = watch.take();
             assert!(rest < delay, "{rest:?} is of after the first question");
         });
+    }
+
+    /// The reply comes while another task computes; when that is done the runtime looks, and finds it without sleeping.
+    #[test]
+    fn a_reply_that_lay_ready_while_another_task_computed_is_known_to_be_late() {
+        let delays = Delays::default();
+        // As on a system without the file: what is measured is the other task alone.
+        delays.0.processor.file.set(None).expect("first use");
+        runtime(&delays).block_on(async {
+            let peer = std::net::UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
+            let socket = tokio::net::UdpSocket::bind("127.0.0.1:0")
+                .await
+                .expect("a loopback port");
+            let to = socket.local_addr().expect("an address");
+            let watched = delays.clone();
+            let tasks = tokio_util::task::TaskTracker::new();
+            let probe = tasks.spawn(async move {
+                let watch = watched.watch();
+                let mut buffer = [0; 8];
+                let received = watch.over(socket.recv(&mut buffer)).await;
+                received.expect("a reply");
+                watch.take()
+            });
+            let other = tasks.spawn(async move {
+                tokio::time::sleep(5 * MS).await;
+                peer.send_to(b"reply", to).expect("sent");
+                compute(20 * MS);
+            });
+            other.await.expect("it computes");
+            let delay = probe.await.expect("it ends");
+            assert!(delay >= 19 * MS, "{delay:?}");
+        });
+    }
+
+    /// Each look of the runtime, as it calls us, with a sleep or without.
+    #[test]
+    fn only_a_sleep_ends_a_wait() {
+        let delays = Delays::default();
+        delays.0.processor.file.set(None).expect("first use");
+        let watch = delays.watch();
+        let late = || delays.at(clock::now());
+        compute(5 * MS);
+        assert!(late() >= 5 * MS, "since the watch began");
+        delays
+            .0
+            .waited_ns
+            .fetch_max(nanos(7 * MS), Ordering::Relaxed);
+        delays.on_sleep();
+        delays.on_wake();
+        assert!(
+            late() >= 12 * MS,
+            "it has not slept, and what was kept stays"
+        );
+        delays.on_sleep();
+        delays.on_wake();
+        let again = late();
+        assert!(
+            again >= 7 * MS && again < 12 * MS,
+            "the turn before took nothing: {again:?}"
+        );
+        delays.on_sleep();
+        compute(MS);
+        delays.on_wake();
+        assert!(late() < 5 * MS, "it has slept");
+        drop(watch);
     }
 
     #[test]
@@ -292,9 +382,21 @@ mod tests {
         delays.on_echo(before, 9 * MS);
         compute(MS);
         let watch = delays.watch();
-        assert_eq!(watch.take(), None, "an echo before the probe says nothing");
+        let nothing = watch.take();
+        assert_eq!(
+            nothing,
+            Duration::ZERO,
+            "an echo before the probe says nothing"
+        );
         delays.on_echo(clock::now(), 2 * MS);
-        assert_eq!(watch.take(), Some(2 * MS));
+        assert_eq!(watch.take(), 2 * MS);
+        watch.note(3 * MS);
+        assert_eq!(
+            watch.take(),
+            3 * MS,
+            "what this program knows itself counts"
+        );
+        assert_eq!(watch.waited(), None);
     }
 
     /// Two threads share one processor: whichever waits is told so by the kernel.
@@ -318,9 +420,10 @@ mod tests {
             let delays = Delays::default();
             let watch = delays.watch();
             compute(50 * MS);
-            let delay = watch.take();
+            let (delay, waited) = (watch.take(), watch.waited());
             stop.store(true, Ordering::Relaxed);
-            assert!(delay.expect("Linux counts") > MS, "{delay:?}");
+            assert!(waited.expect("Linux counts") > MS, "{waited:?}");
+            assert!(delay > MS, "{delay:?}");
         });
     }
 }

@@ -364,11 +364,13 @@ fn block_on<F: Future>(future: F) -> Result<F::Output> {
 }
 
 /// One thread does all probing: it is cheaper and its times are steadier than those of a pool. Disk waits on others.
-/// `delays` hears of each time that the thread wakes.
+/// `delays` hears of each time that the thread sleeps and wakes.
 fn block_on_watched<F: Future>(future: F, delays: Delays) -> Result<F::Output> {
+    let sleeping = delays.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
+        .on_thread_park(move || sleeping.on_sleep())
         .on_thread_unpark(move || delays.on_wake())
         .build()
         .context("cannot start the runtime")?;

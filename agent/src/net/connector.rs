@@ -39,7 +39,7 @@ pub(super) type SharedMarks = Arc<Shared>;
 impl Shared {
     /// How late this program ran since the last call.
     pub(super) fn lateness(&self) -> Option<Duration> {
-        self.lateness.as_ref().and_then(|watch| watch.take())
+        self.lateness.as_ref().map(|watch| watch.take())
     }
 }
 

@@ -152,10 +152,7 @@ impl AsyncUdpSocket for QuicSocket {
                 Ok((length, from)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     let now = clock::now();
-                    let delay = self
-                        .lateness
-                        .as_ref()
-                        .and_then(|delays| delays.of_packet(now));
+                    let delay = self.lateness.as_ref().map(|delays| delays.at(now));
                     self.board().on_received(bytes, from, now, delay);
                     *meta = RecvMeta {
                         addr: from,

@@ -54,7 +54,8 @@ pub(super) enum Finding {
         destination: IpAddr,
         at: Instant,
         found: QuicFound,
-        delay: Option<Duration>,
+        /// Of the RTT and of the handshake.
+        delays: [Option<Duration>; 2],
     },
     Round {
         destination: IpAddr,
@@ -121,7 +122,7 @@ pub(super) fn resolve(prober: &Arc<Prober>, name: String) -> Probing {
         let (v4, v6) = watch.over(both).await;
         Finding::Resolved {
             answers: [v4, v6],
-            delay: watch.take(),
+            delay: Some(watch.take()),
         }
     })
 }
@@ -138,7 +139,7 @@ pub(super) fn echo(prober: &Arc<Prober>, destination: IpAddr) -> Probing {
                 prober.delays.on_echo(clock::now(), delay);
                 measured
             }
-            None => measured.delayed_by(watch.take()),
+            None => measured.delayed_by(Some(watch.take())),
         };
         Finding::Pulse {
             protocol: Protocol::Icmp,
@@ -158,7 +159,7 @@ pub(super) fn connect(prober: &Arc<Prober>, to: SocketAddr) -> Probing {
         let measured = watch
             .over(tcp::connect_by(prober.exit, to, prober.plan.probe_timeout))
             .await
-            .delayed_by(watch.take());
+            .delayed_by(Some(watch.take()));
         Finding::Pulse {
             protocol: Protocol::Tcp,
             destination: to.ip(),
@@ -201,7 +202,7 @@ pub(super) fn tls(prober: &Arc<Prober>, target: &Target, destination: IpAddr) ->
             destination,
             at,
             handshake,
-            delay: watch.take(),
+            delay: Some(watch.take()),
         }
     })
 }
@@ -217,15 +218,27 @@ pub(super) fn quic(prober: &Arc<Prober>, target: &Target, destination: IpAddr) -
             .quic
             .shake(&target.host, to, prober.plan.probe_timeout);
         let found = watch.over(shaking).await;
-        // quinn's own work after the last packet is part of a handshake, and no lateness.
-        let delay = found.delay.or_else(|| watch.take());
+        let waited = watch.waited();
+        let delays = delays_of_quic(found.delay, waited, Some(watch.take()));
         Finding::Quic {
             destination,
             at,
             found,
-            delay,
+            delays,
         }
     })
+}
+
+/// How late the RTT and the end of a QUIC handshake were stamped: by how late its packets were read, by how long the
+/// processor was waited for until the end, and by how late the probe was polled, which is all there is without packets.
+/// quinn's own work after the last packet is part of a handshake, and no lateness.
+fn delays_of_quic(
+    packets: Option<Duration>,
+    waited: Option<Duration>,
+    polled: Option<Duration>,
+) -> [Option<Duration>; 2] {
+    let rtt = packets.or(polled);
+    [rtt, rtt.max(waited)]
 }
 
 /// One path round.
@@ -244,4 +257,28 @@ pub(super) fn trace(
             result,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_for_the_processor_after_the_last_packet_is_in_the_handshake_alone() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        for (name, packets, waited, polled, want) in [
+            (
+                "waited after the last packet",
+                ms(1),
+                ms(30),
+                ms(40),
+                [ms(1), ms(30)],
+            ),
+            ("packets read late", ms(20), ms(3), ms(40), [ms(20), ms(20)]),
+            ("no packet came", None, ms(3), ms(4), [ms(4), ms(4)]),
+            ("nobody counts", ms(1), None, ms(40), [ms(1), ms(1)]),
+        ] {
+            assert_eq!(delays_of_quic(packets, waited, polled), want, "{name}");
+        }
+    }
 }

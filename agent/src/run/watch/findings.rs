@@ -212,15 +212,19 @@ impl Watch {
         destination: IpAddr,
         at: Instant,
         found: QuicFound,
-        delay: Option<Duration>,
+        [of_rtt, of_handshake]: [Option<Duration>; 2],
     ) -> bool {
         // Every probe has a handshake, come about or not; an RTT what was answered, or lost.
         let has_rtt = matches!(found.rtt, Outcome::Answered(_) | Outcome::Timeout);
         let phases = [
-            (Phase::Rtt, has_rtt.then_some(found.rtt)),
-            (Phase::Handshake, Some(found.handshake.unwrap_or(found.rtt))),
+            (Phase::Rtt, has_rtt.then_some(found.rtt), of_rtt),
+            (
+                Phase::Handshake,
+                Some(found.handshake.unwrap_or(found.rtt)),
+                of_handshake,
+            ),
         ];
-        for (phase, outcome) in phases {
+        for (phase, outcome, delay) in phases {
             if let Some(outcome) = outcome {
                 let measured = Measured::from(outcome).delayed_by(delay);
                 self.record(at, Some(destination), Protocol::Quic, phase, measured);

@@ -270,8 +270,8 @@ impl Watch {
                 destination,
                 at,
                 found,
-                delay,
-            } => self.on_quic(destination, at, found, delay),
+                delays,
+            } => self.on_quic(destination, at, found, delays),
             Finding::Tls {
                 destination,
                 at,
