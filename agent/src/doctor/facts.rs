@@ -28,6 +28,8 @@ pub(super) struct Facts {
 /// Where the machine is in the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Machine {
+    /// Whether this system is not asked for interface, gateway, tunnel and network.
+    pub(super) is_unseen: bool,
     /// The interface of the default route.
     pub(super) interface: Option<String>,
     /// The same, where it is a tunnel.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::NAMES;
 use crate::config::{AgentConfig, Vantage};
 use crate::doctor::facts::{BadVantage, Machine};
+use crate::host::look;
 use crate::host::marks::HostMarks;
 use crate::host::memory::Memory;
 use crate::host::watch::{SOMEWHERE, default_way, discover, under_way};
@@ -55,6 +56,7 @@ pub(super) async fn look(
     let (pings, nat64): (Vec<Outcome>, Option<String>) = tokio::join!(pings, nat64);
     let tunnel = way.as_ref().filter(|way| marks.is_tunnel(&way.interface));
     Machine {
+        is_unseen: !look::IS_ASKED,
         interface: way.as_ref().map(|way| way.interface.name.clone()),
         tunnel: tunnel.map(|way| way.interface.name.clone()),
         gateway,

@@ -11,7 +11,11 @@ const SLOW_LEG: Duration = Duration::from_millis(30);
 
 /// The way out, the router, tunnel, network, NAT64, vantage points.
 pub(super) fn machine(machine: &Machine) -> Vec<Finding> {
-    let mut findings = vec![leg(machine), tunnel(machine)];
+    let mut findings = if machine.is_unseen {
+        unseen()
+    } else {
+        vec![leg(machine), tunnel(machine)]
+    };
     if machine.is_roaming {
         findings.push(
             Finding::warning("roaming", "the machine is in another network than the one it usually is in: its samples are marked and stay out of the site's figures")
@@ -33,6 +37,20 @@ pub(super) fn machine(machine: &Machine) -> Vec<Finding> {
         .change("ip -brief address; then correct interface or source of this [[vantage]]")
     }));
     findings
+}
+
+fn unseen() -> Vec<Finding> {
+    vec![
+        Finding::ok(
+            "gateway",
+            "interface, router and network are not looked at on this system: there is no leg through the site's network, and nobody is seen roaming",
+        ),
+        Finding::warning(
+            "tunnel",
+            "a VPN is not seen on this system: samples through one carry no mark and enter the site's figures",
+        )
+        .change("nothing, where there is no VPN; else exempt the targets from it, or measure from a machine without one"),
+    ]
 }
 
 fn leg(machine: &Machine) -> Finding {

@@ -9,6 +9,7 @@ mod reach;
 mod rights;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use serde::Serialize;
 
@@ -75,7 +76,7 @@ impl Finding {
 
 /// Judges everything, in the order in which a person would look.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    [
+    let mut findings = [
         rights::rights(&facts.rights, &facts.setcap),
         rights::paths(&facts.rights, facts.flows, &facts.setcap),
         names::resolvers(&facts.resolvers),
@@ -90,5 +91,11 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         collector::collector(&facts.collector, facts.clock.unix_ms),
         collector::state(&facts.state),
     ]
-    .concat()
+    .concat();
+    if facts.rights.windows.is_some() {
+        for advice in findings.iter_mut().filter_map(|it| it.change.as_mut()) {
+            *advice = windows::in_its_words(advice);
+        }
+    }
+    findings
 }

@@ -9,6 +9,9 @@ use std::net::IpAddr;
 
 pub(crate) use interface::Interface;
 
+/// Whether this system is asked; elsewhere nothing is known of interfaces, gateways, tunnels and networks.
+pub(crate) const IS_ASKED: bool = cfg!(target_os = "linux");
+
 /// The way that packets take to one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Way {

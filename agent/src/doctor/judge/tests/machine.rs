@@ -2,7 +2,7 @@
 
 use super::*;
 
-const fn on_windows(echo_v4: bool, tcp_paths: bool) -> OnWindows {
+pub(super) const fn on_windows(echo_v4: bool, tcp_paths: bool) -> OnWindows {
     OnWindows {
         echo_v4,
         echo_v6: false,
@@ -304,6 +304,27 @@ pub(super) const PLACE: &[Case] = &[
         "ip route",
     ),
     ("no tunnel", |_| {}, "tunnel", Good, "no tunnel", ""),
+    (
+        "place not looked at",
+        |f| {
+            f.machine = Machine {
+                is_unseen: true,
+                ..Machine::default()
+            };
+        },
+        "gateway",
+        Good,
+        "not looked at",
+        "",
+    ),
+    (
+        "tunnels not seen",
+        |f| f.machine.is_unseen = true,
+        "tunnel",
+        Warning,
+        "carry no mark",
+        "exempt the targets",
+    ),
     (
         "tunnel",
         |f| f.machine.tunnel = Some("wg0".to_owned()),

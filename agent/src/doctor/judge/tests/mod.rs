@@ -241,6 +241,46 @@ fn a_healthy_site_has_nothing_to_change_and_everything_else_says_what() {
     }
 }
 
+/// The collector's machine is a Linux, whatever the agent's is.
+#[test]
+fn a_windows_is_told_nothing_that_only_a_linux_has() {
+    for (name, change, ..) in [
+        machine::RIGHTS,
+        machine::PLACE,
+        machine::NAMES,
+        network::REACH,
+        site::COLLECTOR,
+    ]
+    .concat()
+    {
+        let mut facts = healthy();
+        change(&mut facts);
+        facts.rights.windows = Some(machine::on_windows(true, true));
+        facts.state.directory = PathBuf::from("C:\\ProgramData\\firstmile\\state");
+        for advice in judge(&facts).into_iter().filter_map(|it| it.change) {
+            for word in [
+                "sudo",
+                "setcap",
+                "sysctl",
+                "timedatectl",
+                "chronyc",
+                "df -h",
+                "ls -ld",
+                "ip route",
+                "ip -brief",
+                "nft",
+                "iptables",
+                "ulimit",
+                "/etc/",
+                "/var/",
+                "agent | grep",
+            ] {
+                assert!(!advice.contains(word), "{name}: {advice}");
+            }
+        }
+    }
+}
+
 #[test]
 fn one_inspecting_box_is_one_finding() {
     let mut facts = healthy();
