@@ -1,6 +1,6 @@
 //! Path rounds of a target: which flows and TTLs they ask, when one may run, and what it brought.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 
@@ -172,13 +172,63 @@ impl Watch {
 
     /// Takes a round into the memory of its destination, and says what it showed.
     fn learn(&mut self, destination: IpAddr, round: Round, flows: &[FlowPath]) -> Showed {
-        while self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&destination) {
-            self.paths.pop_first();
+        if !self.paths.contains_key(&destination) {
+            let in_use = self.destinations();
+            make_room(&mut self.paths, &in_use);
         }
         let ingresses = self.prober.ingresses.lock();
         let ingresses = ingresses.unwrap_or_else(PoisonError::into_inner);
         let path = self.paths.entry(destination).or_default();
         let is_inside = |address| ingresses.is_inside(address);
         path.view.learn(round, flows, is_inside)
+    }
+}
+
+/// Forgets paths until one more fits, those to addresses that are no longer probed first.
+fn make_room<T>(paths: &mut BTreeMap<IpAddr, T>, in_use: &[IpAddr]) {
+    while paths.len() >= MAX_PATHS {
+        let idle = paths.keys().find(|address| !in_use.contains(address));
+        let Some(least) = idle.or_else(|| paths.keys().next()).copied() else {
+            return;
+        };
+        paths.remove(&least);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
+    proptest! {
+        #[test]
+        fn the_path_in_use_is_kept_however_many_addresses_came_before(
+            seen in prop::collection::btree_set(any::<u8>(), 0..20),
+            in_use in any::<u8>(),
+        ) {
+            let mut paths: BTreeMap<IpAddr, u8> =
+                seen.iter().map(|last| (address(*last), 0)).collect();
+            paths.insert(address(in_use), 0);
+            make_room(&mut paths, &[address(in_use)]);
+            prop_assert!(paths.len() < MAX_PATHS);
+            prop_assert!(paths.contains_key(&address(in_use)));
+        }
+    }
+
+    #[test]
+    fn room_is_made_where_all_are_in_use_and_none_where_there_is_room() {
+        let all: Vec<IpAddr> = (0..8).map(address).collect();
+        let mut paths: BTreeMap<IpAddr, u8> = all.iter().map(|to| (*to, 0)).collect();
+        make_room(&mut paths, &all);
+        assert_eq!(paths.len(), MAX_PATHS - 1);
+        make_room(&mut paths, &[]);
+        assert_eq!(paths.len(), MAX_PATHS - 1);
     }
 }
