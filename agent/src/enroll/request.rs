@@ -21,6 +21,9 @@ use crate::net::tls::TlsError;
 /// Longest wait for the collector's answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest wait for the address of the collector, which only this machine's own is looked up by.
+const OWN_ADDRESS: Duration = Duration::from_secs(2);
+
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 256 << 10;
 
@@ -67,12 +70,19 @@ pub(crate) struct Newcomer {
     pub(crate) tag: Option<String>,
 }
 
-/// This machine's address on the way to the collector, which may be another one on arrival. `None` behind a proxy that alone
-/// knows the collector's name.
-async fn own_address(collector: &Url) -> Option<IpAddr> {
+/// This machine's address on the way to the collector, which may be another one on arrival. `None` where a proxy reaches the
+/// collector in its place, and where no resolver says in time where the collector is.
+async fn own_address(collector: &Url, proxy: Option<&Proxy>) -> Option<IpAddr> {
+    if proxy.is_some() {
+        return None;
+    }
     let host = collector.host_str()?.trim_matches(['[', ']']);
     let port = collector.port_or_known_default()?;
-    let mut found = tokio::net::lookup_host((host, port)).await.ok()?;
+    let looked_up = tokio::net::lookup_host((host, port));
+    let mut found = tokio::time::timeout(OWN_ADDRESS, looked_up)
+        .await
+        .ok()?
+        .ok()?;
     found.find_map(|address| route::source_for(address.ip()).ok())
 }
 
@@ -97,7 +107,7 @@ pub(crate) async fn enroll(
         hostname: newcomer.hostname,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         tag: newcomer.tag,
-        address: own_address(&join.collector).await,
+        address: own_address(&join.collector, proxy.as_ref()).await,
     };
     let way = Way::new(config, proxy);
     let response = way.post(&join.collector, ENROLL_PATH, &request).await;
@@ -230,6 +240,18 @@ impl Way {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_own_address_is_told_of_a_direct_way_only() {
+        let collector = Url::parse("https://127.0.0.1:8443/").expect("a URL");
+        let own = own_address(&collector, None).await;
+        assert_eq!(own, Some(std::net::Ipv4Addr::LOCALHOST.into()));
+        let proxy = ProxyRules::of_environment("http://proxy.example:3128")
+            .for_url(&Url::parse("https://collector.example/").expect("a URL"))
+            .expect("a usable proxy");
+        assert!(proxy.is_some());
+        assert_eq!(own_address(&collector, proxy.as_ref()).await, None);
+    }
 
     #[test]
     fn every_key_is_new_and_its_request_is_pem() {
