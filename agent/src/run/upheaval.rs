@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use firstmile_wire::v1::{GapReason, NetworkChangeKind};
 use tokio::sync::watch;
@@ -124,40 +124,32 @@ fn on_network(
     told.send_modify(|all| all.networks += 1);
 }
 
-/// The file that names the system's resolvers.
-const RESOLVER_FILE: &str = "/etc/resolv.conf";
-
-/// The system's resolvers, read anew when their file is another one.
+/// The system's resolvers. They are read at each look: on Linux from a small file, elsewhere from the system.
 #[derive(Debug, PartialEq, Eq)]
 struct Resolver {
-    stamp: Option<(SystemTime, u64)>,
     servers: Vec<SocketAddr>,
 }
 
 impl Resolver {
     fn look() -> Self {
         Self {
-            stamp: stamp(),
             servers: dns::system_servers(),
         }
     }
 
-    /// What to say when other servers are named than before.
     fn changed(&mut self) -> Option<String> {
-        if stamp() == self.stamp {
+        self.change_to(dns::system_servers())
+    }
+
+    /// What to say when other servers are named than before. None at all is a file or a network that is being changed.
+    fn change_to(&mut self, servers: Vec<SocketAddr>) -> Option<String> {
+        if servers.is_empty() || servers == self.servers {
             return None;
         }
-        let before = std::mem::replace(self, Self::look());
-        (before.servers != self.servers).then(|| {
-            let named: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
-            format!("{RESOLVER_FILE} names {}", named.join(", "))
-        })
+        self.servers = servers;
+        let named: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        Some(format!("the system names {}", named.join(", ")))
     }
-}
-
-fn stamp() -> Option<(SystemTime, u64)> {
-    let about = std::fs::metadata(RESOLVER_FILE).ok()?;
-    Some((about.modified().ok()?, about.len()))
 }
 
 fn tell(now: &Reading, upset: &Upset, told: &watch::Sender<Upheaval>, recorder: &Recorder) {
@@ -199,6 +191,25 @@ fn starved(before: &Reading, now: &Reading) -> Option<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_resolvers_are_a_change_and_none_for_a_moment_is_not() {
+        let server = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (first, second) = (server("192.0.2.53:53"), server("198.51.100.53:53"));
+        let mut resolver = Resolver {
+            servers: vec![first],
+        };
+        assert_eq!(resolver.change_to(vec![first]), None);
+        assert_eq!(resolver.change_to(Vec::new()), None);
+        assert_eq!(
+            resolver.change_to(vec![first]),
+            None,
+            "the same ones are back"
+        );
+        let said = resolver.change_to(vec![second, first]).expect("a change");
+        assert!(said.contains("198.51.100.53:53, 192.0.2.53:53"), "{said}");
+        assert_eq!(resolver.change_to(vec![second, first]), None);
+    }
 
     #[test]
     fn a_late_look_is_a_gap_and_a_sleep_is_none() {
