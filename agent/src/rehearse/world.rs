@@ -151,7 +151,7 @@ impl<'a> World<'a> {
         }
         loop {
             let (desk, random) = (&mut self.desk, &mut self.random);
-            let permit = |ask| desk.permit(ask, handoff, number, now);
+            let permit = |ask| desk.permit(ask, handoff, (number, 0), now);
             match target.schedule.poll(now, &mut || uniform(random), permit) {
                 Step::Act(Action::Trace(kind)) => {
                     let plan = round_plan(
@@ -251,7 +251,8 @@ impl<'a> World<'a> {
             target.showing.push(now);
         }
         if target.schedule.on_round(kind, showed, now) {
-            self.desk.leave(number, target.schedule.has_found(), now);
+            self.desk
+                .leave((number, 0), target.schedule.has_found(), now);
             target.heard = now;
         }
         if target.learnt.is_none() && !target.schedule.is_learning() {

@@ -68,7 +68,8 @@ pub(super) struct Prober {
     pub(super) recorder: Recorder,
     pub(super) counters: Arc<Counters>,
     pub(super) ingresses: Arc<Mutex<Ingresses>>,
-    desk: Mutex<BurstDesk>,
+    /// Who bursts at which handoff, by whatever way out.
+    desk: Arc<Mutex<BurstDesk>>,
     status: Arc<Mutex<Status>>,
     hops: mpsc::Sender<VecDeque<IpAddr>>,
     marks: Arc<HostMarks>,
@@ -137,7 +138,7 @@ impl Prober {
             recorder,
             counters,
             ingresses,
-            desk: Mutex::default(),
+            desk: Arc::default(),
             status,
             hops,
             marks: Arc::new(HostMarks::new(
@@ -197,7 +198,7 @@ impl Prober {
             recorder: self.recorder.clone(),
             counters: Arc::clone(&self.counters),
             ingresses: Arc::clone(&self.ingresses),
-            desk: Mutex::default(),
+            desk: Arc::clone(&self.desk),
             status: Arc::clone(&self.status),
             hops: self.hops.clone(),
             marks: Arc::clone(&self.marks),
@@ -265,13 +266,13 @@ impl Prober {
         now: Instant,
     ) -> bool {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        handoff.is_some_and(|handoff| desk.permit(ask, handoff, target, now))
+        handoff.is_some_and(|handoff| desk.permit(ask, handoff, (target, self.vantage), now))
     }
 
     /// The burst of `target` is over; it `found` a change or not.
     pub(super) fn leave_desk(&self, target: usize, found: bool) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        desk.leave(target, found, clock::now());
+        desk.leave((target, self.vantage), found, clock::now());
     }
 
     /// When a burst of another target last found a change at `handoff`.

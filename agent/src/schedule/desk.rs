@@ -19,11 +19,14 @@ pub(crate) enum Ask {
     Look,
 }
 
+/// A target by one of the ways out of the machine: its place, and that of the way out.
+pub(crate) type Watcher = (usize, u16);
+
 /// Who bursts at which handoff.
 #[derive(Debug, Default)]
 pub(crate) struct BurstDesk {
-    /// By handoff: the target, and when it began. No more entries than targets.
-    held: BTreeMap<IpAddr, (usize, Instant)>,
+    /// By handoff: the target, and when it began. No more entries than targets by all their ways out.
+    held: BTreeMap<IpAddr, (Watcher, Instant)>,
     /// Handoffs where a burst has found a change, and when it ended. No more entries than handoffs of all targets.
     changed: BTreeMap<IpAddr, Instant>,
 }
@@ -37,7 +40,7 @@ impl BurstDesk {
         &mut self,
         ask: Ask,
         handoff: IpAddr,
-        target: usize,
+        target: Watcher,
         now: Instant,
     ) -> bool {
         match ask {
@@ -47,7 +50,7 @@ impl BurstDesk {
     }
 
     /// Asks for the turn of `target` at `handoff`.
-    fn enter(&mut self, handoff: IpAddr, target: usize, now: Instant) -> bool {
+    fn enter(&mut self, handoff: IpAddr, target: Watcher, now: Instant) -> bool {
         self.held.retain(|_, (holder, since)| {
             *holder != target && now.saturating_duration_since(*since) < LONGEST
         });
@@ -60,14 +63,14 @@ impl BurstDesk {
 
     /// Whether `target` may look at `handoff` in the course of things: not while another one bursts there, which sees the same
     /// and needs all that the routers answer.
-    fn may_look(&self, handoff: IpAddr, target: usize, now: Instant) -> bool {
+    fn may_look(&self, handoff: IpAddr, target: Watcher, now: Instant) -> bool {
         self.held.get(&handoff).is_none_or(|(holder, since)| {
             *holder == target || now.saturating_duration_since(*since) >= LONGEST
         })
     }
 
     /// The burst of `target` is over; it `found` a change or not.
-    pub(crate) fn leave(&mut self, target: usize, found: bool, now: Instant) {
+    pub(crate) fn leave(&mut self, target: Watcher, found: bool, now: Instant) {
         self.changed
             .retain(|_, at| now.saturating_duration_since(*at) < NEWS);
         for (handoff, (holder, _)) in &self.held {
@@ -97,27 +100,40 @@ mod tests {
             IpAddr::from([198, 51, 100, 2]),
         );
         let mut desk = BurstDesk::default();
-        assert!(desk.enter(here, 0, start));
-        assert!(!desk.enter(here, 1, start), "somebody is at it");
-        assert!(desk.enter(there, 2, start), "another handoff");
+        assert!(desk.enter(here, (0, 0), start));
+        assert!(!desk.enter(here, (1, 0), start), "somebody is at it");
+        assert!(desk.enter(there, (2, 0), start), "another handoff");
         assert!(
-            !desk.may_look(here, 1, start),
+            !desk.may_look(here, (1, 0), start),
             "the burst needs the routers"
         );
-        assert!(desk.may_look(here, 0, start) && desk.may_look(there, 2, start));
+        assert!(desk.may_look(here, (0, 0), start) && desk.may_look(there, (2, 0), start));
         assert_eq!(desk.news(here, start), None);
-        desk.leave(0, true, start);
+        desk.leave((0, 0), true, start);
         assert_eq!(desk.news(here, start), Some(start), "others look at once");
         assert_eq!(desk.news(there, start), None);
-        assert!(desk.may_look(here, 1, start));
-        assert!(desk.enter(here, 1, start));
+        assert!(desk.may_look(here, (1, 0), start));
+        assert!(desk.enter(here, (1, 0), start));
         assert!(
-            desk.enter(there, 1, start + LONGEST),
+            desk.enter(there, (1, 0), start + LONGEST),
             "what never ended is forgotten"
         );
         assert!(
-            desk.enter(here, 0, start + LONGEST),
+            desk.enter(here, (0, 0), start + LONGEST),
             "a target holds one turn"
         );
+    }
+
+    #[test]
+    fn the_same_target_by_another_way_out_waits_and_does_not_end_the_burst_of_the_first() {
+        let start = crate::clock::now();
+        let here = IpAddr::from([198, 51, 100, 1]);
+        let mut desk = BurstDesk::default();
+        assert!(desk.enter(here, (0, 0), start));
+        assert!(!desk.enter(here, (0, 1), start), "the same routers");
+        desk.leave((0, 1), false, start);
+        assert!(!desk.enter(here, (1, 1), start), "the first one bursts on");
+        desk.leave((0, 0), false, start);
+        assert!(desk.enter(here, (0, 1), start));
     }
 }
