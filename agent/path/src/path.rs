@@ -24,6 +24,54 @@ pub fn is_microsoft_router(name: &str) -> bool {
 /// Flows remembered for one destination.
 const MAX_FLOWS: usize = 32;
 
+/// A place that went back so often to an address that it had left balances packets: going back once more is no news. A path
+/// that fails over and comes back does so once.
+const RETURNS: u8 = 2;
+
+/// A place that has stayed as it was for so many rounds is no longer taken to balance: half an hour of tails.
+const STEADY: u32 = 64;
+
+/// Addresses remembered for a place that changes.
+const MAX_BRANCHES: usize = 8;
+
+/// Places that are known to change: all TTLs of all flows.
+const MAX_RESTLESS: usize = MAX_FLOWS * MAX_TTL as usize;
+
+/// A flow and TTL that was met by one address and then by another.
+#[derive(Debug, Default)]
+struct Restless {
+    met: VecDeque<IpAddr>,
+    returns: u8,
+    /// The round that changed last.
+    round: u32,
+}
+
+impl Restless {
+    fn note(&mut self, before: IpAddr, now: IpAddr, round: u32) {
+        if round.saturating_sub(self.round) > STEADY {
+            *self = Self::default();
+        }
+        self.round = round;
+        self.returns = self
+            .returns
+            .saturating_add(u8::from(self.met.contains(&now)));
+        for address in [before, now] {
+            if !self.met.contains(&address) {
+                self.met.push_back(address);
+            }
+        }
+        while self.met.len() > MAX_BRANCHES {
+            self.met.pop_front();
+        }
+    }
+
+    fn expects(&self, address: IpAddr, round: u32) -> bool {
+        self.returns >= RETURNS
+            && round.saturating_sub(self.round) <= STEADY
+            && self.met.contains(&address)
+    }
+}
+
 /// What a round says in the light of those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
@@ -39,6 +87,7 @@ pub struct PathMemory {
     rounds: u32,
     last: BTreeMap<u16, FlowPath>,
     seen: VecDeque<IpAddr>,
+    restless: BTreeMap<(u16, u8), Restless>,
 }
 
 impl PathMemory {
@@ -52,7 +101,8 @@ impl PathMemory {
                 .filter_map(|new| Some((self.last.get(&new.flow)?, new)))
         };
         let differs = first || pairs().count() != flows.len() || pairs().any(|(a, b)| !alike(a, b));
-        let tail_moved = pairs().any(|(a, b)| tails_differ(a, b));
+        let tail_moved = pairs().any(|(a, b)| self.tails_differ(a, b));
+        self.note_changes(flows);
         self.rounds = self.rounds.saturating_add(1);
         self.merge(flows);
         Change {
@@ -93,6 +143,33 @@ impl PathMemory {
             answered: flows
                 .flat_map(|flow| flow.answers().map(|(ttl, _)| (flow.flow, ttl)))
                 .collect(),
+        }
+    }
+
+    /// Whether the last three places before the end of both are others, or the end moved or vanished. Where packets are
+    /// balanced one by one, the address that was met there before is no other.
+    fn tails_differ(&self, old: &FlowPath, new: &FlowPath) -> bool {
+        let end = |flow: &FlowPath| flow.hops.last().map_or(0, |place| place.ttl);
+        let from_ttl = end(old).min(end(new)).saturating_sub(3);
+        let is_news = |(ttl, _, now): (u8, IpAddr, IpAddr)| {
+            let place = self.restless.get(&(new.flow, ttl));
+            ttl >= from_ttl && !place.is_some_and(|place| place.expects(now, self.rounds))
+        };
+        !same_reach(old, new) || changes(old, new).any(is_news)
+    }
+
+    fn note_changes(&mut self, flows: &[FlowPath]) {
+        for new in flows {
+            let Some(old) = self.last.get(&new.flow) else {
+                continue;
+            };
+            for (ttl, before, now) in changes(old, new) {
+                let place = (new.flow, ttl);
+                if self.restless.len() < MAX_RESTLESS || self.restless.contains_key(&place) {
+                    let place = self.restless.entry(place).or_default();
+                    place.note(before, now, self.rounds);
+                }
+            }
         }
     }
 
@@ -167,7 +244,7 @@ fn replace(old: &FlowPath, new: &FlowPath) -> FlowPath {
 
 /// Whether two rounds of one flow are the same as far as both can tell.
 fn alike(old: &FlowPath, new: &FlowPath) -> bool {
-    same_reach(old, new) && !differ_from(old, new, 0)
+    same_reach(old, new) && changes(old, new).next().is_none()
 }
 
 /// A round that was not to ask as far as the destination stands says nothing of it.
@@ -180,20 +257,12 @@ fn same_reach(old: &FlowPath, new: &FlowPath) -> bool {
     }
 }
 
-/// Whether anything from a TTL on is answered by others.
-fn differ_from(old: &FlowPath, new: &FlowPath, from_ttl: u8) -> bool {
-    new.answers().any(|(ttl, hop)| {
-        ttl >= from_ttl
-            && old
-                .hop(ttl)
-                .is_some_and(|before| before.address != hop.address)
+/// The TTLs that are answered by others: who did before, who does now.
+fn changes(old: &FlowPath, new: &FlowPath) -> impl Iterator<Item = (u8, IpAddr, IpAddr)> {
+    new.answers().filter_map(|(ttl, hop)| {
+        let before = old.hop(ttl)?.address;
+        (before != hop.address).then_some((ttl, before, hop.address))
     })
-}
-
-/// Whether the last three places before the end of both are others, or the end moved or vanished.
-fn tails_differ(old: &FlowPath, new: &FlowPath) -> bool {
-    let end = |flow: &FlowPath| flow.hops.last().map_or(0, |place| place.ttl);
-    !same_reach(old, new) || differ_from(old, new, end(old).min(end(new)).saturating_sub(3))
 }
 
 #[cfg(test)]
@@ -309,6 +378,45 @@ mod tests {
         memory.absorb(&[flow(&[1, 2, 3, 9], true)]);
         memory.absorb(&[flow(&[1, 0, 3, 9], true)]);
         assert!(memory.absorb(&[flow(&[1, 5, 3, 9], true)]).suspicious);
+    }
+
+    #[test]
+    fn packets_that_are_balanced_one_by_one_do_not_raise_suspicion_for_ever() {
+        let mut memory = PathMemory::default();
+        let round = |number: u32| {
+            flow(
+                &[1, 2, if number.is_multiple_of(2) { 3 } else { 4 }, 9],
+                true,
+            )
+        };
+        let suspicions: Vec<bool> = (0..40)
+            .map(|number| memory.absorb(&[round(number)]).suspicious)
+            .collect();
+        assert!(suspicions[1], "a new router");
+        assert!(!suspicions[5..].contains(&true), "{suspicions:?}");
+        assert!(
+            memory.absorb(&[flow(&[1, 2, 7, 9], true)]).suspicious,
+            "a third one"
+        );
+        memory.absorb(&[flow(&[1, 2, 3, 9], true)]);
+        let swapped = memory.absorb(&[flow(&[1, 4, 3, 9], true)]);
+        assert!(swapped.suspicious, "another place is as good as before");
+    }
+
+    #[test]
+    fn a_path_that_comes_back_after_a_failover_is_looked_at() {
+        let (own, other) = (flow(&[1, 2, 3, 9], true), flow(&[1, 2, 4, 9], true));
+        let mut memory = PathMemory::default();
+        memory.absorb(std::slice::from_ref(&own));
+        for _ in 0..3 {
+            for path in [&other, &own] {
+                let change = memory.absorb(std::slice::from_ref(path));
+                assert!(change.suspicious, "hours apart");
+                for _ in 0..=STEADY {
+                    memory.absorb(std::slice::from_ref(path));
+                }
+            }
+        }
     }
 
     #[test]
