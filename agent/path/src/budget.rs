@@ -10,8 +10,8 @@
 //! 2. A router that all destinations of a family meet at this TTL, and at every TTL before it, alone, is asked for all of
 //!    them: whoever comes while another destination has just asked goes without, and does not wait.
 //! 3. Elsewhere a packet waits its turn, up to [`PATIENCE`]; what would wait longer is not sent and is counted. Who was
-//!    served longest ago comes first: the [`SURE`] longest unserved are never refused, and with more than [`RIVALS`] of
-//!    better claim a packet is.
+//!    served longest ago comes first: the [`SURE`] longest unserved wait up to [`LONG_PATIENCE`], and with more than [`RIVALS`]
+//!    of better claim a packet is refused at once.
 //!
 //! What is forgotten when tables are full makes packets wait more, never less.
 
@@ -31,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait of one of the [`SURE`]: those who wait less and all the sure ones fit in before it.
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The longest unserved who are never refused.
+/// The longest unserved, who wait longer than others before they are refused.
 const SURE: usize = 8;
 
 /// Packets that may have a better claim before one is refused: at one ask in half a minute they fill the interval.
