@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod edge;
+pub(crate) mod idle;
 pub(crate) mod nearness;
 pub(crate) mod quic;
 pub(crate) mod sighting;

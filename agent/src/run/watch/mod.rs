@@ -23,6 +23,7 @@ use super::upheaval::Upheaval;
 use crate::clock;
 use crate::config::{AgentConfig, Host, Target};
 use crate::probe::addresses::Pinned;
+use crate::probe::idle::Pauses;
 use crate::probe::sighting::SightingMemory;
 use crate::probe::{Measured, Outcome, Sample};
 use crate::schedule::rounds::Showed;
@@ -67,6 +68,7 @@ struct Watch {
     v6_routed: bool,
     resolved: bool,
     sightings: SightingMemory,
+    pauses: Pauses,
     paths: BTreeMap<IpAddr, Path>,
     tracing: Lane,
     refreshing: Lane,
@@ -91,6 +93,7 @@ impl Watch {
             *pinned = Pinned::literal(address);
         }
         let resolved = matches!(target.host, Host::Address(_));
+        let pauses = Pauses::new(prober.plan.pulse_interval);
         Self {
             prober,
             index,
@@ -103,6 +106,7 @@ impl Watch {
             resolved,
             paths: BTreeMap::new(),
             sightings: SightingMemory::default(),
+            pauses,
             tracing: Lane::default(),
             refreshing: Lane::default(),
             trace_refused: false,
@@ -255,6 +259,7 @@ impl Watch {
                 measured,
             } => {
                 self.on_nearness(protocol, destination, measured);
+                self.pauses.on_pulse(destination, at);
                 self.record(at, Some(destination), protocol, Phase::Rtt, measured);
                 let returns_otherwise = self.triggers.on_reply_ttl(destination, measured.reply_ttl);
                 self.triggers
@@ -301,6 +306,10 @@ impl Watch {
         measured: impl Into<Measured>,
     ) {
         let measured = measured.into();
+        let mut marks = self.place_marks(protocol, destination, measured.marks());
+        if phase == Phase::Rtt && protocol != Protocol::Quic {
+            marks = self.pauses.mark(destination, at, measured, marks);
+        }
         self.prober.record(Sample {
             at,
             target: self.index,
@@ -311,7 +320,7 @@ impl Watch {
             clock: measured.clock,
             scheduling_delay: measured.scheduling_delay,
             reply_ttl: measured.reply_ttl,
-            marks: self.place_marks(protocol, destination, measured.marks()),
+            marks,
             // Questions of DNS take the machine's own way.
             vantage: if protocol == Protocol::Dns {
                 0
