@@ -94,7 +94,23 @@ impl HostWatch {
     pub(crate) async fn run(self, cancel: CancellationToken) {
         let pause = self.pulse_interval.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         let now = clock::now();
-        let mut watching = Watching {
+        let mut watching = self.begin(now);
+        // The first reading of the load is what later ones are compared with.
+        watching.load();
+        loop {
+            let turn = async {
+                watching.look().await;
+                tokio::time::sleep(pause).await;
+            };
+            if cancel.run_until_cancelled(turn).await.is_none() {
+                break;
+            }
+        }
+        watching.save(clock::now());
+    }
+
+    fn begin(self, now: Instant) -> Watching {
+        Watching {
             memory: Memory::load(&self.state_dir),
             system: System::new().ok(),
             #[cfg(windows)]
@@ -110,19 +126,7 @@ impl HostWatch {
             portal_due: now,
             is_told: false,
             host: self,
-        };
-        // The first reading of the load is what later ones are compared with.
-        watching.load();
-        loop {
-            let turn = async {
-                watching.look().await;
-                tokio::time::sleep(pause).await;
-            };
-            if cancel.run_until_cancelled(turn).await.is_none() {
-                break;
-            }
         }
-        watching.save(clock::now());
     }
 }
 
@@ -346,4 +350,50 @@ pub(crate) fn under_way(way: Option<&Way>, marks: &HostMarks) -> Option<Way> {
 )]
 fn permille(percent: f32) -> u32 {
     (percent * 10.0).round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::config::ProxyRules;
+    use crate::probe::Measured;
+    use crate::report::counters::Counters;
+    use crate::report::pipeline;
+    use crate::timekeeper::Timekeeper;
+
+    /// Nobody is pinged here.
+    struct NoEcho;
+
+    impl EchoEngine for NoEcho {
+        fn echo(&self, _destination: IpAddr) -> BoxFuture<'_, Measured> {
+            unreachable!("no gateway is pinged while a place is looked at")
+        }
+    }
+
+    #[test]
+    fn a_nat64_that_is_found_makes_another_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keeper = Timekeeper::default();
+        let (recorder, _inbox) = pipeline::channel(Arc::new(Counters::default()), keeper);
+        let host = HostWatch {
+            state_dir: folder.path().to_owned(),
+            pulse_interval: Duration::from_secs(5),
+            roams: true,
+            marks: Arc::new(HostMarks::new(&[], &ProxyRules::default(), &[], &[])),
+            echo: Arc::new(NoEcho),
+            dns: Arc::new(Dns::new(Vec::new(), Duration::from_secs(1))),
+            portal: None,
+            recorder,
+        };
+        let now = clock::now();
+        let mut watching = host.begin(now);
+        watching.place = watching.place_now(None, None, now);
+        assert_eq!(watching.place_now(None, None, now), watching.place);
+        watching.nat64 = Nat64Prefix::new("64:ff9b::".parse().expect("an address"), 96);
+        let place = watching.place_now(None, None, now);
+        assert_eq!(place.nat64, watching.nat64);
+        assert_ne!(place, watching.place, "the look tells of it");
+    }
 }
