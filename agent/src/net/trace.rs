@@ -29,6 +29,8 @@ pub(crate) struct RoundResult {
     pub(crate) started: Instant,
     pub(crate) kind: TraceKind,
     pub(crate) stream: Stream,
+    /// Whether each flow kept to one path.
+    pub(crate) is_pinned: bool,
     /// By which means it was taken.
     pub(crate) method: TraceMethod,
     /// Source port (TCP, UDP) or checksum (ICMP) of each flow of `flows`.
@@ -81,6 +83,11 @@ pub(super) trait Means: Send + Sync {
     fn flow_id(&self, flow: u16, source: IpAddr, destination: IpAddr) -> u32;
     /// IPv6 flow label of a flow's packets; 0 on IPv4, and where the system chooses.
     fn flow_label(&self, flow: u16, destination: SocketAddr) -> u32;
+    /// Whether the packets of a flow keep to one path. Where nothing pins them there is one flow, and two rounds of it may
+    /// differ though nothing changed.
+    fn pins_flows(&self) -> bool {
+        true
+    }
     /// Whether all its listeners still listen.
     fn is_listening(&self) -> bool;
 }
@@ -91,6 +98,13 @@ fn may_run(stream: Stream, method: TraceMethod) -> Result<TraceMethod, TraceErro
         return Err(TraceError::CannotDiscover { method });
     }
     Ok(method)
+}
+
+/// What nothing pins is one flow: eight would be eight packets of it.
+fn limit(plan: &mut TracePlan, is_pinned: bool) {
+    if !is_pinned {
+        plan.flows.truncate(1);
+    }
 }
 
 /// The destination port of a round; echo requests have none.
@@ -204,7 +218,7 @@ impl Tracer {
     pub(crate) async fn watched_round(
         &self,
         destination: SocketAddr,
-        plan: TracePlan,
+        mut plan: TracePlan,
         mut watch: impl FnMut(&Running),
     ) -> Result<RoundResult, TraceError> {
         let no_route = |source| TraceError::NoRoute {
@@ -214,6 +228,7 @@ impl Tracer {
         let source = super::route::source_by(self.exit, destination.ip()).map_err(no_route)?;
         let means = self.means(destination.is_ipv6())?;
         let method = may_run(plan.stream, means.method())?;
+        limit(&mut plan, means.pins_flows());
         let started = clock::now();
         let (stream, numbers) = (plan.stream, plan.flows.clone());
         let all_in_flight = method != TraceMethod::OneAtATime;
@@ -266,6 +281,7 @@ impl Tracer {
             kind,
             stream,
             method,
+            is_pinned: means.pins_flows(),
             flow_ids,
             flow_labels,
             flows,
@@ -343,6 +359,10 @@ mod tests {
             Ok(())
         }
 
+        fn pins_flows(&self) -> bool {
+            self.1 != TraceMethod::ErrorQueue
+        }
+
         fn flow_id(&self, _: u16, _: IpAddr, _: IpAddr) -> u32 {
             0
         }
@@ -356,38 +376,50 @@ mod tests {
         }
     }
 
+    /// A round over a fake of this method.
+    async fn round(method: TraceMethod, stream: Stream) -> Result<RoundResult, TraceError> {
+        let cancel = CancellationToken::new();
+        let tracer = Tracer::new(8, Arc::default(), TaskTracker::new(), cancel.clone());
+        let hub = Hub {
+            board: Arc::clone(&tracer.board),
+            counters: Arc::default(),
+            tasks: TaskTracker::new(),
+            cancel,
+            exit: Exit::default(),
+        };
+        let means: Arc<dyn Means> = Arc::new(Fake(Listening::new(&hub), method));
+        *tracer.v4.lock().expect("sound") = Some(means);
+        let plan = TracePlan {
+            stream,
+            flows: vec![0, 1, 2],
+            spacing: Duration::ZERO,
+            timeout: Duration::from_millis(1),
+            grace: Duration::ZERO,
+            alpha: crate::probe::trace::DEFAULT_ALPHA,
+            known: crate::probe::trace::Known::default(),
+        };
+        tracer
+            .round(SocketAddr::from(([127, 0, 0, 1], 443)), plan)
+            .await
+    }
+
     #[tokio::test]
     async fn what_has_one_packet_of_a_flow_out_discovers_nothing_and_says_so() {
         for method in [TraceMethod::OneAtATime, TraceMethod::ErrorQueue] {
-            let cancel = CancellationToken::new();
-            let tracer = Tracer::new(1, Arc::default(), TaskTracker::new(), cancel.clone());
-            let hub = Hub {
-                board: Arc::clone(&tracer.board),
-                counters: Arc::default(),
-                tasks: TaskTracker::new(),
-                cancel,
-                exit: Exit::default(),
-            };
-            let means: Arc<dyn Means> = Arc::new(Fake(Listening::new(&hub), method));
-            *tracer.v4.lock().expect("sound") = Some(means);
-            let plan = TracePlan {
-                stream: Stream::Refresh,
-                flows: vec![0],
-                spacing: Duration::ZERO,
-                timeout: Duration::from_millis(1),
-                grace: Duration::ZERO,
-                alpha: crate::probe::trace::DEFAULT_ALPHA,
-                known: crate::probe::trace::Known::default(),
-            };
-            let refused = tracer
-                .round(SocketAddr::from(([127, 0, 0, 1], 443)), plan)
-                .await;
+            let refused = round(method, Stream::Refresh).await;
             let error = refused.expect_err("silence that nobody was asked for");
             assert!(
                 matches!(error, TraceError::CannotDiscover { method: said } if said == method),
                 "{error}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn packets_that_nothing_pins_are_one_flow() {
+        let unpinned = round(TraceMethod::ErrorQueue, Stream::Full).await;
+        let unpinned = unpinned.expect("a round");
+        assert_eq!((unpinned.flow_ids.len(), unpinned.is_pinned), (1, false));
     }
 
     #[tokio::test]

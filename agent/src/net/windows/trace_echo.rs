@@ -1,7 +1,7 @@
 //! Path packets as ICMP echo requests by the system's own call, with a TTL: no rights and no firewall rule needed.
 //!
 //! Windows chooses identifier and sequence, so that flows are not pinned: a load balancer may send each packet another way,
-//! and the path is evidence beside that of TCP, no more.
+//! and the path is evidence beside that of TCP, no more: one flow, and no reason for a burst.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -84,6 +84,10 @@ impl Means for EchoMeans {
                 counters.unmatched_replies.add(1);
             }
         })
+    }
+
+    fn pins_flows(&self) -> bool {
+        false
     }
 
     /// Windows does not tell.

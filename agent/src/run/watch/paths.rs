@@ -125,7 +125,9 @@ impl Watch {
     }
 
     fn book_round(&mut self, destination: IpAddr, round: Round, result: RoundResult) -> Showed {
-        let showed = self.learn(destination, round, &result.flows);
+        let mut showed = self.learn(destination, round, &result.flows);
+        // Packets that nothing keeps to a path may take another one each time.
+        showed.suspicious &= result.is_pinned;
         self.look_how_near(destination, &result);
         let hops: BTreeSet<IpAddr> = result
             .flows
