@@ -204,6 +204,7 @@ impl Drop for Watch {
 /// The kernel's count of how long the runtime's thread waited for a processor.
 #[derive(Debug, Default)]
 struct Processor {
+    #[cfg(target_os = "linux")]
     file: OnceLock<Option<std::fs::File>>,
     last_ns: AtomicU64,
 }

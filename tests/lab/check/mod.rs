@@ -3,6 +3,7 @@
 pub mod api;
 mod report;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -122,6 +123,7 @@ async fn measure(lab: &Lab, quiet: Duration, progress: &dyn Fn(&str)) -> anyhow:
         paths_right_ratio: ratio(right, rows.len()),
         failover_flagged: all,
         failover_delay_s: all.then(|| delays.iter().copied().fold(0.0, f64::max)),
+        failover_site_delay_s: all.then(|| slowest_site_s(&failover)),
         failover_first_delay_s: delays.iter().copied().reduce(f64::min),
         false_events: false_events.len(),
         false_event_texts: false_events.iter().map(describe).collect(),
@@ -168,6 +170,17 @@ pub async fn compare(api: &Api, agents: &[Agent], truths: &[Truth]) -> anyhow::R
         ));
     }
     Ok(rows)
+}
+
+/// The longest time in which a site was flagged at any of its targets.
+fn slowest_site_s(failover: &[Flagged]) -> f64 {
+    let mut soonest: BTreeMap<&str, f64> = BTreeMap::new();
+    for flagged in failover {
+        let delay_s = flagged.delay_s.unwrap_or(f64::INFINITY);
+        let best = soonest.entry(flagged.site.as_str()).or_insert(delay_s);
+        *best = best.min(delay_s);
+    }
+    soonest.into_values().fold(0.0, f64::max)
 }
 
 /// Fails the POP that most sites use. Returns what was flagged where it had to be, and events where nothing moved.

@@ -12,8 +12,9 @@ use crate::emulator::lateness::LatenessReport;
 /// Largest error of a median RTT, whichever is larger.
 const RTT_ERROR_MS: f64 = 1.0;
 const RTT_ERROR_RATIO: f64 = 0.05;
-/// A failover is flagged within this.
+/// A site is flagged within this at one of its targets, and within the next at all of them.
 const FAILOVER_S: f64 = 60.0;
+const FAILOVER_ALL_S: f64 = 180.0;
 
 /// A measured median against the truth.
 #[derive(Clone, Debug, Serialize)]
@@ -76,8 +77,10 @@ pub struct Report {
     pub paths_right_ratio: f64,
     /// Whether the failover was flagged at every site whose POP moved.
     pub failover_flagged: bool,
-    /// From injection until the last of these sites was flagged; absent when one was not.
+    /// From injection until the last of these sites was flagged at all of its targets; absent when one was not.
     pub failover_delay_s: Option<f64>,
+    /// From injection until the last of these sites was flagged at any of its targets; absent when one was not.
+    pub failover_site_delay_s: Option<f64>,
     /// From injection until the first was flagged.
     pub failover_first_delay_s: Option<f64>,
     /// Events in the quiet time, and events at sites whose path did not move.
@@ -148,8 +151,11 @@ impl Report {
             && self.paths_right_ratio >= 1.0
             && self.failover_flagged
             && self
-                .failover_delay_s
+                .failover_site_delay_s
                 .is_some_and(|delay| delay <= FAILOVER_S)
+            && self
+                .failover_delay_s
+                .is_some_and(|delay| delay <= FAILOVER_ALL_S)
             && self.false_events == 0
     }
 
@@ -261,6 +267,7 @@ impl Report {
     fn verdicts(&self) -> String {
         let verdict = |right| if right { "ok" } else { "FAILED" };
         let delay = self.failover_delay_s.unwrap_or(f64::NAN);
+        let site = self.failover_site_delay_s.unwrap_or(f64::NAN);
         [
             format!(
                 "learned in {:.0} s, quiet for {} s",
@@ -282,8 +289,12 @@ impl Report {
                 verdict(self.failover_flagged)
             ),
             format!(
+                "failover_site_s   {site:<10.1} {}",
+                verdict(site <= FAILOVER_S)
+            ),
+            format!(
                 "failover_delay_s  {delay:<10.1} {}",
-                verdict(delay <= FAILOVER_S)
+                verdict(delay <= FAILOVER_ALL_S)
             ),
             format!(
                 "false_events      {:<10} {}",
