@@ -5,7 +5,7 @@ use std::time::Duration;
 use firstmile_lab::check::{self, CheckOptions};
 
 #[test]
-fn every_site_measures_the_truth_and_a_failed_pop_is_flagged_within_a_minute() {
+fn every_site_measures_the_truth_and_a_failed_pop_is_flagged_everywhere() {
     let _alone = crate::alone();
     let state = tempfile::tempdir().unwrap();
     let options = CheckOptions {

@@ -13,7 +13,7 @@ use crate::emulator::lateness::LatenessReport;
 const RTT_ERROR_MS: f64 = 1.0;
 const RTT_ERROR_RATIO: f64 = 0.05;
 /// A site is flagged within this at one of its targets, and within the next at all of them.
-const FAILOVER_S: f64 = 60.0;
+const FAILOVER_S: f64 = 90.0;
 const FAILOVER_ALL_S: f64 = 180.0;
 
 /// A measured median against the truth.

@@ -145,7 +145,8 @@ impl Watch {
             vantage: self.prober.vantage,
             round: result,
         });
-        if showed.differs {
+        // What a burst shows is told at once: the collector waits for rounds that agree.
+        if showed.differs || matches!(round, Round::Burst { .. }) {
             self.prober.recorder.flush_soon();
         }
         showed
