@@ -12,9 +12,8 @@ use crate::emulator::lateness::LatenessReport;
 /// Largest error of a median RTT, whichever is larger.
 const RTT_ERROR_MS: f64 = 1.0;
 const RTT_ERROR_RATIO: f64 = 0.05;
-/// A site is flagged within this at one of its targets, and within the next at all of them.
-const FAILOVER_S: f64 = 90.0;
-const FAILOVER_ALL_S: f64 = 180.0;
+/// A failover is flagged within this, at every target of every site that it moves.
+const FAILOVER_S: f64 = 60.0;
 
 /// A measured median against the truth.
 #[derive(Clone, Debug, Serialize)]
@@ -155,7 +154,7 @@ impl Report {
                 .is_some_and(|delay| delay <= FAILOVER_S)
             && self
                 .failover_delay_s
-                .is_some_and(|delay| delay <= FAILOVER_ALL_S)
+                .is_some_and(|delay| delay <= FAILOVER_S)
             && self.false_events == 0
     }
 
@@ -294,7 +293,7 @@ impl Report {
             ),
             format!(
                 "failover_delay_s  {delay:<10.1} {}",
-                verdict(delay <= FAILOVER_ALL_S)
+                verdict(delay <= FAILOVER_S)
             ),
             format!(
                 "false_events      {:<10} {}",
