@@ -1,7 +1,7 @@
 //! The collector: receives, keeps and explains what agents measure.
 //!
-//! Rooms: `ingest` takes reports in, `store` keeps them, `rollup` merges them, `geo` and `detect` say what they mean, `api`
-//! tells people; [`serve`] starts and stops them in order. `rollup`, `geo` and `detect` are pure: no socket, clock or file.
+//! Rooms: `ingest` takes reports in, `store` keeps them, `rollup` merges them, `geo` and `detect` say what they mean, `incident` what is one, `api`
+//! tells people; [`serve`] starts and stops them in order. `rollup`, `geo`, `detect` and `incident` are pure: no socket, clock or file.
 
 pub mod api;
 pub mod auth;
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod detect;
 pub mod geo;
+pub mod incident;
 pub mod ingest;
 pub mod registry;
 pub mod rollup;

@@ -3,14 +3,18 @@
 //! Times are `*_unix_ms` (UTC), durations and RTTs `*_us`, shares `*_ratio` from 0 to 1. Quantiles are of answered probes;
 //! every figure carries its `n`, its loss, and the agents behind it.
 
+mod event;
+mod incident;
 mod machine;
 mod path;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use event::{Event, EventClass, EventStatus, Observability, RttCost};
+pub use incident::{Incident, IncidentEvent, TimelineEntry};
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
-pub use path::{Event, EventClass, PathHop, PathIdentity, PathNode, PathReport, PathSpan};
+pub use path::{PathHop, PathIdentity, PathNode, PathReport, PathSpan};
 
 /// A span of time that an answer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -63,10 +63,11 @@ pub(super) fn fresh_event(
         before_rtt_us,
         after_rtt_us,
         text: String::new(),
-        evidence: Vec::new(),
+        reasons: Vec::new(),
+        ..Event::default()
     };
     event.text = sentence::text(&event, confirmed, meaning);
-    event.evidence = sentence::evidence(&event, judged, memory, observation, meaning);
+    event.reasons = sentence::evidence(&event, judged, memory, observation, meaning);
     event
 }
 
@@ -119,22 +120,26 @@ pub(super) fn class_of(
         .zip(after_rtt_us)
         .is_some_and(|(before, after)| before.abs_diff(after) >= OTHER_METRO_US);
     if confirmed.contains(&Layer::AsPath) {
-        EventClass::AsPathShift
+        EventClass::Provider
     } else if confirmed.contains(&Layer::Metro)
         || confirmed.contains(&Layer::Edge)
         || (metro_unknown && rtt_moved)
     {
-        EventClass::GeoFailover
+        EventClass::Geo
     } else {
-        EventClass::LocalFailover
+        EventClass::Local
     }
 }
 
 pub(super) fn higher(left: EventClass, right: EventClass) -> EventClass {
     let rank = |class| match class {
-        EventClass::AsPathShift => 2,
-        EventClass::GeoFailover => 1,
-        EventClass::LocalFailover => 0,
+        EventClass::Uplink
+        | EventClass::Unreachable
+        | EventClass::Provider
+        | EventClass::Flapping
+        | EventClass::SiteSilent => 2,
+        EventClass::Geo | EventClass::PartialGeo | EventClass::FrontDoorMoved => 1,
+        EventClass::Local | EventClass::RedundancyLost => 0,
     };
     if rank(right) > rank(left) {
         right
@@ -156,8 +161,8 @@ fn event_id(context: &Context, first_novel_unix_ms: i64) -> String {
 }
 
 pub(super) fn add_evidence(event: &mut Event, line: String) {
-    if event.evidence.len() >= EVIDENCE_MAX {
-        event.evidence.remove(EVIDENCE_MAX / 2);
+    if event.reasons.len() >= EVIDENCE_MAX {
+        event.reasons.remove(EVIDENCE_MAX / 2);
     }
-    event.evidence.push(line);
+    event.reasons.push(line);
 }

@@ -196,25 +196,25 @@ fn each_kind_of_move_is_one_event_of_its_class() {
         (
             "another metro",
             flows(PROVIDER, &[11]),
-            EventClass::GeoFailover,
+            EventClass::Geo,
             "Amsterdam → exchange: ingress moved from Amsterdam (AMS) to Frankfurt (FRA), +7.1 ms, between 00:04:00 and 00:05:00 UTC",
         ),
         (
             "another router of the metro",
             flows(PROVIDER, &[2]),
-            EventClass::LocalFailover,
+            EventClass::Local,
             "Amsterdam → exchange: ingress router in Amsterdam (AMS) moved from ier01.ams30 to ier02.ams30, +7.1 ms, between 00:04:00 and 00:05:00 UTC",
         ),
         (
             "another provider",
             flows(TRANSIT, &[1]),
-            EventClass::AsPathShift,
+            EventClass::Provider,
             "Amsterdam → exchange: AS path moved from AS64500 AS64501 AS8075 to AS64500 AS64502 AS8075, +7.1 ms, between 00:04:00 and 00:05:00 UTC",
         ),
         (
             "another provider and metro",
             flows(TRANSIT, &[11]),
-            EventClass::AsPathShift,
+            EventClass::Provider,
             "Amsterdam → exchange: AS path moved from AS64500 AS64501 AS8075 to AS64500 AS64502 AS8075, ingress moved from Amsterdam (AMS) to Frankfurt (FRA), +7.1 ms, between 00:04:00 and 00:05:00 UTC",
         ),
     ] {
@@ -323,7 +323,7 @@ fn a_split_over_two_metros_is_the_usual_path() {
     site.see(20, &flows(PROVIDER, &[1]));
     assert_eq!(site.events, []);
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[21]));
-    assert_eq!(site.events[0].class, EventClass::GeoFailover);
+    assert_eq!(site.events[0].class, EventClass::Geo);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn names_that_come_late_are_no_move() {
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
     assert_eq!(
         site.events[0].class,
-        EventClass::GeoFailover,
+        EventClass::Geo,
         "the metro was learned with the name"
     );
 }
@@ -371,7 +371,7 @@ fn a_new_router_whose_name_comes_late_is_one_move_to_its_metro() {
     site.see_named(&round(site.rounds, flows(PROVIDER, &[11])), &nameless);
     site.see(SHIFT_ROUNDS - 1, &flows(PROVIDER, &[11]));
     assert_eq!(site.events.len(), 1);
-    assert_eq!(site.events[0].class, EventClass::GeoFailover);
+    assert_eq!(site.events[0].class, EventClass::Geo);
 }
 
 /// A flow that ends in a black hole behind the access network.
@@ -405,7 +405,7 @@ fn a_black_hole_is_no_sign_of_the_old_path() {
     let event = &site.events[0];
     assert_eq!(
         (event.class, event.last_good_unix_ms),
-        (EventClass::AsPathShift, last_good)
+        (EventClass::Provider, last_good)
     );
     site.see(20, &hole);
     assert_eq!(
@@ -421,7 +421,7 @@ fn an_as_path_that_moves_later_raises_the_class_of_the_same_event() {
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[2]));
     site.see(SHIFT_ROUNDS, &flows(TRANSIT, &[2]));
     assert_eq!((site.opened.len(), site.events.len()), (1, 2));
-    assert_eq!(site.events[1].class, EventClass::AsPathShift);
+    assert_eq!(site.events[1].class, EventClass::Provider);
     assert!(
         site.events[1].text.contains("AS path moved from"),
         "{}",
@@ -458,7 +458,7 @@ fn a_path_that_moves_while_a_round_runs_is_still_seen() {
     site.see(1, &mixed);
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[11]));
     assert_eq!(site.opened.len(), 1);
-    assert_eq!(site.events[0].class, EventClass::GeoFailover);
+    assert_eq!(site.events[0].class, EventClass::Geo);
     site.see(1, &mixed);
     site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
     assert_eq!(site.ending(), Some("recovered"));
@@ -485,10 +485,7 @@ fn a_new_member_of_a_balanced_set_joins_after_a_while() {
 
 #[test]
 fn a_router_without_a_name_is_told_by_its_address_and_by_rtt() {
-    for (rtt_us, class) in [
-        (4_300, EventClass::LocalFailover),
-        (12_000, EventClass::GeoFailover),
-    ] {
+    for (rtt_us, class) in [(4_300, EventClass::Local), (12_000, EventClass::Geo)] {
         let mut site = Site::learned(&[1]);
         site.rtt_us = Some(rtt_us);
         site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[77]));
@@ -499,11 +496,11 @@ fn a_router_without_a_name_is_told_by_its_address_and_by_rtt() {
         );
         assert!(
             event
-                .evidence
+                .reasons
                 .iter()
                 .any(|line| line.contains("has no name")),
             "{:?}",
-            event.evidence
+            event.reasons
         );
     }
 }
@@ -518,15 +515,15 @@ fn a_further_move_is_chained_into_the_same_event() {
     assert_eq!(first.event_id, second.event_id);
     assert_eq!(
         (first.class, second.class),
-        (EventClass::LocalFailover, EventClass::GeoFailover)
+        (EventClass::Local, EventClass::Geo)
     );
     assert!(
         second
-            .evidence
+            .reasons
             .last()
             .is_some_and(|line| line.starts_with("moved on at")),
         "{:?}",
-        second.evidence
+        second.reasons
     );
     site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
     assert_eq!((site.opened.len(), site.ending()), (1, Some("recovered")));
@@ -553,11 +550,11 @@ fn a_flapping_path_is_one_event_with_a_counter() {
         (first, Some(first + 4 * step))
     );
     assert!(
-        last.evidence
+        last.reasons
             .iter()
             .any(|line| line.contains("5 times so far")),
         "{:?}",
-        last.evidence
+        last.reasons
     );
     site.see(
         u32::try_from(FLAP_WINDOW_MS / STEP_MS).expect("small") + 1,
@@ -578,10 +575,7 @@ fn another_move_soon_after_is_another_event() {
     site.see(BACK_ROUNDS, &flows(PROVIDER, &[1]));
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[2]));
     let classes: Vec<EventClass> = site.opened.iter().map(|event| event.class).collect();
-    assert_eq!(
-        classes,
-        [EventClass::GeoFailover, EventClass::LocalFailover]
-    );
+    assert_eq!(classes, [EventClass::Geo, EventClass::Local]);
     assert_ne!(site.opened[0].event_id, site.opened[1].event_id);
     assert!(
         !site.opened[1].text.contains("flapping"),
@@ -640,7 +634,7 @@ fn another_pop_in_headers_needs_two_sightings() {
     site.edge = MEANING.pop("FRA");
     site.see(SHIFT_ROUNDS, &flows(PROVIDER, &[1]));
     let event = &site.events[0];
-    assert_eq!(event.class, EventClass::GeoFailover);
+    assert_eq!(event.class, EventClass::Geo);
     assert!(
         event
             .text
@@ -688,14 +682,14 @@ fn another_address_of_the_target_is_no_local_failover() {
         };
         site.see_round(&third);
     }
-    assert_eq!(site.events[0].class, EventClass::GeoFailover);
+    assert_eq!(site.events[0].class, EventClass::Geo);
     assert!(
         site.events[0]
-            .evidence
+            .reasons
             .iter()
             .any(|line| line.contains("203.0.113.30")),
         "{:?}",
-        site.events[0].evidence
+        site.events[0].reasons
     );
 }
 

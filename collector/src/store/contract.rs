@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod figures;
 pub(crate) mod history;
+pub(crate) mod incidents;
 pub(crate) mod paths;
 pub(crate) mod reports;
 pub(crate) mod things;
@@ -198,6 +199,8 @@ macro_rules! suite {
                 a_report_updates_its_agent_but_not_its_rights, nothing_crosses_organisations;
             events: events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,
                 an_event_that_nobody_observes_ends, a_revoked_agent_stays_revoked;
+            incidents: an_incident_is_open_while_one_of_its_events_is, incidents_are_found_by_time_state_and_agent,
+                changes_of_incidents_come_once_each_in_order;
         }
     };
     (@ $fresh:path; $($room:ident: $($promise:ident),+;)+) => {

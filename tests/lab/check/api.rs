@@ -93,7 +93,7 @@ pub struct Node {
 pub struct Event {
     /// Identity.
     pub event_id: String,
-    /// `geo_failover`, `local_failover`, `as_path_shift`.
+    /// `geo`, `local`, `provider` and others.
     pub class: String,
     /// Site of the agent.
     pub site_name: String,

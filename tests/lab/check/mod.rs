@@ -234,7 +234,7 @@ async fn fail_over(
                 flagged.site == event.site_name && flagged.collector_target == event.target
             };
             match failover.iter_mut().find(same) {
-                Some(flagged) if event.class == "geo_failover" => {
+                Some(flagged) if event.class == "geo" => {
                     flagged.delay_s.get_or_insert_with(|| since(injected));
                 }
                 Some(_) => {} // a finer class of the same move

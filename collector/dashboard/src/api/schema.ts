@@ -431,7 +431,7 @@ export interface components {
              */
             readonly upload_failures: number;
         };
-        /** @description A path shift: found, perhaps still going on. */
+        /** @description What one agent saw of one target: found, perhaps still going on. */
         readonly Event: {
             /** @description The path after. */
             readonly after: components["schemas"]["PathIdentity"];
@@ -442,20 +442,27 @@ export interface components {
             readonly after_rtt_us?: number | null;
             /** @description Identity of the agent. */
             readonly agent_id: string;
-            /** @description The path before. */
+            /** @description The usual path, frozen when the first round differed. */
             readonly before: components["schemas"]["PathIdentity"];
             /**
              * Format: int32
              * @description Median TCP RTT in the rounds before, where known.
              */
             readonly before_rtt_us?: number | null;
+            /** @description Whether it lasted two minutes at most: it cannot be told from a path that hunts. Known at its end. */
+            readonly brief: boolean;
             /** @description What moved. */
             readonly class: components["schemas"]["EventClass"];
+            /**
+             * Format: double
+             * @description Share of such claims that come true; absent in events of earlier versions.
+             */
+            readonly confidence?: number | null;
             /** @description ISO 3166-1 alpha-2 country of the site. */
             readonly country?: string | null;
             /**
              * Format: int64
-             * @description When the collector was sure.
+             * @description Start of the round at which it was decided.
              */
             readonly detected_unix_ms: number;
             /**
@@ -464,24 +471,44 @@ export interface components {
              */
             readonly ended_unix_ms?: number | null;
             /**
-             * @description How it ended: `recovered` (the old path was back for six rounds), `adopted` (the new one stayed for a day), `not_observed` (no
-             *     round for a day) or `agent_revoked`.
+             * @description How it ended: `recovery` (the old path is back), `new_normal` (the new one stayed for a day), `unconfirmed` (it was
+             *     possible and did not become sure), `not_observed` (no round for a day) or `agent_revoked`. Events of earlier versions say
+             *     `recovered` and `adopted`.
              */
             readonly ending?: string | null;
             /** @description Identity of the event. */
             readonly event_id: string;
-            /** @description The reasons, one a line. */
-            readonly evidence: readonly string[];
             /**
              * Format: int64
-             * @description First round on the new path: the shift happened before it.
+             * @description First moment on the new path: the onset lies before it.
              */
             readonly first_novel_unix_ms: number;
+            /** @description What was before, at the level of the class: `AS64500`, a metro such as `AMS`, or a router. */
+            readonly from?: string | null;
+            /** @description The incident that it belongs to; absent for what is only possible, and in events of earlier versions. */
+            readonly incident_id?: string | null;
             /**
              * Format: int64
-             * @description Last round on the old path: the shift happened after it.
+             * @description Last moment on the old path: the onset lies after it.
              */
             readonly last_good_unix_ms: number;
+            /** @description Whether it was decided from rounds that were more than ten minutes old: recorded, never told as new. */
+            readonly late: boolean;
+            /** @description What moved from where to where, as the part of a sentence. */
+            readonly moved: string;
+            /**
+             * Format: int64
+             * @description When it had lasted long enough to tell people, or another agent agreed; absent before.
+             */
+            readonly notified_unix_ms?: number | null;
+            readonly observability?: components["schemas"]["Observability"] | null;
+            /**
+             * Format: int32
+             * @description AS of the first public hop, by which the site usually comes out.
+             */
+            readonly provider_asn?: number | null;
+            /** @description The reasons, one a line. */
+            readonly reasons: readonly string[];
             /**
              * Format: int64
              * @description Flapping: first round on the new path of the latest time that it moved; absent while it moved only once.
@@ -492,20 +519,32 @@ export interface components {
              * @description Flapping: how often the path moved again after it was back, so the event opened once more than this.
              */
             readonly reopenings: number;
+            readonly rtt_cost?: components["schemas"]["RttCost"] | null;
+            /** @description Identity of the agent's site at that time. */
+            readonly site_id?: string | null;
             /** @description Site of the agent. */
             readonly site_name: string;
             /** @description `open` or `closed`. */
             readonly state: string;
+            /** @description Claimed, or only possible. */
+            readonly status: components["schemas"]["EventStatus"];
             /** @description Target's name. */
             readonly target: string;
             /** @description One sentence for people. */
             readonly text: string;
+            /** @description What is now, in the same words. */
+            readonly to?: string | null;
         };
         /**
-         * @description A class of path shift.
+         * @description What happened.
          * @enum {string}
          */
-        readonly EventClass: "as_path_shift" | "geo_failover" | "local_failover";
+        readonly EventClass: "uplink" | "unreachable" | "provider" | "geo" | "partial_geo" | "local" | "redundancy_lost" | "flapping" | "front_door_moved" | "site_silent";
+        /**
+         * @description Whether it is claimed.
+         * @enum {string}
+         */
+        readonly EventStatus: "event" | "possible";
         /** @description RTT and loss of a set of samples. Quantiles are absent without an answered probe. */
         readonly Figures: {
             /**
@@ -983,6 +1022,15 @@ export interface components {
             /** @description One sentence for people: what is so, and what to do. */
             readonly text: string;
         };
+        /** @description How often each level could have been decided in the last day: `A` (95 % of the rounds), `B` (70 %), `C` (30 %) or `D`. */
+        readonly Observability: {
+            /** @description Ingress metro. */
+            readonly geo: string;
+            /** @description Ingress router. */
+            readonly local: string;
+            /** @description AS path and handoff. */
+            readonly provider: string;
+        };
         /** @description All routers that flows met at one TTL. */
         readonly PathHop: {
             /** @description Routers seen, most flows first. A silent hop has one node without an address. */
@@ -1145,6 +1193,44 @@ export interface components {
              * @description Times since the collector started.
              */
             readonly count: number;
+        };
+        /** @description What the move costs: medians of TCP RTTs before and after, and the change between them. */
+        readonly RttCost: {
+            /**
+             * Format: int32
+             * @description Median after.
+             */
+            readonly after_us: number;
+            /**
+             * Format: int32
+             * @description Median before.
+             */
+            readonly before_us: number;
+            /**
+             * Format: int64
+             * @description Upper end of the change's 95 % confidence interval.
+             */
+            readonly change_high_us: number;
+            /**
+             * Format: int64
+             * @description Lower end of the change's 95 % confidence interval.
+             */
+            readonly change_low_us: number;
+            /**
+             * Format: int64
+             * @description After minus before.
+             */
+            readonly change_us: number;
+            /**
+             * Format: int32
+             * @description RTTs after.
+             */
+            readonly n_after: number;
+            /**
+             * Format: int32
+             * @description RTTs before.
+             */
+            readonly n_before: number;
         };
         /** @description Where something is. */
         readonly Site: {

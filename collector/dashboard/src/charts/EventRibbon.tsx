@@ -7,9 +7,11 @@ import { duration } from "../lib/format";
 import { cluster, type Cluster } from "../lib/ribbon";
 import { clockTime, shortTime } from "../lib/time";
 
-const LANES: readonly EventClass[] = ["geo_failover", "local_failover", "as_path_shift"];
+/** Always there, so that a quiet window looks like one; the others where something of them happened. */
+const USUAL_LANES: readonly EventClass[] = ["geo", "local", "provider"];
+const OTHER_LANES: readonly EventClass[] = ["unreachable", "uplink", "site_silent", "partial_geo", "redundancy_lost", "front_door_moved", "flapping"];
 const LANE_HEIGHT = 22;
-const LABEL_WIDTH = 104;
+const LABEL_WIDTH = 132;
 const AXIS_HEIGHT = 22;
 
 export function EventRibbon({
@@ -23,7 +25,8 @@ export function EventRibbon({
   onOpen: (events: readonly PathEvent[]) => void;
 }) {
   const { ref, width } = useElementSize();
-  const height = LANES.length * LANE_HEIGHT + AXIS_HEIGHT;
+  const lanes = [...USUAL_LANES, ...OTHER_LANES.filter((lane) => events.some((event) => event.class === lane))];
+  const height = lanes.length * LANE_HEIGHT + AXIS_HEIGHT;
   const span = Math.max(1, window.to_unix_ms - window.from_unix_ms);
   const inner = Math.max(1, width - LABEL_WIDTH - 14);
   const x = (ms: number) => LABEL_WIDTH + (Math.min(Math.max(ms - window.from_unix_ms, 0), span) / span) * inner;
@@ -32,7 +35,7 @@ export function EventRibbon({
     <div ref={ref} style={{ height }}>
       {width > 0 && (
         <svg width={width} height={height} role="group" aria-label="Events on the time axis of the window. The events page lists them.">
-          {LANES.map((lane, index) => (
+          {lanes.map((lane, index) => (
             <g key={lane}>
               <text x={0} y={index * LANE_HEIGHT + 15} fontSize={12} fill="var(--fm-muted)">
                 {className(lane)}
@@ -42,7 +45,7 @@ export function EventRibbon({
           ))}
           {ticks.map((tick, index) => (
             <g key={index}>
-              <line x1={x(tick)} x2={x(tick)} y1={0} y2={LANES.length * LANE_HEIGHT} stroke="var(--fm-line)" />
+              <line x1={x(tick)} x2={x(tick)} y1={0} y2={lanes.length * LANE_HEIGHT} stroke="var(--fm-line)" />
               <text x={x(tick)} y={height - 6} fontSize={12} fill="var(--fm-muted)" textAnchor={index === 0 ? "start" : index === ticks.length - 1 ? "end" : "middle"}>
                 {shortTime(tick, window.to_unix_ms)}
               </text>
@@ -52,7 +55,7 @@ export function EventRibbon({
             <GroupMark
               key={group.events[0].event_id}
               group={group}
-              y={LANES.indexOf(group.events[0].class) * LANE_HEIGHT + 3}
+              y={lanes.indexOf(group.events[0].class) * LANE_HEIGHT + 3}
               to={Math.max(...group.events.map((event) => x(event.ended_unix_ms ?? window.to_unix_ms)))}
               onOpen={onOpen}
             />

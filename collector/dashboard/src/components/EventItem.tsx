@@ -39,13 +39,13 @@ export function EventItem({ event, open = false }: { event: PathEvent; open?: bo
             Path of {event.site_name} to {event.target}
           </Link>
         </div>
-        {event.evidence.length > 0 && (
+        {event.reasons.length > 0 && (
           <details open={open}>
             <summary>
-              {event.evidence.length === 1 ? "1 reason" : `${event.evidence.length} reasons`}
+              {event.reasons.length === 1 ? "1 reason" : `${event.reasons.length} reasons`}
             </summary>
             <ul className="fm-evidence">
-              {event.evidence.map((reason) => (
+              {event.reasons.map((reason) => (
                 <li key={reason}>{reason}</li>
               ))}
             </ul>
@@ -67,7 +67,7 @@ export function Lasting({ event }: { event: PathEvent }) {
   const now = useNow();
   const from = openedAt(event);
   if (event.ended_unix_ms === null || event.ended_unix_ms === undefined) return <>for {duration(Math.floor((now - from) / 5000) * 5000)} so far</>;
-  const ending = { recovered: "then back on the old path", adopted: "then the new path became the usual one", not_observed: "then nobody looked for a day", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
+  const ending = { recovery: "then back on the old path", recovered: "then back on the old path", new_normal: "then the new path became the usual one", adopted: "then the new path became the usual one", unconfirmed: "then it was gone before it was sure", not_observed: "then nobody looked for a day", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
   return (
     <>
       for {duration(event.ended_unix_ms - from)}

@@ -4,15 +4,29 @@ import { ordinal } from "./format";
 import { dayName, shortTime } from "./time";
 
 const WORDS: Record<EventClass, string> = {
-  geo_failover: "Geo failover",
-  local_failover: "Local failover",
-  as_path_shift: "AS path shift",
+  geo: "Geo failover",
+  partial_geo: "Partial geo failover",
+  local: "Local failover",
+  provider: "Provider shift",
+  uplink: "Uplink change",
+  unreachable: "Unreachable",
+  redundancy_lost: "Redundancy lost",
+  flapping: "Flapping",
+  front_door_moved: "Front door moved",
+  site_silent: "Site silent",
 };
 
 const MEANING: Record<EventClass, string> = {
-  geo_failover: "The ingress moved to another metro.",
-  local_failover: "The ingress moved to another router of the same metro.",
-  as_path_shift: "The AS path changed.",
+  geo: "The ingress into Microsoft's network moved to another metro.",
+  partial_geo: "The ingress moved to another metro for a part of the flows.",
+  local: "The ingress moved to another router of the same metro.",
+  provider: "Another network hands over to Microsoft, or is on the way.",
+  uplink: "The site came out in another network.",
+  unreachable: "Microsoft's network was not reached.",
+  redundancy_lost: "A router that carried a share of the flows carries none.",
+  flapping: "The path moves too often to be told one by one.",
+  front_door_moved: "Another front-door zone answers over the same ingress.",
+  site_silent: "All agents of the site have stopped to report.",
 };
 
 /** Name of a class. */
@@ -25,14 +39,24 @@ export function classMeaning(value: EventClass): string {
   return MEANING[value];
 }
 
-/** The part of the identities that the class is about: what moved from where to where. */
+/** What moved from where to where, at the level of the class. */
 export function movement(event: PathEvent): { before: string; after: string } {
-  const read: Record<EventClass, (identity: PathIdentity) => string> = {
-    geo_failover: (identity) => (identity.ingress_metros.length > 0 ? identity.ingress_metros : identity.edge_metros).join(", "),
-    local_failover: (identity) => identity.ingress_routers.map(shortRouter).join(", "),
-    as_path_shift: (identity) => identity.as_path.map((as) => `AS${as}`).join(" "),
+  return { before: value(event, event.from, event.before), after: value(event, event.to, event.after) };
+}
+
+function value(event: PathEvent, told: string | null | undefined, identity: PathIdentity): string {
+  if (told !== null && told !== undefined) return shortRouter(told);
+  const metros = identity.ingress_metros.length > 0 ? identity.ingress_metros : identity.edge_metros;
+  const asPath = identity.as_path.map((as) => `AS${as}`).join(" ");
+  const read: Partial<Record<EventClass, string>> = {
+    geo: metros.join(", "),
+    partial_geo: metros.join(", "),
+    local: identity.ingress_routers.map(shortRouter).join(", "),
+    provider: asPath,
+    uplink: asPath,
   };
-  return { before: read[event.class](event.before) || "not seen", after: read[event.class](event.after) || "not seen" };
+  const found = read[event.class] ?? "";
+  return found === "" ? "not seen" : found;
 }
 
 /** The telling part of a router's name: the labels before the network's own domain. */

@@ -96,16 +96,16 @@ describe("paths", () => {
 const FRA: PathIdentity = { as_path: [64496, 8075], ingress_metros: ["FRA"], ingress_routers: ["icr01.fra21.ntwk.msn.net"], edge_metros: [] };
 const AMS: PathIdentity = { ...FRA, ingress_metros: ["AMS"], ingress_routers: ["192.0.2.9"] };
 const event = (part: Partial<PathEvent>): PathEvent => ({
-  event_id: "1", class: "geo_failover", state: "closed", agent_id: "a", site_name: "Berlin", country: "DE", target: "exchange",
+  event_id: "1", class: "geo", state: "closed", agent_id: "a", site_name: "Berlin", country: "DE", target: "exchange",
   last_good_unix_ms: 0, first_novel_unix_ms: 0, detected_unix_ms: 0, reopenings: 0, ended_unix_ms: null, ending: null, before: FRA, after: AMS,
-  before_rtt_us: 14_000, after_rtt_us: 21_000, text: "moved", evidence: [], ...part,
+  before_rtt_us: 14_000, after_rtt_us: 21_000, text: "moved", moved: "", status: "event", brief: false, late: false, reasons: [], ...part,
 });
 
 describe("events", () => {
   it("say what moved by their class", () => {
     expect(movement(event({}))).toEqual({ before: "FRA", after: "AMS" });
-    expect(movement(event({ class: "local_failover" }))).toEqual({ before: "icr01.fra21", after: "192.0.2.9" });
-    expect(movement(event({ class: "as_path_shift", before: { ...FRA, as_path: [] } }))).toEqual({ before: "not seen", after: "AS64496 AS8075" });
+    expect(movement(event({ class: "local" }))).toEqual({ before: "icr01.fra21", after: "192.0.2.9" });
+    expect(movement(event({ class: "provider", before: { ...FRA, as_path: [] } }))).toEqual({ before: "not seen", after: "AS64496 AS8075" });
     expect(shortRouter("192.0.2.9")).toBe("192.0.2.9");
   });
   it("cost is known only where both sides are", () => {
@@ -134,7 +134,7 @@ describe("events", () => {
 });
 
 it("events that began together share a mark, those of another class do not", () => {
-  const events = [event({ event_id: "late", first_novel_unix_ms: 90 }), event({ event_id: "a", first_novel_unix_ms: 10 }), event({ event_id: "b", first_novel_unix_ms: 20 }), event({ event_id: "c", class: "local_failover", first_novel_unix_ms: 12 })];
+  const events = [event({ event_id: "late", first_novel_unix_ms: 90 }), event({ event_id: "a", first_novel_unix_ms: 10 }), event({ event_id: "b", first_novel_unix_ms: 20 }), event({ event_id: "c", class: "local", first_novel_unix_ms: 12 })];
   const groups = cluster(events, (one) => one.first_novel_unix_ms);
   expect(groups.map((group) => group.events.map((one) => one.event_id))).toEqual([["a", "b"], ["c"], ["late"]]);
 });

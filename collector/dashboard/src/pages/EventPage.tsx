@@ -102,9 +102,9 @@ function Whole({ event }: { event: PathEvent }) {
           <h2>What we saw</h2>
         </div>
         <div className="fm-panel-body">
-          {event.evidence.length > 0 ? (
+          {event.reasons.length > 0 ? (
             <ul className="fm-evidence" style={{ margin: 0 }}>
-              {event.evidence.map((reason) => (
+              {event.reasons.map((reason) => (
                 <li key={reason}>{reason}</li>
               ))}
             </ul>

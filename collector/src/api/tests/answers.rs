@@ -272,7 +272,7 @@ async fn events_are_found_by_window_state_agent_and_id() {
         assert_eq!(events.as_array().map(Vec::len), Some(n), "{query}");
     }
     let event = good(&desk, &format!("/api/v1/events/{}", seeded.event_id)).await;
-    assert_eq!(event["class"], "geo_failover");
+    assert_eq!(event["class"], "geo");
 }
 
 #[tokio::test]

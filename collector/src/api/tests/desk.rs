@@ -389,7 +389,7 @@ fn event(agent: &Agent, site: &Site) -> Event {
     };
     Event {
         event_id: Uuid::from_u128(agent.id.0.as_u128() + 1).to_string(),
-        class: EventClass::GeoFailover,
+        class: EventClass::Geo,
         state: "open".to_owned(),
         agent_id: agent.id.to_string(),
         site_name: site.name.clone(),
@@ -407,7 +407,8 @@ fn event(agent: &Agent, site: &Site) -> Event {
         before_rtt_us: Some(4_000),
         after_rtt_us: Some(10_000),
         text: format!("{} → exchange: moved", site.name),
-        evidence: vec!["3 rounds".to_owned()],
+        reasons: vec!["3 rounds".to_owned()],
+        ..Event::default()
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn a_revoked_agent_stays_revoked(store: &impl Store) {
 pub(super) fn event(id: &str, agent: AgentId, begun: i64, ended: Option<i64>) -> Event {
     Event {
         event_id: id.to_owned(),
-        class: EventClass::GeoFailover,
+        class: EventClass::Geo,
         state: if ended.is_some() { "closed" } else { "open" }.to_owned(),
         agent_id: agent.to_string(),
         site_name: "site 1".to_owned(),
@@ -73,7 +73,8 @@ pub(super) fn event(id: &str, agent: AgentId, begun: i64, ended: Option<i64>) ->
         before_rtt_us: Some(10_000),
         after_rtt_us: None,
         text: "the ingress moved".to_owned(),
-        evidence: vec!["3 rounds agree".to_owned()],
+        reasons: vec!["3 rounds agree".to_owned()],
+        ..Event::default()
     }
 }
 
@@ -138,7 +139,7 @@ pub(crate) async fn an_event_that_nobody_observes_ends(store: &impl Store) {
         ),
         ("closed", Some(now_unix_ms), Some("not_observed"))
     );
-    let line = ended.evidence.last().unwrap();
+    let line = ended.reasons.last().unwrap();
     assert!(line.starts_with("no path round since"), "{line}");
     for (agent, remembers) in [(gone, false), (seen, true)] {
         let memories = memories_of(store, agent).await;

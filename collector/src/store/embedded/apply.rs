@@ -42,7 +42,7 @@ pub(super) fn apply(tx: &Transaction<'_>, key: &ReportKey, applied: &Applied) ->
     paths::put(tx, subject, report.received_unix_ms, applied)?;
     facts::put(tx, subject, &applied.facts)?;
     for event in &applied.events {
-        events::put(tx, &key.organisation, event)?;
+        events::put(tx, &key.organisation, event, report.received_unix_ms)?;
     }
     inbox::mark_applied(tx, report.inbox_no)
 }

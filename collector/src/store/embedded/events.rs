@@ -1,27 +1,28 @@
 //! Events, kept as they were last told.
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, ToSql, Transaction, params};
 
 use super::paths::{self, Subject};
 use super::registry::agent_no;
-use super::{engine, forms};
+use super::{engine, forms, incidents};
 use crate::api::types::Event;
 use crate::detect::failover;
 use crate::store::{EventQuery, StoreError, StoreResult};
 
-/// Writes an event over an earlier state of itself.
+/// Writes an event over an earlier state of itself; its incident changes with it.
 pub(super) fn put(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
     event: &Event,
+    now_unix_ms: i64,
 ) -> StoreResult<()> {
     let form = forms::write("an event", event)?;
     tx.prepare_cached(
-        "INSERT INTO event (organisation, event_id, agent, begun_unix_ms, ended_unix_ms, form)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO event (organisation, event_id, agent, begun_unix_ms, ended_unix_ms, form, incident_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT DO UPDATE SET agent = excluded.agent, begun_unix_ms = excluded.begun_unix_ms,
-             ended_unix_ms = excluded.ended_unix_ms, form = excluded.form",
+             ended_unix_ms = excluded.ended_unix_ms, form = excluded.form, incident_id = excluded.incident_id",
     )
     .and_then(|mut statement| {
         statement.execute(params![
@@ -30,11 +31,39 @@ pub(super) fn put(
             event.agent_id,
             event.first_novel_unix_ms,
             event.ended_unix_ms,
-            form
+            form,
+            event.incident_id
         ])
     })
-    .map(drop)
-    .map_err(engine("write an event"))
+    .map_err(engine("write an event"))?;
+    match &event.incident_id {
+        Some(incident_id) => incidents::touch(tx, organisation, incident_id, now_unix_ms),
+        None => Ok(()),
+    }
+}
+
+/// Events of an incident, by onset, oldest first.
+pub(super) fn of_incident(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    incident_id: &str,
+    limit: u32,
+) -> StoreResult<Vec<Event>> {
+    let sql = "SELECT form FROM event WHERE organisation = ?1 AND incident_id = ?2
+        ORDER BY begun_unix_ms, event_id LIMIT ?3";
+    read(tx, sql, params![organisation.as_str(), incident_id, limit])
+}
+
+fn read(tx: &Transaction<'_>, sql: &str, key: &[&dyn ToSql]) -> StoreResult<Vec<Event>> {
+    let mut statement = tx.prepare_cached(sql).map_err(engine("read events"))?;
+    let forms = statement
+        .query_map(key, |row| row.get::<_, String>(0))
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(engine("read events"))?;
+    forms
+        .iter()
+        .map(|form| forms::read("an event", form))
+        .collect()
 }
 
 /// Events that were open at some time of the query, newest first.
@@ -43,14 +72,10 @@ pub(super) fn events(
     organisation: &OrganisationId,
     query: &EventQuery,
 ) -> StoreResult<Vec<Event>> {
-    let mut statement = tx
-        .prepare_cached(
-            "SELECT form FROM event
-             WHERE organisation = ?1 AND begun_unix_ms < ?3 AND (ended_unix_ms IS NULL OR ended_unix_ms >= ?2)
-                 AND (?4 IS NULL OR ?4 = (ended_unix_ms IS NULL)) AND (?5 IS NULL OR agent = ?5)
-             ORDER BY begun_unix_ms DESC, event_id LIMIT ?6",
-        )
-        .map_err(engine("read events"))?;
+    let sql = "SELECT form FROM event
+        WHERE organisation = ?1 AND begun_unix_ms < ?3 AND (ended_unix_ms IS NULL OR ended_unix_ms >= ?2)
+            AND (?4 IS NULL OR ?4 = (ended_unix_ms IS NULL)) AND (?5 IS NULL OR agent = ?5)
+        ORDER BY begun_unix_ms DESC, event_id LIMIT ?6";
     let agent = query.agent.map(|agent| agent.to_string());
     let key = params![
         organisation.as_str(),
@@ -60,14 +85,7 @@ pub(super) fn events(
         agent,
         query.limit
     ];
-    let forms = statement
-        .query_map(key, |row| row.get::<_, String>(0))
-        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
-        .map_err(engine("read events"))?;
-    forms
-        .iter()
-        .map(|form| forms::read("an event", form))
-        .collect()
+    read(tx, sql, key)
 }
 
 /// Ends the open events of an agent that is revoked: nothing will tell any more how they went on.
@@ -91,7 +109,7 @@ pub(super) fn end_all_of(
             ending: Some("agent_revoked".to_owned()),
             ..event
         };
-        put(tx, organisation, &ended)?;
+        put(tx, organisation, &ended, now_unix_ms)?;
     }
     Ok(())
 }
@@ -126,7 +144,7 @@ pub(super) fn give_up(
         let Some(ended) = failover::give_up(memory, event, now_unix_ms) else {
             continue;
         };
-        put(tx, organisation, &ended)?;
+        put(tx, organisation, &ended, now_unix_ms)?;
         if let Some(agent_no) = agent_no.filter(|_| known) {
             let subject = Subject {
                 organisation,

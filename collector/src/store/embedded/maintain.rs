@@ -13,7 +13,9 @@ use tracing::warn;
 
 use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
 use super::vantage::{Answered, LEVELS, Vantage, cell_or_skip, level_number, merged_of};
-use super::{Retention, cell_table, engine, events, history, inbox, millis, paths, registry};
+use super::{
+    Retention, cell_table, engine, events, history, inbox, incidents, millis, paths, registry,
+};
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
 use crate::store::StoreResult;
@@ -67,7 +69,12 @@ pub(super) fn step(
         return Ok(true);
     }
     let past = now_unix_ms.saturating_sub(millis(retention.events));
-    Ok(events::forget(tx, past)? + paths::forget(tx, past)? + registry::forget(tx, past)? > 0)
+    let incidents = incidents::forget(tx, past)?;
+    Ok(incidents
+        + events::forget(tx, past)?
+        + paths::forget(tx, past)?
+        + registry::forget(tx, past)?
+        > 0)
 }
 
 /// Builds the oldest five-minute window that is due.

@@ -13,6 +13,7 @@ mod facts;
 mod forms;
 mod history;
 mod inbox;
+mod incidents;
 mod maintain;
 mod paths;
 mod plan;

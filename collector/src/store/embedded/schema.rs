@@ -13,7 +13,7 @@ use crate::store::{StoreError, StoreResult};
 pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
 const MIGRATIONS: [&str; VERSION as usize] = [
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("../migrations/0003.sql"),
     include_str!("../migrations/0004.sql"),
     include_str!("../migrations/0005.sql"),
+    include_str!("../migrations/0006.sql"),
 ];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
@@ -212,6 +213,35 @@ mod tests {
             .query_row("SELECT count(*) FROM organisation", [], |row| row.get(0))
             .unwrap();
         assert_eq!(kept, 2);
+    }
+
+    #[test]
+    fn events_of_version_5_stay_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = open_at(dir.path());
+        for sql in &MIGRATIONS[..5] {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 5).unwrap();
+        let form = include_str!("event-of-version-5.json");
+        connection
+            .execute(
+                "INSERT INTO event VALUES ('default', 'e', 'a', 2, NULL, ?1)",
+                [form],
+            )
+            .unwrap();
+        migrate(&mut connection, &path).unwrap();
+        let kept: String = connection
+            .query_row(
+                "SELECT form FROM event WHERE incident_id IS NULL",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let event: crate::api::types::Event = serde_json::from_str(&kept).unwrap();
+        assert_eq!(event.class, crate::api::types::EventClass::Geo);
+        assert_eq!(event.reasons, ["3 rounds in a row agree"]);
+        assert_eq!((event.state.as_str(), event.confidence), ("open", None));
     }
 
     #[cfg(unix)]

@@ -1,0 +1,107 @@
+//! One incident: the events of one or several agents that are one.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{EventClass, RttCost};
+
+/// Events with one provider, class, from and to, whose onsets overlap. It begins with the first of them and ends with the last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Incident {
+    /// Identity: the same first event makes the same one, whichever collector finds it.
+    pub incident_id: String,
+    /// What happened.
+    pub class: EventClass,
+    /// `open` or `closed`.
+    pub state: String,
+    /// One sentence for people.
+    pub text: String,
+    /// AS by which the sites usually come out.
+    pub provider_asn: Option<u32>,
+    /// What was before, at the level of the class: `AS64500`, a metro such as `AMS`, or a router.
+    pub from: Option<String>,
+    /// What is now, in the same words.
+    pub to: Option<String>,
+    /// The onset lies after it: the earliest of the events.
+    pub onset_from_unix_ms: i64,
+    /// The onset lies before it: the latest of the events.
+    pub onset_to_unix_ms: i64,
+    /// When the first event was decided.
+    pub decided_unix_ms: i64,
+    /// When an event of it passed the hold-down; absent before.
+    pub notified_unix_ms: Option<i64>,
+    /// When the collector last took something in that changed it.
+    pub changed_unix_ms: i64,
+    /// When its last event ended; absent while one is open.
+    pub ended_unix_ms: Option<i64>,
+    /// How its last event ended, see the event.
+    pub ending: Option<String>,
+    /// Whether every event of it was brief.
+    pub brief: bool,
+    /// Whether all of it was decided from rounds that were more than ten minutes old: recorded, never told as new.
+    pub late: bool,
+    /// Flapping: how often the path moved so far.
+    pub moves: u32,
+    /// The highest of its events: share of such claims that come true.
+    pub confidence: Option<f64>,
+    /// Agents with an event in it.
+    pub agents_total: u32,
+    /// Of them, those with an open one.
+    pub agents_open: u32,
+    /// Sites with an event in it, by name, at most 100.
+    pub sites: Vec<String>,
+    /// Countries of the sites, ISO 3166-1 alpha-2.
+    pub countries: Vec<String>,
+    /// Targets with an event in it.
+    pub targets: Vec<String>,
+    /// What the move costs: the median over the events, with the medians of their intervals.
+    pub rtt_cost: Option<RttCost>,
+    /// The reasons of the event that is surest.
+    pub reasons: Vec<String>,
+    /// Its events, by onset, at most 1,000.
+    pub events: Vec<IncidentEvent>,
+    /// How many events there are.
+    pub events_total: u32,
+    /// What happened when, oldest first, at most 200 entries.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// An event, as far as its incident shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct IncidentEvent {
+    /// Identity of the event.
+    pub event_id: String,
+    /// Identity of the agent.
+    pub agent_id: String,
+    /// Identity of the agent's site at that time.
+    pub site_id: Option<String>,
+    /// Name of the site.
+    pub site_name: String,
+    /// ISO 3166-1 alpha-2 country of the site.
+    pub country: Option<String>,
+    /// Target's name.
+    pub target: String,
+    /// The onset lies after it.
+    pub last_good_unix_ms: i64,
+    /// The onset lies before it.
+    pub first_novel_unix_ms: i64,
+    /// When it was decided.
+    pub detected_unix_ms: i64,
+    /// When it ended; absent while open.
+    pub ended_unix_ms: Option<i64>,
+    /// Share of such claims that come true.
+    pub confidence: Option<f64>,
+    /// What the move costs there.
+    pub rtt_cost: Option<RttCost>,
+}
+
+/// One moment of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TimelineEntry {
+    /// When, by the agents' rounds.
+    pub at_unix_ms: i64,
+    /// `onset`, `decided`, `notified`, `ended` of an event.
+    pub kind: String,
+    /// For people.
+    pub text: String,
+}

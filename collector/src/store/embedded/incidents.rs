@@ -1,0 +1,232 @@
+//! Incidents: what finds them; what they say is told from their events.
+
+use async_trait::async_trait;
+use firstmile_wire::ids::OrganisationId;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::{Embedded, engine, events};
+use crate::api::types::{Event, Incident};
+use crate::incident::{EVENTS_MAX, Head, assemble};
+use crate::store::incidents::{IncidentQuery, Incidents};
+use crate::store::{StoreError, StoreResult};
+
+#[async_trait]
+impl Incidents for Embedded {
+    async fn incidents(
+        &self,
+        organisation: &OrganisationId,
+        query: &IncidentQuery,
+    ) -> StoreResult<Vec<Incident>> {
+        let (organisation, query) = (organisation.clone(), query.clone());
+        self.readers
+            .run("read incidents", move |tx| {
+                incidents(tx, &organisation, &query)
+            })
+            .await
+    }
+
+    async fn incident(
+        &self,
+        organisation: &OrganisationId,
+        incident_id: &str,
+    ) -> StoreResult<Incident> {
+        let (organisation, incident_id) = (organisation.clone(), incident_id.to_owned());
+        self.readers
+            .run("read an incident", move |tx| {
+                incident(tx, &organisation, &incident_id)
+            })
+            .await
+    }
+
+    async fn incident_events(
+        &self,
+        organisation: &OrganisationId,
+        incident_id: &str,
+        limit: u32,
+    ) -> StoreResult<Vec<Event>> {
+        let (organisation, incident_id) = (organisation.clone(), incident_id.to_owned());
+        self.readers
+            .run("read events of an incident", move |tx| {
+                events::of_incident(tx, &organisation, &incident_id, limit)
+            })
+            .await
+    }
+
+    async fn incident_changes(
+        &self,
+        organisation: &OrganisationId,
+        after: u64,
+        limit: u32,
+    ) -> StoreResult<Vec<(u64, Incident)>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read changes of incidents", move |tx| {
+                changes(tx, &organisation, after, limit)
+            })
+            .await
+    }
+
+    async fn last_incident_change(&self, organisation: &OrganisationId) -> StoreResult<u64> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read the last change", move |tx| {
+                last_change(tx, &organisation)
+            })
+            .await
+    }
+}
+
+/// Notes that an event of an incident changed: it begins with the first of them, is open while one is, and gets the next number.
+pub(super) fn touch(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    incident_id: &str,
+    now_unix_ms: i64,
+) -> StoreResult<()> {
+    let change_no: i64 = tx
+        .prepare_cached(
+            "INSERT INTO incident_change (organisation, last_no) VALUES (?1, 1)
+             ON CONFLICT DO UPDATE SET last_no = last_no + 1 RETURNING last_no",
+        )
+        .and_then(|mut next| next.query_row([organisation.as_str()], |row| row.get(0)))
+        .map_err(engine("number a change"))?;
+    tx.prepare_cached(
+        "INSERT INTO incident (organisation, incident_id, begun_unix_ms, ended_unix_ms, changed_unix_ms, change_no)
+         SELECT ?1, ?2, min(begun_unix_ms), iif(count(*) = count(ended_unix_ms), max(ended_unix_ms), NULL), ?3, ?4
+         FROM event WHERE organisation = ?1 AND incident_id = ?2
+         ON CONFLICT DO UPDATE SET begun_unix_ms = excluded.begun_unix_ms, ended_unix_ms = excluded.ended_unix_ms,
+             changed_unix_ms = excluded.changed_unix_ms, change_no = excluded.change_no",
+    )
+    .and_then(|mut put| {
+        put.execute(params![organisation.as_str(), incident_id, now_unix_ms, change_no])
+    })
+    .map(drop)
+    .map_err(engine("write an incident"))
+}
+
+/// Incidents that were open at some time of the query, newest first.
+pub(super) fn incidents(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    query: &IncidentQuery,
+) -> StoreResult<Vec<Incident>> {
+    let agent = query.agent.map(|agent| agent.to_string());
+    let sql = "SELECT incident_id, changed_unix_ms, ended_unix_ms FROM incident
+        WHERE organisation = ?1 AND begun_unix_ms < ?3 AND (ended_unix_ms IS NULL OR ended_unix_ms >= ?2)
+            AND (?4 IS NULL OR ?4 = (ended_unix_ms IS NULL))
+            AND (?5 IS NULL OR EXISTS (SELECT 1 FROM event WHERE event.organisation = ?1
+                AND event.incident_id = incident.incident_id AND event.agent = ?5))
+        ORDER BY begun_unix_ms DESC, incident_id LIMIT ?6";
+    let key = params![
+        organisation.as_str(),
+        query.from_unix_ms,
+        query.to_unix_ms,
+        query.open,
+        agent,
+        query.limit
+    ];
+    let heads = read(tx, sql, key)?;
+    heads
+        .into_iter()
+        .map(|head| whole(tx, organisation, head))
+        .collect()
+}
+
+/// One incident.
+pub(super) fn incident(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    incident_id: &str,
+) -> StoreResult<Incident> {
+    let sql = "SELECT incident_id, changed_unix_ms, ended_unix_ms FROM incident
+        WHERE organisation = ?1 AND incident_id = ?2";
+    let head = read(tx, sql, params![organisation.as_str(), incident_id])?.pop();
+    let head = head.ok_or_else(|| StoreError::NotFound {
+        what: "incident",
+        key: incident_id.to_owned(),
+    })?;
+    whole(tx, organisation, head)
+}
+
+/// Incidents that changed after the change of this number, in the order of their last changes, each with the number of its last.
+pub(super) fn changes(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    after: u64,
+    limit: u32,
+) -> StoreResult<Vec<(u64, Incident)>> {
+    let sql = "SELECT incident_id, change_no FROM incident
+        WHERE organisation = ?1 AND change_no > ?2 ORDER BY change_no LIMIT ?3";
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let mut statement = tx
+        .prepare_cached(sql)
+        .map_err(engine("read changes of incidents"))?;
+    let found = statement
+        .query_map(params![organisation.as_str(), after, limit], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+        })
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(engine("read changes of incidents"))?;
+    found
+        .into_iter()
+        .map(|(id, no)| Ok((no.unsigned_abs(), incident(tx, organisation, &id)?)))
+        .collect()
+}
+
+/// The number of the last change, 0 before the first.
+pub(super) fn last_change(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<u64> {
+    let last: Option<i64> = tx
+        .prepare_cached("SELECT last_no FROM incident_change WHERE organisation = ?1")
+        .and_then(|mut find| {
+            find.query_row([organisation.as_str()], |row| row.get(0))
+                .optional()
+        })
+        .map_err(engine("read the last change"))?;
+    Ok(last.map_or(0, i64::unsigned_abs))
+}
+
+/// Deletes incidents that ended before a time.
+pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64) -> StoreResult<usize> {
+    tx.execute(
+        "DELETE FROM incident WHERE ended_unix_ms < ?1",
+        [before_unix_ms],
+    )
+    .map_err(engine("delete old incidents"))
+}
+
+fn read(tx: &Transaction<'_>, sql: &str, key: &[&dyn rusqlite::ToSql]) -> StoreResult<Vec<Head>> {
+    let head = |row: &Row<'_>| {
+        Ok(Head {
+            incident_id: row.get(0)?,
+            changed_unix_ms: row.get(1)?,
+            ended_unix_ms: row.get(2)?,
+            ..Head::default()
+        })
+    };
+    let mut statement = tx.prepare_cached(sql).map_err(engine("read incidents"))?;
+    statement
+        .query_map(key, head)
+        .and_then(Iterator::collect)
+        .map_err(engine("read incidents"))
+}
+
+fn whole(tx: &Transaction<'_>, organisation: &OrganisationId, head: Head) -> StoreResult<Incident> {
+    let counts = "SELECT count(*), count(DISTINCT agent), count(DISTINCT iif(ended_unix_ms IS NULL, agent, NULL))
+        FROM event WHERE organisation = ?1 AND incident_id = ?2";
+    let (events_total, agents_total, agents_open) = tx
+        .prepare_cached(counts)
+        .and_then(|mut count| {
+            count.query_row(params![organisation.as_str(), head.incident_id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+        })
+        .map_err(engine("count the events of an incident"))?;
+    let head = Head {
+        events_total,
+        agents_total,
+        agents_open,
+        ..head
+    };
+    let events = events::of_incident(tx, organisation, &head.incident_id, EVENTS_MAX)?;
+    Ok(assemble(&head, &events))
+}
