@@ -25,11 +25,11 @@ pub(crate) async fn keep_informed(cancel: CancellationToken) {
     tell(NotifyState::Stopping);
 }
 
-/// Reading the configuration, the certificates and the machine is over when the service is up: its code need not stay in memory.
+/// Loading, relocating and reading the configuration are over when the service is up: their pages need not stay in memory.
 #[cfg(target_os = "linux")]
 fn give_back_start() {
-    if let Err(error) = firstmile_sys::pages::give_back_code() {
-        tracing::debug!(%error, "code that only the start needed stays in memory");
+    if let Err(error) = firstmile_sys::pages::give_back_clean() {
+        tracing::debug!(%error, "what only the start needed stays in memory");
     }
 }
 
