@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use firstmile_sys::timestamping;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -20,7 +21,7 @@ const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Channel {
-    socket: Socket,
+    socket: Arc<OwnedFd>,
     pub(crate) access: Access,
     pub(crate) identifier: u16,
     pub(crate) keys: Keys,
@@ -52,12 +53,17 @@ impl Channel {
         };
         let identifier = prepare(&socket, wanted, access).map_err(setup)?;
         Ok(Self {
-            socket,
+            socket: Arc::new(socket.into()),
             access,
             identifier,
             keys: Keys::new(keys),
             overflow: 0,
         })
+    }
+
+    /// The socket, for whoever waits for it.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.socket)
     }
 
     /// Reads a reply of ours.

@@ -5,7 +5,8 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use firstmile_sys::address;
@@ -214,6 +215,11 @@ impl Engine {
     /// The identifier of the probes.
     pub const fn identifier(&self) -> u16 {
         self.channel.identifier
+    }
+
+    /// The socket of the identifier. Whoever waits for it keeps it open as long, and needs no descriptor of its own.
+    pub fn descriptor(&self) -> Arc<OwnedFd> {
+        self.channel.descriptor()
     }
 
     /// Times that the identifier changed. With it the descriptor does: whoever waits for it has to take the new one.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use firstmile_echo::packet::Family;
 use firstmile_echo::{self as echo, Completion, Ending, Request};
 use futures::future::BoxFuture;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -147,8 +147,8 @@ fn without_engine(error: &OpenError) -> Option<Measured> {
 /// An open engine at work.
 struct Lane {
     engine: Engine,
-    /// A second descriptor of the engine's socket, for the reactor alone; it changes when the identifier does.
-    readiness: UdpSocket,
+    /// The engine's socket, as the reactor knows it; it changes when the identifier does.
+    readiness: AsyncFd<Arc<OwnedFd>>,
     rotations: u64,
     gathered: Vec<Request>,
     waiting: BTreeMap<u64, oneshot::Sender<Option<Measured>>>,
@@ -214,9 +214,7 @@ impl Lane {
                 },
                 ready = self.readiness.readable(), if may_read => {
                     // Cleared before reading: what comes meanwhile makes it ready again.
-                    ready?;
-                    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                    self.readiness.try_io(Interest::READABLE, nothing).ok();
+                    ready?.clear_ready();
                     while !self.read()? {}
                 }
                 () = tokio::time::sleep_until(wake.into()) => {
@@ -312,9 +310,12 @@ fn is_rested(since: Option<Instant>, now: Instant) -> bool {
     since.is_none_or(|since| now >= since + TICK)
 }
 
-/// The reactor knows its own sockets only; that this one is no UDP socket makes no difference to waiting.
-fn watch(engine: &Engine) -> io::Result<UdpSocket> {
-    UdpSocket::from_std(engine.as_fd().try_clone_to_owned()?.into())
+#[expect(
+    deprecated,
+    reason = "the successor is unsafe for descriptors that may be closed meanwhile; an owned one is not"
+)]
+fn watch(engine: &Engine) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    AsyncFd::with_interest(engine.descriptor(), Interest::READABLE)
 }
 
 fn measured(ending: Ending, destination: IpAddr) -> Measured {
