@@ -76,13 +76,50 @@ impl From<IpAddr> for Way {
     }
 }
 
-type CellKey = (Way, u16, u8);
+/// A way, by the number that it has as long as it is remembered: small, for it stands in every key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number {
+    number: u16,
+    is_ipv6: bool,
+}
+
+/// One TTL of one flow of one way, in one word: its way, its flow, its TTL, from the highest bits on, which is how they are
+/// sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct CellKey(u64);
+
+impl CellKey {
+    const fn new(way: Number, flow: u16, ttl: u8) -> Self {
+        let way = (way.number as u64) << 1 | way.is_ipv6 as u64;
+        Self(way << 24 | (flow as u64) << 8 | ttl as u64)
+    }
+
+    /// The place that the budget knows routers by.
+    const fn place(self) -> (bool, u8) {
+        (self.0 >> 24 & 1 == 1, self.0.to_le_bytes()[0])
+    }
+
+    const fn number(self) -> u64 {
+        self.0 >> 25
+    }
+
+    const fn is_remembered(self) -> bool {
+        (self.0 >> 8 & 0xffff) < MAX_FLOWS as u64
+    }
+}
+
+/// A way that is remembered.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    number: u16,
+    asked: Instant,
+}
 
 #[derive(Debug)]
 struct Hop {
     free_at: Instant,
-    /// Who asked last.
-    asked_for: Way,
+    /// Who asked last: [`CellKey::number`].
+    asked_for: u64,
     /// When somebody was last refused here.
     refused_at: Option<Instant>,
     members: BTreeSet<CellKey>,
@@ -102,7 +139,7 @@ pub struct HopBudget {
     interval: Duration,
     hops: BTreeMap<IpAddr, Hop>,
     cells: BTreeMap<CellKey, Cell>,
-    destinations: BTreeMap<Way, Instant>,
+    destinations: BTreeMap<Way, Known>,
     /// For each family and TTL: when a packet that may meet anybody there may leave.
     unknown: BTreeMap<(bool, u8), Instant>,
     /// For each family and TTL: the routers that are known there, and how many flows meet each.
@@ -155,20 +192,19 @@ impl HopBudget {
         from: IpAddr,
         sent_at: Instant,
     ) {
-        let destination = way.into();
-        let key = (destination, flow, ttl);
+        let key = CellKey::new(self.remember(way.into(), sent_at), flow, ttl);
         let free_at = sent_at + self.interval;
         if !self.hops.contains_key(&from) && self.hops.len() >= MAX_HOPS {
             return;
         }
         let hop = self.hops.entry(from).or_insert_with(|| Hop {
             free_at,
-            asked_for: destination,
+            asked_for: key.number(),
             refused_at: None,
             members: BTreeSet::new(),
         });
         hop.free_at = hop.free_at.max(free_at);
-        if flow >= MAX_FLOWS {
+        if !key.is_remembered() {
             return;
         }
         let before = self.cells.entry(key).or_default().hop.replace(from);
@@ -176,8 +212,7 @@ impl HopBudget {
             return;
         }
         hop.members.insert(key);
-        let place = (destination.is_ipv6(), ttl);
-        let here = self.at_ttl.entry(place).or_default();
+        let here = self.at_ttl.entry(key.place()).or_default();
         *here.entry(from).or_insert(0) += 1;
         self.no_stranger(key);
         if let Some(before) = before {
@@ -186,9 +221,9 @@ impl HopBudget {
     }
 
     fn admit(&mut self, key: CellKey, now: Instant) -> Admission {
-        let (destination, flow, ttl) = key;
+        let (is_ipv6, ttl) = key.place();
         let at = self.free_at(key, now);
-        let is_shared = ttl <= self.shared_depth(destination.is_ipv6());
+        let is_shared = ttl <= self.shared_depth(is_ipv6);
         if at > now && is_shared && self.was_asked_for_another(key) {
             return Admission::Skip;
         }
@@ -206,13 +241,13 @@ impl HopBudget {
         for address in self.met_by(key) {
             if let Some(hop) = self.hops.get_mut(&address) {
                 hop.free_at = until;
-                hop.asked_for = destination;
+                hop.asked_for = key.number();
             }
         }
         if self.predicted(key).is_none() {
-            self.unknown.insert((destination.is_ipv6(), ttl), until);
+            self.unknown.insert(key.place(), until);
         }
-        if flow < MAX_FLOWS {
+        if key.is_remembered() {
             let cell = self.cells.entry(key).or_default();
             cell.served_at = Some(at);
             cell.refused_at = None;
@@ -231,20 +266,35 @@ impl HopBudget {
             .unwrap_or(0)
     }
 
-    /// Keeps the table of destinations small: the one that asked longest ago is forgotten.
-    fn remember(&mut self, destination: Way, now: Instant) {
-        self.destinations.insert(destination, now);
-        if self.destinations.len() <= MAX_DESTINATIONS {
-            return;
+    /// The number of a way that asks. Keeps the table of ways small: the one that asked longest ago is forgotten.
+    fn remember(&mut self, way: Way, now: Instant) -> Number {
+        let is_ipv6 = way.is_ipv6();
+        if let Some(known) = self.destinations.get_mut(&way) {
+            known.asked = known.asked.max(now);
+            let number = known.number;
+            return Number { number, is_ipv6 };
         }
-        let oldest = self.destinations.iter().min_by_key(|(_, at)| **at);
-        let Some(oldest) = oldest.map(|(address, _)| *address) else {
-            return;
+        let number = if self.destinations.len() < MAX_DESTINATIONS {
+            // None was forgotten so far: numbers are given in turn.
+            u16::try_from(self.destinations.len()).unwrap_or(u16::MAX)
+        } else {
+            self.forget_oldest(now)
         };
-        self.destinations.remove(&oldest);
-        let keys = self
-            .cells
-            .range((oldest, 0, 0)..=(oldest, u16::MAX, u8::MAX));
+        let asked = now;
+        self.destinations.insert(way, Known { number, asked });
+        Number { number, is_ipv6 }
+    }
+
+    /// Forgets the way that asked longest ago, and gives back its number.
+    fn forget_oldest(&mut self, now: Instant) -> u16 {
+        let oldest = self.destinations.iter().min_by_key(|(_, way)| way.asked);
+        let Some((way, Known { number, .. })) = oldest.map(|(way, known)| (*way, *known)) else {
+            return 0;
+        };
+        self.destinations.remove(&way);
+        let is_ipv6 = way.is_ipv6();
+        let key = |flow, ttl| CellKey::new(Number { number, is_ipv6 }, flow, ttl);
+        let keys = self.cells.range(key(0, 0)..=key(u16::MAX, u8::MAX));
         let keys: Vec<CellKey> = keys.map(|(key, _)| *key).collect();
         for key in keys {
             self.no_stranger(key);
@@ -254,10 +304,11 @@ impl HopBudget {
         }
         self.hops
             .retain(|_, hop| !hop.members.is_empty() || hop.free_at > now);
+        number
     }
 
     fn no_stranger(&mut self, key: CellKey) {
-        if let Some(strangers) = self.strangers.get_mut(&(key.0.is_ipv6(), key.2)) {
+        if let Some(strangers) = self.strangers.get_mut(&key.place()) {
             strangers.remove(&key);
         }
     }
@@ -267,7 +318,7 @@ impl HopBudget {
         if let Some(hop) = self.hops.get_mut(&address) {
             hop.members.remove(&key);
         }
-        if let Some(here) = self.at_ttl.get_mut(&(key.0.is_ipv6(), key.2)) {
+        if let Some(here) = self.at_ttl.get_mut(&key.place()) {
             if let Some(flows) = here.get_mut(&address) {
                 *flows = flows.saturating_sub(1);
             }
@@ -282,11 +333,11 @@ impl HopBudget {
                 hop.refused_at = Some(now);
             }
         }
-        if key.1 < MAX_FLOWS {
+        if key.is_remembered() {
             let cell = self.cells.entry(key).or_default();
             cell.refused_at = Some(now);
             if cell.hop.is_none() {
-                let strangers = self.strangers.entry((key.0.is_ipv6(), key.2)).or_default();
+                let strangers = self.strangers.entry(key.place()).or_default();
                 strangers.insert(key);
             }
         }
@@ -298,12 +349,11 @@ impl HopBudget {
 
     /// The routers that a packet may meet: the one it met before, else all that are known at its TTL.
     fn met_by(&self, key: CellKey) -> Vec<IpAddr> {
-        let (destination, _, ttl) = key;
         match self.predicted(key) {
             Some(address) => vec![address],
             None => self
                 .at_ttl
-                .get(&(destination.is_ipv6(), ttl))
+                .get(&key.place())
                 .map(|here| here.keys().copied().collect())
                 .unwrap_or_default(),
         }
@@ -313,7 +363,7 @@ impl HopBudget {
     fn free_at(&self, key: CellKey, now: Instant) -> Instant {
         let unknown = match self.predicted(key) {
             Some(_) => None,
-            None => self.unknown.get(&(key.0.is_ipv6(), key.2)).copied(),
+            None => self.unknown.get(&key.place()).copied(),
         };
         let met = self.met_by(key);
         let hops = met.iter().filter_map(|address| self.hops.get(address));
@@ -325,7 +375,7 @@ impl HopBudget {
     fn was_asked_for_another(&self, key: CellKey) -> bool {
         self.predicted(key)
             .and_then(|address| self.hops.get(&address))
-            .is_some_and(|hop| hop.asked_for != key.0)
+            .is_some_and(|hop| hop.asked_for != key.number())
     }
 
     /// Those who were refused at the same router, still want to ask, and were served longer ago.
@@ -341,10 +391,10 @@ impl HopBudget {
         let mine = self.cells.get(&key).and_then(|cell| cell.served_at);
         let has_better = |other: &&CellKey| {
             self.cells.get(*other).is_some_and(|cell| {
-                is_claim(cell.refused_at) && (cell.served_at, *other) < (mine, &key)
+                is_claim(cell.refused_at) && (cell.served_at, **other) < (mine, key)
             })
         };
-        let strangers = self.strangers.get(&(key.0.is_ipv6(), key.2));
+        let strangers = self.strangers.get(&key.place());
         hops()
             .flat_map(|hop| &hop.members)
             .chain(strangers.into_iter().flatten())
@@ -362,10 +412,9 @@ pub struct Lane<'a> {
 
 impl Gate for Lane<'_> {
     fn admit(&mut self, flow: u16, ttls: &[u8], now: Instant) -> Vec<Admission> {
-        self.budget.remember(self.destination, now);
-        let key = |ttl: &u8| (self.destination, flow, *ttl);
+        let way = self.budget.remember(self.destination, now);
         ttls.iter()
-            .map(|ttl| self.budget.admit(key(ttl), now))
+            .map(|ttl| self.budget.admit(CellKey::new(way, flow, *ttl), now))
             .collect()
     }
 }
