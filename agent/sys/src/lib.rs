@@ -1,5 +1,5 @@
 //! System calls that no safe crate reaches, and nothing else: kernel timestamps, batches of messages, `TCP_INFO`,
-//! settings of the allocator.
+//! settings of the allocator. And four functions of the C library's mathematics, so that the library is not loaded for them.
 //!
 //! Linux has its own files, Windows has [`windows`]; elsewhere the crate is empty. The interface is safe: every buffer is owned or borrowed for the call.
 //! What the kernel writes is parsed as untrusted bytes ([`control`], [`address`]), without `unsafe`.
@@ -12,6 +12,8 @@ pub mod allocator;
 pub mod batch;
 #[cfg(target_os = "linux")]
 pub mod control;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod mathematics;
 #[cfg(target_os = "linux")]
 pub mod pages;
 #[cfg(target_os = "linux")]
