@@ -2,6 +2,7 @@
 //!
 //! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
+mod bgp;
 mod commands;
 mod paths;
 mod sites;
@@ -88,6 +89,11 @@ enum Command {
         #[command(subcommand)]
         command: paths::PathsCommand,
     },
+    /// Judge recorded routes, offline: what would have been said, by the live detector.
+    Bgp {
+        #[command(subcommand)]
+        command: bgp::BgpCommand,
+    },
     /// Check the configuration and exit.
     CheckConfig,
     /// Print the `OpenAPI` document of the JSON API.
@@ -136,6 +142,9 @@ fn main() -> ExitCode {
     if let Command::Paths { command } = &cli.command {
         return commands::done(paths::run(command));
     }
+    if let Command::Bgp { command } = &cli.command {
+        return commands::done(bgp::run(command));
+    }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return commands::fail(&error.into(), commands::CONFIGURATION),
@@ -166,6 +175,7 @@ fn main() -> ExitCode {
             Command::Restore { folder } => commands::done(commands::restore(&config, &folder)),
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
+            Command::Bgp { command } => commands::done(bgp::run(&command)),
             Command::CheckConfig => commands::done(commands::check_config(&config)),
             Command::Openapi => commands::done(commands::openapi()),
         }

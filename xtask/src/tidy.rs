@@ -27,6 +27,7 @@ const PURE_ROOMS: &[&str] = &[
     "collector/src/routing",
     "collector/src/detect",
     "collector/src/geo",
+    "collector/routing/src",
     "collector/shift/src",
 ];
 

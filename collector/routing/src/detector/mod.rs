@@ -1,0 +1,405 @@
+//! The detector: who has which route to which prefix, what is wrong with it, and when that starts and ends.
+
+mod held;
+mod tell;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
+
+use crate::class::Class;
+use crate::examine::{Finding, Registry};
+use crate::instance::{Agreement, Instance, Key};
+use crate::path::Route;
+use crate::routes::{RouteId, Routes};
+use crate::verdict::{Phase, Verdict};
+use crate::vrp::Vrps;
+use held::Held;
+
+/// One session that shows us routes; with several paths for a prefix on one session, one path of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+/// When verdicts start and end, and how much is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Peers that must agree before a verdict starts, by class; 1 without an entry.
+    pub min_peers: BTreeMap<Class, usize>,
+    /// Within how many seconds they must agree; without it, ever.
+    pub window_s: Option<f64>,
+    /// Share of the peers that saw it, in percent, that must have withdrawn or replaced it before a verdict ends.
+    pub end_pct: f64,
+    /// Prefixes that are kept; what comes beyond is counted.
+    pub max_prefixes: usize,
+    /// Things that may be wrong at once; what comes beyond is counted.
+    pub max_instances: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            min_peers: BTreeMap::new(),
+            window_s: None,
+            end_pct: 100.0,
+            // Ten thousand registrations and their parts, or a whole table of a few peers.
+            max_prefixes: 4_000_000,
+            max_instances: 500_000,
+        }
+    }
+}
+
+/// What was done and what was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Announcements seen.
+    pub announcements: u64,
+    /// Withdrawals seen.
+    pub withdrawals: u64,
+    /// Announcements of a registered prefix, or that concern an own AS.
+    pub concerning: u64,
+    /// Refused because too many prefixes are kept.
+    pub prefixes_refused: u64,
+    /// Refused because too much is wrong.
+    pub instances_refused: u64,
+    /// Verdicts that started.
+    pub started: u64,
+    /// Verdicts that ended.
+    pub ended: u64,
+}
+
+/// Judges routes as they come and go.
+#[derive(Debug)]
+pub struct Detector {
+    registry: Registry,
+    options: Options,
+    vrps: Option<Vrps>,
+    table: JointPrefixMap<IpNet, Held>,
+    routes: Routes,
+    instances: BTreeMap<Key, Instance>,
+    verdicts: Vec<Verdict>,
+    counters: Counters,
+}
+
+impl Detector {
+    /// A detector that knows no route yet. Without `vrps` nothing is said of RPKI.
+    pub fn new(registry: Registry, options: Options, vrps: Option<Vrps>) -> Self {
+        Self {
+            registry,
+            options,
+            vrps,
+            table: JointPrefixMap::new(),
+            routes: Routes::default(),
+            instances: BTreeMap::new(),
+            verdicts: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What it judges by.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What was done and refused.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Prefixes and distinct routes that are kept.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.table.len(), self.routes.len())
+    }
+
+    /// The verdicts since the last call, in order.
+    pub fn take_verdicts(&mut self) -> Vec<Verdict> {
+        std::mem::take(&mut self.verdicts)
+    }
+
+    /// A peer announces `prefix`; what it said before of it is replaced.
+    pub fn announce(&mut self, at: f64, peer: PeerId, prefix: IpNet, route: &Route) {
+        self.counters.announcements += 1;
+        if !self.registry.concerns(&prefix, route) {
+            // An own AS may have left the path, and then the old word of this peer no longer holds.
+            if self.table.contains_key(&prefix) {
+                self.forget(at, peer, prefix);
+            }
+            return;
+        }
+        self.counters.concerning += 1;
+        if !self.table.contains_key(&prefix) && !self.make_room(prefix) {
+            return;
+        }
+        let id = self.routes.hold(route);
+        let Some(held) = self.table.get_mut(&prefix) else {
+            return;
+        };
+        let old = held.put(peer, id);
+        if let Some(old) = old {
+            self.routes.release(old);
+        }
+        let findings = self.registry.examine(&prefix, route, self.vrps.as_ref());
+        let hijacked = findings.iter().any(|finding| finding.class.is_hijack());
+        self.apply(at, peer, prefix, findings);
+        if !hijacked && !self.instances.is_empty() {
+            self.supersede(at, peer, prefix);
+        }
+    }
+
+    /// A peer has no route to `prefix` any more.
+    pub fn withdraw(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
+        self.counters.withdrawals += 1;
+        self.lose(at, peer, prefix);
+    }
+
+    /// A session ended. `lost` says that its prefixes are gone from there, as on a router of our own; otherwise only our view of them.
+    pub fn peer_down(&mut self, at: f64, peer: PeerId, lost: bool) {
+        let concerned: Vec<IpNet> = self
+            .table
+            .iter()
+            .filter(|(_, held)| held.has(peer) || held.wrong.contains_key(&peer))
+            .map(|(prefix, _)| prefix)
+            .collect();
+        for prefix in concerned {
+            if lost {
+                self.lose(at, peer, prefix);
+            } else {
+                self.forget(at, peer, prefix);
+            }
+        }
+    }
+
+    /// RPKI says something else from now on: what it concerns is judged again.
+    pub fn replace_vrps(&mut self, at: f64, vrps: Vrps) {
+        let before = self.vrps.take();
+        let changes = before.as_ref().map(|before| before.difference(&vrps));
+        self.vrps = Some(vrps);
+        let affected: BTreeSet<IpNet> = match &changes {
+            None => self.table.keys().collect(),
+            Some(changes) => changes
+                .iter()
+                .flat_map(|(vrp, _)| self.table.children(&vrp.prefix))
+                .map(|(prefix, _)| prefix)
+                .collect(),
+        };
+        self.tell_roa_changes(at, &changes.unwrap_or_default());
+        for prefix in affected {
+            self.judge_again(at, prefix);
+        }
+    }
+
+    fn make_room(&mut self, prefix: IpNet) -> bool {
+        if self.table.len() >= self.options.max_prefixes {
+            self.counters.prefixes_refused += 1;
+            return false;
+        }
+        self.table.insert(prefix, Held::default());
+        true
+    }
+
+    /// Whether somebody wants to know that `prefix` is gone.
+    fn must_be_seen(&self, prefix: &IpNet) -> bool {
+        let rules = self.registry.rules.naming(prefix);
+        rules
+            .iter()
+            .all(|rule| !rule.ignore && !rule.origins.is_nobody())
+            && rules.iter().any(|rule| {
+                rule.speaks_of(Class::VisibilityLost) && rule.lengths.0 == prefix.prefix_len()
+            })
+    }
+
+    fn lose(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
+        let hijacked = self
+            .table
+            .get(&prefix)
+            .is_some_and(|held| held.is_hijacked_at(peer));
+        let lost = !hijacked && self.must_be_seen(&prefix);
+        if lost && !self.table.contains_key(&prefix) && !self.make_room(prefix) {
+            return;
+        }
+        let Some(held) = self.table.get_mut(&prefix) else {
+            return;
+        };
+        if let Some(old) = held.take(peer) {
+            self.routes.release(old);
+        }
+        let finding = Finding {
+            class: Class::VisibilityLost,
+            offender: None,
+            matched: Some(prefix),
+            reason: format!("{prefix} was withdrawn by peers that have no other route to it"),
+        };
+        let findings = if lost { vec![finding] } else { Vec::new() };
+        self.apply(at, peer, prefix, findings);
+        self.drop_if_empty(&prefix);
+    }
+
+    fn forget(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
+        if let Some(old) = self.table.get_mut(&prefix).and_then(|held| held.take(peer)) {
+            self.routes.release(old);
+        }
+        self.apply(at, peer, prefix, Vec::new());
+        self.drop_if_empty(&prefix);
+    }
+
+    fn drop_if_empty(&mut self, prefix: &IpNet) {
+        if self.table.get(prefix).is_some_and(Held::is_empty) {
+            self.table.remove(prefix);
+        }
+    }
+
+    /// Replaces what was wrong at `peer`: what is so no longer leaves first, then the new joins.
+    fn apply(&mut self, at: f64, peer: PeerId, prefix: IpNet, findings: Vec<Finding>) {
+        let Some(held) = self.table.get_mut(&prefix) else {
+            return;
+        };
+        let now: Vec<_> = findings
+            .iter()
+            .map(|finding| (finding.class, finding.offender))
+            .collect();
+        let before = if now.is_empty() {
+            held.wrong.remove(&peer)
+        } else {
+            held.wrong.insert(peer, now.clone())
+        };
+        for (class, offender) in before.unwrap_or_default() {
+            if !now.contains(&(class, offender)) {
+                let key = Key {
+                    prefix,
+                    class,
+                    offender,
+                };
+                self.leave(at, peer, key);
+            }
+        }
+        for finding in findings {
+            self.join(at, peer, prefix, finding);
+        }
+    }
+
+    fn agreement(&self, class: Class) -> Agreement {
+        Agreement {
+            peers: self.options.min_peers.get(&class).copied().unwrap_or(1),
+            window_s: self.options.window_s,
+            end_pct: self.options.end_pct,
+        }
+    }
+
+    fn join(&mut self, at: f64, peer: PeerId, prefix: IpNet, finding: Finding) {
+        let agreement = self.agreement(finding.class);
+        let key = Key {
+            prefix,
+            class: finding.class,
+            offender: finding.offender,
+        };
+        let full = self.instances.len() >= self.options.max_instances;
+        if full && !self.instances.contains_key(&key) {
+            self.counters.instances_refused += 1;
+            return;
+        }
+        let instance = self
+            .instances
+            .entry(key)
+            .or_insert_with(|| Instance::new(finding.matched, finding.reason));
+        if instance.join(peer, at, agreement) {
+            self.tell(at, Phase::Start, key);
+        }
+    }
+
+    fn leave(&mut self, at: f64, peer: PeerId, key: Key) {
+        let agreement = self.agreement(key.class);
+        let Some(instance) = self.instances.get_mut(&key) else {
+            return;
+        };
+        if instance.leave(peer, agreement) {
+            self.tell(at, Phase::End, key);
+            self.instances.remove(&key);
+        } else if instance.is_void() {
+            self.instances.remove(&key);
+        }
+    }
+
+    /// A benign route of the owner to one half of a hijacked prefix, or to all its parts, takes the traffic back at this peer.
+    fn supersede(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
+        let registered = self.registry.rules.matching(&prefix);
+        if !registered.is_some_and(|found| found.exact) {
+            return;
+        }
+        let replaced: Vec<IpNet> = self
+            .table
+            .cover(&prefix)
+            .filter(|(wider, held)| *wider != prefix && held.is_hijacked_at(peer))
+            .map(|(wider, _)| wider)
+            .filter(|wider| {
+                wider.prefix_len() + 1 == prefix.prefix_len() || self.is_whole_at(peer, wider)
+            })
+            .collect();
+        for wider in replaced {
+            let Some(held) = self.table.get_mut(&wider) else {
+                continue;
+            };
+            let wrong = held.wrong.remove(&peer).unwrap_or_default();
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                wrong.into_iter().partition(|(class, _)| class.is_hijack());
+            if !kept.is_empty() {
+                held.wrong.insert(peer, kept);
+            }
+            for (class, offender) in gone {
+                let key = Key {
+                    prefix: wider,
+                    class,
+                    offender,
+                };
+                self.leave(at, peer, key);
+            }
+        }
+    }
+
+    /// Whether benign routes of this peer to parts of `wider` make up the whole of it.
+    fn is_whole_at(&self, peer: PeerId, wider: &IpNet) -> bool {
+        /// Parts that are looked at.
+        const MAX_PARTS: usize = 4096;
+        let mut covered: u128 = 0;
+        let mut last: Option<IpNet> = None;
+        for (part, held) in self.table.children(wider).take(MAX_PARTS) {
+            let inside_last = last.is_some_and(|last| last.contains(&part));
+            if part != *wider && !inside_last && held.has(peer) && !held.is_hijacked_at(peer) {
+                covered += 1_u128 << (wider.max_prefix_len() - part.prefix_len()).min(127);
+                last = Some(part);
+            }
+        }
+        covered >= 1_u128 << (wider.max_prefix_len() - wider.prefix_len()).min(127)
+    }
+
+    fn judge_again(&mut self, at: f64, prefix: IpNet) {
+        let Some(held) = self.table.get(&prefix) else {
+            return;
+        };
+        let peers = held.routes.clone();
+        let mut known: HashMap<RouteId, Vec<Finding>> = HashMap::new();
+        for (peer, id) in peers {
+            let Some(route) = self.routes.get(id) else {
+                continue;
+            };
+            let findings = known
+                .entry(id)
+                .or_insert_with(|| self.registry.examine(&prefix, route, self.vrps.as_ref()));
+            let was_right = self
+                .table
+                .get(&prefix)
+                .is_none_or(|held| !held.wrong.contains_key(&peer));
+            if !(findings.is_empty() && was_right) {
+                let findings = findings.clone();
+                self.apply(at, peer, prefix, findings);
+            }
+        }
+    }
+
+    /// Verdicts that have started and not ended.
+    pub fn open(&self) -> usize {
+        self.instances
+            .values()
+            .filter(|instance| instance.is_started())
+            .count()
+    }
+}
