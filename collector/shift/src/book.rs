@@ -17,6 +17,8 @@ const ENTRIES_MAX: usize = 38;
 const NOVEL_SHARE: f32 = 0.01;
 /// Share of the handoffs by which an AS is one that hands over.
 const HANDOFF_SHARE: f32 = 0.05;
+/// Share of the rounds from the first hop on by which an AS is one that carries the path.
+const CARRIER_SHARE: f32 = 0.8;
 /// Counts below which an address is novel whatever its share.
 const NOVEL_COUNT: f32 = 2.0;
 /// Half-life of supports, seconds of observation.
@@ -276,6 +278,24 @@ impl Book {
             .known(Role::Handoff)
             .filter(|entry| entry.asn == asn && !entry.microsoft);
         by_as.map(|entry| entry.count).sum::<f32>() >= self.support(Role::Handoff) * HANDOFF_SHARE
+    }
+
+    /// ASes that most of what was seen from the first hop on went through.
+    pub fn carriers(&self) -> impl Iterator<Item = u32> {
+        let enough = self.support(Role::First) * CARRIER_SHARE;
+        let mut sums: Vec<(u32, f32)> = Vec::new();
+        let on_the_way = |entry: &&Entry| entry.is(Role::Transit) || entry.is(Role::Handoff);
+        for entry in self.entries.iter().filter(on_the_way) {
+            if entry.microsoft || entry.asn == 0 {
+                continue;
+            }
+            match sums.iter_mut().find(|(asn, _)| *asn == entry.asn) {
+                Some((_, sum)) => *sum += entry.count,
+                None => sums.push((entry.asn, entry.count)),
+            }
+        }
+        let carries = move |(asn, sum): (u32, f32)| (enough > 0.0 && sum >= enough).then_some(asn);
+        sums.into_iter().filter_map(carries)
     }
 
     /// Whether an AS was the uplink before.

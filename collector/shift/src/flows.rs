@@ -1,7 +1,7 @@
 //! What is kept of single flows: where each was and is, what a repeated one shows, what flows beyond the pinned ones say.
 
 use crate::memory::{Counted, FlowMemory};
-use crate::message::{Flow, Plan};
+use crate::message::{Flow, Plan, is_steady};
 use crate::view::View;
 
 /// Repetitions of one flow that are looked at.
@@ -47,6 +47,14 @@ pub(crate) fn note_layer(
     settled && layer == 0
 }
 
+/// A silent router is there now: whether it is the usual one cannot be told, and after some rounds no other is usual.
+pub(crate) fn note_silent(flow: &mut FlowMemory, layer: usize) {
+    if let (Some(hold), Some(now)) = (flow.hold.get_mut(layer), flow.now.get_mut(layer)) {
+        *hold *= 0.9;
+        *now = 0;
+    }
+}
+
 /// The other answers of a flow that was repeated: what a balancer that spreads packets shows.
 pub(crate) fn repeats(flow: &Flow) -> Vec<Flow> {
     let most = flow
@@ -76,7 +84,9 @@ pub(crate) fn repeats(flow: &Flow) -> Vec<Flow> {
 
 /// Keys of ingress and handoff of flows beyond the pinned ones: fresh draws of the hash.
 pub(crate) fn extra_flows(views: &[View], plan: &Plan) -> Vec<(u32, u32)> {
-    let extra = views.iter().filter(|view| view.flow >= plan.flows);
+    let extra = views
+        .iter()
+        .filter(|view| !is_steady(view.flow, plan.flows));
     let key = |seen: Option<crate::hop::Seen>| seen.map_or(0, |seen| seen.hop.router);
     extra
         .map(|view| {

@@ -49,7 +49,7 @@ impl Class {
 }
 
 /// The RTT moves by this at least when the metro does: 2 ms, above the light-time of 150 km and back (1.5 ms).
-const OTHER_METRO_MS: f64 = 2.0;
+pub(crate) const OTHER_METRO_MS: f64 = 2.0;
 
 /// A level that holds, and on what ground.
 #[derive(Clone, Copy, Debug, PartialEq)]

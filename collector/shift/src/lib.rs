@@ -23,3 +23,4 @@ mod redundancy;
 pub mod track;
 pub mod verdict;
 pub mod view;
+mod window;

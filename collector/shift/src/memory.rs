@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::book::Book;
+use crate::book::{Book, Role};
+use crate::message::Protocol;
 use crate::track::Track;
 use crate::verdict::Verdict;
 
@@ -96,6 +97,14 @@ pub(crate) struct Pulses {
     pub first_short: f64,
 }
 
+impl Pulses {
+    /// How far the lowest RTT since a suspicion began is from the floor before, milliseconds.
+    pub(crate) fn moved_ms(&self) -> Option<f64> {
+        let both = self.lowest_us > 0 && self.floor_us > 0.0;
+        both.then(|| (f64::from(self.lowest_us) - f64::from(self.floor_us)) / 1_000.0)
+    }
+}
+
 /// Flapping: since when, and how many flanks it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Flap {
@@ -121,8 +130,13 @@ pub struct PathMemory {
     pub(crate) flows: Vec<FlowMemory>,
     pub(crate) edges: Vec<Counted<String>>,
     pub(crate) uplinks: Vec<Counted<u32>>,
+    /// The site's public address, and when it last became another one.
+    pub(crate) public: Option<IpAddr>,
+    pub(crate) public_moved_at: f64,
     pub(crate) destinations: Vec<IpAddr>,
     pub(crate) destination: Option<IpAddr>,
+    /// The protocol that flows are pinned by, and when a round of it last came.
+    pub(crate) protocol: Option<(Protocol, f64)>,
     pub(crate) seen: [[u64; SEEN_WORDS]; 2],
     pub(crate) seen_count: u8,
     pub(crate) newest: f64,
@@ -150,6 +164,8 @@ pub struct PathMemory {
     pub(crate) flap: Option<Flap>,
     pub(crate) seeing: [Seeing; 3],
     pub(crate) looks: Vec<f64>,
+    /// The newest round before the last jump forward.
+    pub(crate) before_jump: f64,
     pub(crate) stale: u8,
     pub(crate) stale_newest: f64,
     pub(crate) blind_since: Option<f64>,
@@ -187,6 +203,11 @@ impl PathMemory {
     fn is_blind(&self) -> bool {
         self.blind_since
             .is_some_and(|since| self.newest - since >= 300.0)
+    }
+
+    /// The AS that usually hands over to Microsoft, where nobody said who the provider is.
+    pub fn usual_provider(&self) -> Option<u32> {
+        self.book.usual_asn(Role::Handoff, |_| true)
     }
 
     /// What was seen and is no event.
@@ -271,6 +292,9 @@ impl PathMemory {
         }
         let key = crate::hop::key_of(&at.to_bits().to_le_bytes());
         if at > self.newest {
+            if at - self.newest > CLOCK_STEP_S {
+                self.before_jump = self.newest;
+            }
             self.remember(key);
             self.stale = 0;
             return true;
@@ -287,7 +311,9 @@ impl PathMemory {
         }
         self.stale_newest = at;
         self.stale = self.stale.saturating_add(1);
-        if self.stale < STALE_RUN {
+        // Rounds of a time that was jumped over are no replay: the one that jumped had a time that cannot be.
+        let jumped = self.before_jump > 0.0 && at > self.before_jump;
+        if self.stale < if jumped { JUMPED_RUN } else { STALE_RUN } {
             return false;
         }
         self.clock_was_set_back(at);
@@ -317,6 +343,7 @@ impl PathMemory {
     fn clock_was_set_back(&mut self, at: f64) {
         let shift = at - self.newest;
         self.newest = at;
+        self.before_jump = 0.0;
         self.stale = 0;
         self.stale_newest = 0.0;
         let good = &mut self.good;
@@ -350,6 +377,22 @@ impl PathMemory {
         };
     }
 
+    /// Whether a round is of another protocol than flows are pinned by.
+    pub(crate) fn is_beside(&mut self, protocol: Protocol, at: f64, tail_s: f64) -> bool {
+        let patience = (tail_s * 20.0).max(PROTOCOL_LOST_S);
+        let replaced = |(pinned, newest): (Protocol, f64)| {
+            protocol < pinned || (protocol > pinned && at - newest > patience)
+        };
+        if self.protocol.is_some_and(replaced) {
+            self.flows.clear(); // the same number is another flow
+            self.spare.suspicion = None;
+        } else if self.protocol.is_some_and(|(pinned, _)| protocol != pinned) {
+            return true;
+        }
+        self.protocol = Some((protocol, at));
+        false
+    }
+
     /// Whether the address probed is one that the baseline was made with. Rotation among them triggers nothing.
     pub(crate) fn note_destination(&mut self, destination: Option<IpAddr>) -> bool {
         if let Some(address) = destination {
@@ -377,10 +420,14 @@ fn places(key: u32) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
+/// Without a round of the pinned protocol for this long (or twenty tail rounds), another takes its place, seconds.
+const PROTOCOL_LOST_S: f64 = 600.0;
 /// A clock set back by less is disorder, seconds.
 const CLOCK_STEP_S: f64 = 120.0;
 /// So many rounds in a row, each newer than the one before and none a replay, say that the clock was set back.
 const STALE_RUN: u8 = 20;
+/// And so many, if they are of a time that was jumped over.
+const JUMPED_RUN: u8 = 3;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// One round of traceroutes with pinned flows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Round {
@@ -9,6 +11,8 @@ pub struct Round {
     pub at: f64,
     /// What the round was sent for.
     pub stream: Stream,
+    /// What its packets were.
+    pub protocol: Protocol,
     /// Address probed; `None`: as before.
     pub destination: Option<IpAddr>,
     /// The site's public address, as the agent knows it.
@@ -31,6 +35,38 @@ pub enum Stream {
     Burst,
     /// More flows, repeated, to know what balances.
     Refresh,
+}
+
+/// What the packets of a round were. The first that is seen is what flows are pinned by: balancers hash ports, and an
+/// ICMP probe has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP to the target's port.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP echo.
+    Icmp,
+}
+
+impl Protocol {
+    /// Flows of rounds beside those of the pinned protocol are numbered from here on: the same number is another flow.
+    const BESIDE: u16 = 1_040;
+
+    pub(crate) const fn offset(self) -> u16 {
+        match self {
+            Self::Tcp => Self::BESIDE,
+            Self::Udp => Self::BESIDE + 1_024,
+            Self::Icmp => Self::BESIDE + 2_048,
+        }
+    }
+}
+
+/// Whether a flow is one of those that each round sends, by whatever protocol.
+pub(crate) const fn is_steady(flow: u16, flows: u16) -> bool {
+    flow < flows || flow >= Protocol::BESIDE
 }
 
 /// One flow of a round.

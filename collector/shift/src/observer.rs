@@ -1,8 +1,10 @@
 //! Takes rounds, pulses and gaps into the memory of one (agent, target), and says what changed.
 
+use std::net::IpAddr;
+
 use crate::book::Role;
 use crate::fleet::Peers;
-use crate::hop::Meaning;
+use crate::hop::{self, Meaning};
 use crate::level::Aside;
 use crate::memory::PathMemory;
 use crate::message::{Plan, Pulse, Round, Stream};
@@ -57,7 +59,8 @@ impl PathMemory {
             self.generation = Some(meaning.generation());
         }
         let same_target = self.note_destination(round.destination);
-        let views = self.views(round, meaning);
+        let beside = self.is_beside(round.protocol, round.at, plan.tail_s);
+        let views = self.views(round, beside, meaning);
         let elapsed = if self.newest > 0.0 {
             round.at - self.newest
         } else {
@@ -65,7 +68,7 @@ impl PathMemory {
         };
         self.newest = round.at;
         let mut changes = Vec::new();
-        if !views.is_empty() {
+        if !views.is_empty() && !beside {
             let arrived = views.iter().any(|view| view.arrived);
             changes.extend(reach::on_round(self, round.at, arrived, plan));
         }
@@ -107,13 +110,7 @@ impl PathMemory {
         if self.path.is_quiet() && self.reach.is_quiet() {
             self.usual_round(round, &sight, elapsed);
             let extra = flows::extra_flows(&views, plan);
-            changes.extend(redundancy::on_round(
-                self,
-                round.at,
-                &extra,
-                plan.burst_s,
-                meaning,
-            ));
+            changes.extend(redundancy::on_round(self, round.at, &extra, plan, meaning));
         }
         changes.extend(self.notices(round.at, peers));
         flap::pass(self, changes)
@@ -158,11 +155,19 @@ impl PathMemory {
         self.spare.suspicion = None;
     }
 
-    fn views(&mut self, round: &Round, meaning: &impl Meaning) -> Vec<View> {
+    fn views(&mut self, round: &Round, beside: bool, meaning: &impl Meaning) -> Vec<View> {
+        if round.public.is_some() && round.public != self.public {
+            self.public_moved_at = round.at;
+            self.public = round.public;
+        }
+        let offset = if beside { round.protocol.offset() } else { 0 };
         let mut views = Vec::with_capacity(round.flows.len());
         for flow in &round.flows {
             match view::read(flow, self.destination, meaning) {
-                Some(view) => views.push(view),
+                Some(view) => views.push(View {
+                    flow: view.flow.saturating_add(offset),
+                    ..view
+                }),
                 None => self.tally.loops += u32::from(!flow.hops.is_empty()),
             }
         }
@@ -205,7 +210,9 @@ impl PathMemory {
             self.full_rounds >= LEARN_FULL && self.refreshes >= 1
         };
         let late = round.at - self.began >= LEARN_MAX_S && self.rounds >= 8;
-        self.learned = (seen_enough && enough) || late;
+        // Where nothing near the ingress answers, supports never come: edge and RTT are what there is to know.
+        let seen_all = seen_enough && self.full_rounds >= 2 * LEARN_FULL;
+        self.learned = (seen_enough && enough) || seen_all || late;
     }
 
     /// Takes the addresses of a round into the baseline.
@@ -219,11 +226,7 @@ impl PathMemory {
     ) {
         self.book.fade(elapsed);
         let refresh = round.stream == Stream::Refresh;
-        for flow in round
-            .flows
-            .iter()
-            .filter(|flow| refresh && views.iter().any(|view| view.flow == flow.flow))
-        {
+        for flow in round.flows.iter().filter(|_| refresh) {
             for other in flows::repeats(flow) {
                 if let Some(view) = view::read(&other, self.destination, meaning) {
                     self.book.admit(&view, weight, true);
@@ -340,6 +343,9 @@ impl PathMemory {
                 moved += u32::from(flows::note_layer(flow, layer, key, at, frozen));
             }
         }
+        if verdict.handoff_key != 0 && verdict.upstream_key == 0 {
+            flows::note_silent(flow, 2);
+        }
         if verdict.ingress_us > 0 && verdict.router == Mark::Usual {
             flow.floor_us = reach::lowered(flow.floor_us, verdict.ingress_us);
         }
@@ -347,18 +353,18 @@ impl PathMemory {
     }
 
     fn public_moved(&self, round: &Round, meaning: &impl Meaning) -> Option<bool> {
-        let asn = meaning.hop(round.public?).asn?;
+        let network = network_of(round.public?, meaning);
         (!self.uplinks.is_empty()).then(|| {
             !self
                 .uplinks
                 .iter()
-                .any(|known| known.value == asn && known.count >= 2.0)
+                .any(|known| known.value == network && known.count >= 2.0)
         })
     }
 
     fn note_public(&mut self, round: &Round, meaning: &impl Meaning) {
-        if let Some(asn) = round.public.and_then(|public| meaning.hop(public).asn) {
-            flows::count(&mut self.uplinks, &asn);
+        if let Some(public) = round.public {
+            flows::count(&mut self.uplinks, &network_of(public, meaning));
         }
     }
 
@@ -426,6 +432,20 @@ impl PathMemory {
             })
             .collect()
     }
+}
+
+/// The network of a public address: its AS, or its block where no table has it.
+fn network_of(public: IpAddr, meaning: &impl Meaning) -> u32 {
+    meaning.hop(public).asn.unwrap_or_else(|| match public {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            hop::key_of(&[a, b, c])
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            hop::key_of(&[a, b, c].map(u16::to_be_bytes).concat())
+        }
+    })
 }
 
 /// A change that claims something.

@@ -7,9 +7,11 @@ use crate::fleet::{Claim, Peers};
 use crate::hop::Meaning;
 use crate::level::{self, Class, Finding};
 use crate::memory::PathMemory;
+use crate::message::{Plan, is_steady};
 use crate::observer::Sight;
 use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
 use crate::verdict::{Mark, Verdict};
+use crate::window::merge;
 
 /// Rounds that have to agree.
 const AGREEING: u8 = 3;
@@ -19,8 +21,9 @@ const AGREEING_WITH_PEER: u8 = 2;
 const BACK_ROUNDS: u8 = 6;
 /// Rounds that show the old path and take a suspicion back.
 const FAILING: u8 = 2;
-/// A suspicion that is not sure by then becomes part of the baseline, seconds.
+/// A suspicion that is not sure by then, or by six tail rounds of a thin plan, becomes part of the baseline, seconds.
 const PATIENCE_S: f64 = 900.0;
+const PATIENCE_ROUNDS: f64 = 6.0;
 /// Rounds of one burst are this part of its spacing apart at least, by jitter.
 const SPACING: f64 = 0.9;
 
@@ -44,11 +47,7 @@ pub(crate) fn rtt_moved(memory: &PathMemory, verdicts: &[Verdict], least: usize)
         .filter(|verdict| verdict.router == Mark::Novel && verdict.ingress_us > 0)
         .filter_map(|verdict| Some((f64::from(lowest(verdict)) - floor(verdict.flow)?) / 1_000.0))
         .collect();
-    let pulses = &memory.pulses;
-    level::rtt_moved(moved, least).or_else(|| {
-        let both = pulses.lowest_us > 0 && pulses.floor_us > 0.0;
-        both.then(|| (f64::from(pulses.lowest_us) - f64::from(pulses.floor_us)) / 1_000.0)
-    })
+    level::rtt_moved(moved, least).or_else(|| memory.pulses.moved_ms())
 }
 
 /// Takes a round in.
@@ -88,7 +87,7 @@ fn suspect(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>, finding: &F
     memory.window = sight
         .verdicts
         .iter()
-        .filter(|verdict| verdict.flow < sight.plan.flows)
+        .filter(|verdict| is_steady(verdict.flow, sight.plan.flows))
         .copied()
         .collect();
     let mixed = finding.novel < finding.responding;
@@ -100,46 +99,8 @@ fn suspect(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>, finding: &F
     }));
 }
 
-/// Each flow's newest verdict; a layer on which it is silent keeps what it said before.
-fn merge(window: &mut Vec<Verdict>, verdicts: &[Verdict], flows: u16) {
-    for verdict in verdicts.iter().filter(|verdict| verdict.flow < flows) {
-        if let Some(known) = window.iter_mut().find(|known| known.flow == verdict.flow) {
-            merge_one(known, verdict);
-        } else if window.len() < crate::memory::FLOWS_MAX {
-            window.push(*verdict);
-        }
-    }
-}
-
-fn merge_one(known: &mut Verdict, new: &Verdict) {
-    let before = *known;
-    *known = *new;
-    if new.uplink == Mark::Silent {
-        (known.uplink, known.uplink_asn) = (before.uplink, before.uplink_asn);
-    }
-    let tail_hides = before.provider == Mark::Novel
-        && !before.at_handoff
-        && new.provider == Mark::Usual
-        && new.uplink == Mark::Silent;
-    if new.provider == Mark::Silent || tail_hides {
-        known.provider = before.provider;
-        known.provider_asn = before.provider_asn;
-        (known.weak, known.at_handoff) = (before.weak, before.at_handoff);
-    } else if new.provider == Mark::Novel && before.provider == Mark::Novel {
-        known.weak = before.weak && new.weak;
-    }
-    if new.metro == Mark::Silent {
-        (known.metro, known.metro_key) = (before.metro, before.metro_key);
-    }
-    if new.router == Mark::Silent {
-        known.router = before.router;
-        known.router_key = before.router_key;
-        known.seen_at = known.seen_at.or(before.seen_at);
-        (known.resolved, known.beside) = (before.resolved, before.beside);
-        known.ingress_us = before.ingress_us;
-    } else if new.router == before.router && before.ingress_us > 0 && new.ingress_us > 0 {
-        known.ingress_us = before.ingress_us.min(new.ingress_us);
-    }
+fn patience(plan: &Plan) -> f64 {
+    (plan.tail_s * PATIENCE_ROUNDS).max(PATIENCE_S)
 }
 
 /// The layer of a verdict that a finding is about.
@@ -198,7 +159,7 @@ fn fail(
     if shown && !hidden {
         suspicion.failing += 1;
     }
-    let late = sight.at - suspicion.first_novel > PATIENCE_S;
+    let late = sight.at - suspicion.first_novel > patience(sight.plan);
     if suspicion.failing < FAILING && !late {
         return Vec::new();
     }
@@ -226,7 +187,13 @@ fn agree(
         if suspicion.agreeing == 2 {
             suspicion.settled = sight.at;
         }
-        if suspicion.agreeing <= AGREEING {
+        // One flow says little in a round, so more rounds of it count.
+        let counting = if sight.plan.flows > 1 {
+            AGREEING
+        } else {
+            2 * AGREEING
+        };
+        if suspicion.agreeing <= counting {
             suspicion.score += score(confidence::of_round(novel));
         }
     }
@@ -259,7 +226,7 @@ fn agree(
     if mature && sure >= EVENT && kind != Kind::Alias {
         return vec![open(memory, sight, finding, claim, (sure, reasons))];
     }
-    if sight.at - suspicion.first_novel > PATIENCE_S {
+    if sight.at - suspicion.first_novel > patience(sight.plan) {
         return adopt(memory, sight.at);
     }
     if suspicion.agreeing >= AGREEING_WITH_PEER && sure >= POSSIBLE && suspicion.told.is_none() {

@@ -58,7 +58,7 @@ pub(crate) fn on_pulse(
 }
 
 fn note_rtt(memory: &mut PathMemory, rtt_us: u32) {
-    let quiet = memory.path.is_quiet();
+    let quiet = memory.path.is_quiet() && memory.edge.is_quiet();
     let pulses = &mut memory.pulses;
     if quiet {
         pulses.floor_us = lowered(pulses.floor_us, rtt_us);
@@ -124,10 +124,12 @@ fn judge(memory: &mut PathMemory, at: f64, plan: &Plan) -> Option<Change> {
     if !suspected {
         return None;
     }
-    let by_pulses = pulses.lost >= CLAIM_LOST
-        && telling
-        && pulses.first_short >= pulses.first_lost - plan.tail_s;
-    let lone = pulses.lost >= ALONE_LOST && memory.newest < pulses.first_lost;
+    let lost_long = pulses.lost >= CLAIM_LOST
+        || (pulses.lost >= SUSPECT_LOST && at - pulses.first_lost >= plan.burst_s * 1.7);
+    let by_pulses = lost_long && telling && pulses.first_short >= pulses.first_lost - plan.tail_s;
+    // Rounds that never show Microsoft's network say nothing either way.
+    let dumb = memory.newest < pulses.first_lost || pulses.arriving < USUALLY_ARRIVES;
+    let lone = pulses.lost >= ALONE_LOST && dumb;
     let by_rounds = !has_pulses
         && telling
         && pulses.short >= SHORT_ROUNDS

@@ -9,6 +9,7 @@ use crate::confidence::{self, Kind};
 use crate::hop::Meaning;
 use crate::level::Class;
 use crate::memory::{FlowMemory, PathMemory};
+use crate::message::Plan;
 use crate::number::real;
 use crate::track::{Change, Ending, Open, Phase, Status, Suspicion, Value};
 
@@ -20,6 +21,8 @@ const ALPHA: f64 = 0.01;
 const STAYED: f64 = 0.7;
 /// What each flow that left adds against their having left one by one, in nats.
 const ALONE: f64 = 2.7;
+/// The same where no other layer shows that flows stayed.
+const ALONE_UNSEEN: f64 = 2.4;
 /// What each flow takes away that changed places elsewhere: that is what a fresh hash does.
 const SHUFFLED: f64 = 1.5;
 /// Looks are forgotten after a day, seconds.
@@ -30,6 +33,8 @@ const LOOKS_MAX: usize = 8;
 const AGREEING: u8 = 3;
 /// A suspicion that found no more flows by then is a remap, seconds.
 const PATIENCE_S: f64 = 1_800.0;
+/// And by so many tail rounds of a thin plan.
+const PATIENCE_ROUNDS: f64 = 12.0;
 /// Layers of [`FlowMemory::usual`] that are watched: ingress, handoff.
 const LAYERS: [(usize, Role); 2] = [(0, Role::Ingress), (1, Role::Handoff)];
 
@@ -49,7 +54,7 @@ pub(crate) fn on_round(
     memory: &mut PathMemory,
     at: f64,
     extra: &[(u32, u32)],
-    burst_s: f64,
+    plan: &Plan,
     meaning: &impl Meaning,
 ) -> Vec<Change> {
     memory.looks.retain(|look| at - look <= LOOK_LIFE_S);
@@ -64,7 +69,7 @@ pub(crate) fn on_round(
     };
     match look {
         None => memory.spare.drop_suspicion(at).into_iter().collect(),
-        Some(look) => weigh(memory, &look, at, burst_s, meaning),
+        Some(look) => weigh(memory, &look, at, plan, meaning),
     }
 }
 
@@ -112,21 +117,20 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     if memory.flows.iter().any(there) || !gone.iter().all(|flow| moved(flow, layer)) {
         return None;
     }
-    let place = |key: u32| memory.book.metro_of(key);
-    let in_other_metro = |flow: &&FlowMemory| {
-        let now = flow.now.get(layer).and_then(|key| place(*key));
-        place(key).zip(now).is_some_and(|(old, new)| old != new)
-    };
-    if gone.iter().any(|flow| in_other_metro(flow)) {
-        return None; // flows of an anycast split changed sides
+    if gone
+        .iter()
+        .any(|flow| changed_sides(memory, flow, key, layer))
+    {
+        return None;
     }
     // What moved before the router did is the reason: a provider's own balancing in front of it.
     let cause = gone
         .iter()
         .filter(|flow| upstream_moved(flow, layer))
         .count();
-    if cause * 2 > gone.len() {
-        return None;
+    let alias_possible = layer > 0 && !memory.book.is_resolved(key);
+    if cause * 2 > gone.len() || (alias_possible && cause > 0) {
+        return None; // a router answers from the interface that its neighbour reaches it by
     }
     let role = LAYERS.iter().find(|(index, _)| *index == layer)?.1;
     let members = memory.book.members(role).max(2);
@@ -134,12 +138,13 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     let of_layer = |seen: &&(u32, u32)| 0 != if layer == 0 { seen.0 } else { seen.1 };
     let fresh = extra.iter().filter(of_layer).count();
     let draw = -(1.0 - share).ln();
-    let respread = draw * real(known.len() + fresh)
-        + of_the_others(&known, key, layer, members)
-        + elsewhere(memory, layer);
+    let beside = elsewhere(memory, layer);
+    let respread =
+        draw * real(known.len() + fresh) + of_the_others(&known, key, layer, members) + beside;
     // Or each of them moved for a reason of its own, and the router is well.
-    let by_themselves = ALONE * real(gone.len()) + draw * real(fresh);
-    let evidence = respread.min(by_themselves);
+    let alone = if beside > 0.0 { ALONE } else { ALONE_UNSEEN };
+    let by_themselves = alone * real(gone.len()) + draw * real(fresh);
+    let mut evidence = respread.min(by_themselves);
     let at = |pick: fn(&FlowMemory) -> &[f64; 2]| {
         let values = gone
             .iter()
@@ -150,6 +155,9 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     let first_novel = at(|flow| &flow.moved_at)
         .into_iter()
         .fold(f64::MAX, f64::min);
+    if memory.public_moved_at >= last_good.min(first_novel) {
+        evidence = draw * real(fresh); // the NAT spread all flows afresh: only flows drawn since then prove anything
+    }
     Some(Look {
         key,
         layer,
@@ -159,6 +167,13 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
         share,
         gone: gone.len(),
     })
+}
+
+/// Whether a flow went to another metro: flows of an anycast split change sides.
+fn changed_sides(memory: &PathMemory, flow: &FlowMemory, key: u32, layer: usize) -> bool {
+    let place = |key: u32| memory.book.metro_of(key);
+    let now = flow.now.get(layer).and_then(|key| place(*key));
+    place(key).zip(now).is_some_and(|(old, new)| old != new)
 }
 
 /// Flows of the other routers: drawn afresh they would have changed places among those, unless there is only one.
@@ -204,15 +219,14 @@ fn upstream_moved(flow: &FlowMemory, layer: usize) -> bool {
     if layer == 0 {
         return false; // the handoff is judged on its own; one that moved too does not clear the ingress
     }
-    let (usual, now) = (flow.usual.get(2), flow.now.get(2));
-    usual != now || usual.is_none_or(|key| *key == 0)
+    !is_pinned(flow, 2) || flow.usual.get(2) != flow.now.get(2)
 }
 
 fn weigh(
     memory: &mut PathMemory,
     look: &Look,
     at: f64,
-    burst_s: f64,
+    plan: &Plan,
     meaning: &impl Meaning,
 ) -> Vec<Change> {
     let fresh = memory.spare.suspicion.is_none();
@@ -240,7 +254,7 @@ fn weigh(
             memory.looks.remove(0);
         }
     }
-    let mature = agreeing >= AGREEING && at - first >= 1.7 * burst_s;
+    let mature = agreeing >= AGREEING && at - first >= 1.7 * plan.burst_s;
     let open = opened(from, onset, at, confidence);
     let mut change = open.change(Phase::Start, at);
     change.reasons = vec![
@@ -260,7 +274,7 @@ fn weigh(
         memory.spare.open = Some(Box::new(open));
         return vec![change];
     }
-    if at - first > PATIENCE_S {
+    if at - first > PATIENCE_S.max(plan.tail_s * PATIENCE_ROUNDS) {
         memory.tally.remaps += 1;
         accept(memory, look.layer);
         return memory.spare.drop_suspicion(at).into_iter().collect();

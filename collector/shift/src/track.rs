@@ -205,7 +205,8 @@ impl Open {
     /// What to tell of its end.
     pub fn over(&self, at: f64, ending: Ending) -> Change {
         let recovered = ending == Ending::Recovery;
-        let lasted = self.first_back - self.onset[1];
+        let middle = |span: [f64; 2]| f64::midpoint(span[0], span[1]);
+        let lasted = middle([self.last_away, self.first_back]) - middle(self.onset);
         let word = match ending {
             Ending::Recovery => format!("the old path was seen {} times in a row", self.back),
             Ending::NewNormal => "the new path has been there for a day".to_owned(),

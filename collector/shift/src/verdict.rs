@@ -111,7 +111,13 @@ fn provider(verdict: &mut Verdict, view: &View, book: &Book) {
     let novel: Vec<&Seen> = view.transit.iter().filter(is_novel).collect();
     verdict.provider_asn = view.handoff.and_then(|seen| seen.hop.asn);
     if let Some(first) = novel.first() {
-        let from_usual = view.transit.iter().any(|seen| book.knows(seen.address));
+        // A member of the provider's core that was replaced makes the next router answer from another interface: the AS
+        // beside it is what says that the provider is the usual one.
+        let usual = |seen: &Seen| {
+            let carries = seen.hop.asn.is_some_and(|asn| book.knows_as_number(asn));
+            carries || book.knows(seen.address)
+        };
+        let from_usual = view.transit.iter().any(usual);
         let at_handoff = |seen: &&&Seen| {
             view.handoff
                 .is_some_and(|last| last.address == seen.address)
@@ -119,7 +125,11 @@ fn provider(verdict: &mut Verdict, view: &View, book: &Book) {
         verdict.provider = Mark::Novel;
         verdict.at_handoff = novel.iter().any(|seen| at_handoff(&seen)) || view.handoff.is_none();
         // One member of the provider's core before a silent border may be wrongly mapped too.
-        verdict.weak = novel.len() < 2 && (from_usual || !view.adjacent);
+        let lone = novel.len() < 2 && (from_usual || !view.adjacent);
+        let at_start = view
+            .first
+            .is_some_and(|(_, seen)| seen.address == first.address);
+        verdict.weak = lone && (at_start || !replaces(view, book));
         if !verdict.at_handoff {
             verdict.provider_asn = first.hop.asn;
         }
@@ -139,6 +149,16 @@ fn provider(verdict: &mut Verdict, view: &View, book: &Book) {
         verdict.at_handoff = true;
         verdict.weak = view.upstream.is_some_and(|seen| book.knows(seen.address));
     }
+}
+
+/// Whether an AS that carried the whole path is gone from it, and no silent hop could hide it: then a foreign hop took its
+/// place, and is no wrongly mapped member of a usual network.
+fn replaces(view: &View, book: &Book) -> bool {
+    let here = |asn: u32| {
+        let mut seen = view.transit.iter();
+        seen.any(|seen| seen.hop.asn == Some(asn))
+    };
+    view.unbroken && book.carriers().any(|asn| !here(asn))
 }
 
 fn ingress(verdict: &mut Verdict, view: &View, book: &Book, same_target: bool) {

@@ -12,6 +12,10 @@ use crate::number::small;
 
 /// What one flow showed.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one flow, not the states of a machine"
+)]
 pub struct View {
     /// Number of the flow.
     pub flow: u16,
@@ -29,6 +33,8 @@ pub struct View {
     pub ingress: Option<Seen>,
     /// Whether the hop before the ingress answered, so that no silent ingress can hide there.
     pub certain: bool,
+    /// Whether the path was seen from the first public hop to the ingress without a silent or unmapped one.
+    pub unbroken: bool,
     /// Microsoft's hops behind the ingress.
     pub inside: Vec<Seen>,
     /// Whether Microsoft's network or the target answered.
@@ -88,6 +94,10 @@ pub fn read(flow: &Flow, destination: Option<IpAddr>, meaning: &impl Meaning) ->
         view.adjacent = ingress == Some(index + 1);
         view.upstream = before(index);
     }
+    view.unbroken = ingress.zip(view.first).is_some_and(|(end, (ttl, _))| {
+        let between = nets.get(usize::from(ttl) - 1..end).unwrap_or_default();
+        !between.contains(&Net::Nothing)
+    });
     (view.asked > 0).then_some(view)
 }
 
@@ -159,14 +169,18 @@ fn ingress_at(steps: &[Option<Seen>], nets: &[Net]) -> Option<usize> {
         step.is_some_and(|seen| seen.hop.named && seen.hop.microsoft)
     };
     let first = nets.iter().position(|net| *net == Net::Microsoft)?;
-    if named(first) {
-        return Some(first);
-    }
     let earlier = nets.get(..first).unwrap_or_default();
     let later = nets.get(first + 1..).unwrap_or_default();
+    let provider = |net: &Net| matches!(net, Net::As(_));
+    // Two networks behind a first hop that is Microsoft's: that hop cannot be.
+    let impossible =
+        !earlier.iter().any(provider) && later.iter().filter(|net| provider(net)).count() >= 2;
+    if named(first) && !impossible {
+        return Some(first);
+    }
     let returns = later
         .iter()
-        .position(|net| matches!(net, Net::As(_)) && earlier.contains(net));
+        .position(|net| provider(net) && (impossible || earlier.contains(net)));
     match returns {
         None => Some(first),
         Some(offset) => later

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::world::PrefixAs;
-use crate::message::{Flow, Pulse, Stream};
+use crate::message::{Flow, Protocol, Pulse, Stream};
 
 /// Flows of a round, hops of a flow, answers of a hop: more is no traceroute.
 const LIST_MAX: usize = 255;
@@ -27,6 +27,8 @@ pub(super) struct RoundLine {
     pub target: String,
     #[serde(default)]
     pub addr: Option<IpAddr>,
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
     pub ts: f64,
     pub stream: StreamWord,
     #[serde(default)]

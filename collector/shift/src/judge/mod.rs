@@ -5,6 +5,8 @@
 mod format;
 mod names;
 #[cfg(test)]
+mod statements;
+#[cfg(test)]
 mod tests;
 pub mod world;
 
@@ -211,7 +213,7 @@ impl Judge {
     fn round(&mut self, line: RoundLine) {
         self.note_time(line.ts);
         self.rounds += 1;
-        let provider = self.provider(&line.agent);
+        let provider = self.provider(&line.agent, &line.target);
         let edge = line
             .edge
             .as_deref()
@@ -219,6 +221,7 @@ impl Judge {
         let round = Round {
             at: line.ts,
             stream: line.stream.into(),
+            protocol: line.protocol.unwrap_or_default(),
             destination: line.addr,
             public: line.public,
             edge_metro: edge.map(str::to_owned),
@@ -264,12 +267,14 @@ impl Judge {
         }
     }
 
-    fn provider(&self, agent: &str) -> Option<u32> {
-        self.providers.get(agent).copied().flatten()
+    /// The agent's provider as the world says, or as its path was learnt.
+    fn provider(&self, agent: &str, target: &str) -> Option<u32> {
+        let declared = self.providers.get(agent).copied().flatten();
+        declared.or_else(|| self.memories.get(agent)?.get(target)?.usual_provider())
     }
 
     fn tell(&mut self, agent: &str, target: &str, changes: Vec<Change>) {
-        let provider = self.provider(agent);
+        let provider = self.provider(agent, target);
         for change in changes {
             let claimed = change.status == Status::Event && change.class != Class::Flapping;
             let (incident, group) = if claimed {
@@ -430,6 +435,7 @@ impl Timed {
             let round = Round {
                 at: line.ts,
                 stream: line.stream.into(),
+                protocol: line.protocol.unwrap_or_default(),
                 destination: line.addr,
                 public: line.public,
                 edge_metro: line.edge,

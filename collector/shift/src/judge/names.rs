@@ -17,8 +17,6 @@ pub(super) struct Router {
 pub(super) fn router(name: &str) -> Option<Router> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let labels: Vec<&str> = name.strip_suffix(".ntwk.msn.net")?.split('.').collect();
-    let letters =
-        |text: &str| -> String { text.chars().take_while(char::is_ascii_alphabetic).collect() };
     let (place, key) = match labels.as_slice() {
         // The legacy form has the place first: ams-96cbe-1a.
         [.., last] if last.contains('-') => (last.split('-').next()?, (*last).to_owned()),
@@ -26,14 +24,23 @@ pub(super) fn router(name: &str) -> Option<Router> {
         [last] => (*last, (*last).to_owned()),
         [] => return None,
     };
-    let code = letters(place);
-    let role = key.split('.').next().map(letters).unwrap_or_default();
+    let code = letters(place).to_owned();
+    let role = key.split('.').next().map_or("", letters);
+    let backbone = matches!(role, "ibr" | "rwa");
     (!code.is_empty()).then(|| Router {
         place: place.to_owned(),
         code,
-        backbone: matches!(role.as_str(), "ibr" | "rwa"),
+        backbone,
         key,
     })
+}
+
+/// The letters that a place or code begins with.
+pub(super) fn letters(text: &str) -> &str {
+    let end = text
+        .find(|letter: char| !letter.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,24 +9,24 @@ use super::Judge;
 
 /// Where flows go: everything that a case can change.
 #[derive(Clone)]
-struct Path {
-    access: String,
-    core: Vec<&'static str>,
-    border: Vec<&'static str>,
-    ingress: Vec<String>,
-    inside: &'static str,
-    public: &'static str,
-    edge: &'static str,
-    ingress_ms: u32,
-    black: bool,
-    addr: &'static str,
+pub(super) struct Path {
+    pub(super) access: String,
+    pub(super) core: Vec<&'static str>,
+    pub(super) border: Vec<&'static str>,
+    pub(super) ingress: Vec<String>,
+    pub(super) inside: &'static str,
+    pub(super) public: &'static str,
+    pub(super) edge: &'static str,
+    pub(super) ingress_ms: u32,
+    pub(super) black: bool,
+    pub(super) addr: &'static str,
     /// Which of `ingress` each flow takes.
-    pick: [usize; 8],
+    pub(super) pick: [usize; 8],
 }
 
 const USUAL: [usize; 8] = [0, 1, 0, 1, 0, 1, 0, 1];
 
-fn usual() -> Path {
+pub(super) fn usual() -> Path {
     Path {
         access: "198.18.1.1".into(),
         core: vec!["198.18.2.1", "198.18.2.2", "198.18.2.3"],
@@ -42,7 +42,7 @@ fn usual() -> Path {
     }
 }
 
-fn world() -> Value {
+pub(super) fn world() -> Value {
     json!({
         "microsoft_asns": [64496],
         "prefix_as": [
@@ -71,7 +71,7 @@ fn round(agent: &str, ts: f64, stream: &str, path: &Path) -> String {
             hops.extend(path.core.iter().map(|hop| Some((*hop).to_owned())));
             hops.push(Some(path.border[flow % path.border.len()].to_owned()));
             hops.push(path.ingress.get(path.pick[flow] % path.ingress.len().max(1)).cloned().filter(|hop| !hop.is_empty()));
-            hops.push(Some(path.inside.to_owned()));
+            hops.push(Some(path.inside.to_owned()).filter(|hop| !hop.is_empty()));
             let rtt: Vec<Option<u32>> = (0..hops.len())
                 .map(|hop| Some(if hop >= 6 { path.ingress_ms * 1000 + 10 } else { 3_000 }))
                 .collect();
@@ -88,33 +88,38 @@ fn round(agent: &str, ts: f64, stream: &str, path: &Path) -> String {
 }
 
 /// A recording that can be played on.
-struct Recording {
-    lines: String,
-    now: f64,
+pub(super) struct Recording {
+    pub(super) lines: String,
+    pub(super) now: f64,
 }
 
 impl Recording {
     /// Learned: 20 full rounds, a refresh, an hour of tail rounds.
-    fn learned() -> Self {
+    pub(super) fn learned() -> Self {
+        Self::of(&usual())
+    }
+
+    /// The same of another path.
+    pub(super) fn of(path: &Path) -> Self {
         let mut recording = Self {
             lines: String::new(),
             now: 1_000_000.0,
         };
         for _ in 0..20 {
-            recording.one("full", &usual(), 8.0);
+            recording.one("full", path, 8.0);
         }
-        recording.one("refresh", &usual(), 10.0);
-        recording.play(&usual(), 3_600.0);
+        recording.one("refresh", path, 10.0);
+        recording.play(path, 3_600.0);
         recording
     }
 
-    fn one(&mut self, stream: &str, path: &Path, after: f64) {
+    pub(super) fn one(&mut self, stream: &str, path: &Path, after: f64) {
         self.now += after;
         writeln!(self.lines, "{}", round("a", self.now, stream, path)).unwrap();
     }
 
     /// Tail rounds each 30 s, a full one each 120 s, a pulse each 5 s.
-    fn play(&mut self, path: &Path, seconds: f64) {
+    pub(super) fn play(&mut self, path: &Path, seconds: f64) {
         let end = self.now + seconds;
         let mut tick = 0;
         while self.now < end {
@@ -136,25 +141,29 @@ impl Recording {
     }
 
     /// A burst of six rounds, the first with all hops.
-    fn burst(&mut self, path: &Path) {
+    pub(super) fn burst(&mut self, path: &Path) {
         self.one("full", path, 5.0);
         for _ in 0..5 {
             self.one("burst", path, 5.0);
         }
     }
 
-    fn moved(&mut self, path: &Path, seconds: f64) {
+    pub(super) fn moved(&mut self, path: &Path, seconds: f64) {
         self.burst(path);
         self.play(path, seconds);
     }
 
-    fn judged(&self) -> Vec<Value> {
+    pub(super) fn judged(&self) -> Vec<Value> {
         judge(&self.lines)
     }
 }
 
 fn judge(lines: &str) -> Vec<Value> {
-    let mut judge = Judge::new(&world().to_string()).unwrap();
+    judge_with(&world(), lines)
+}
+
+pub(super) fn judge_with(tables: &Value, lines: &str) -> Vec<Value> {
+    let mut judge = Judge::new(&tables.to_string()).unwrap();
     lines.lines().for_each(|line| judge.line(line));
     judge
         .finish()
@@ -179,12 +188,12 @@ fn told(lines: &[Value]) -> Vec<(String, String, String)> {
         .collect()
 }
 
-fn claims(lines: &[Value]) -> Vec<(String, String)> {
+pub(super) fn claims(lines: &[Value]) -> Vec<(String, String)> {
     let claimed = told(lines).into_iter().filter(|line| line.2 == "event");
     claimed.map(|(phase, class, _)| (phase, class)).collect()
 }
 
-fn case(class: &str) -> Path {
+pub(super) fn case(class: &str) -> Path {
     let mut path = usual();
     match class {
         "local" => path.ingress = vec!["198.19.1.3".into(), "198.19.1.4".into()],
@@ -314,7 +323,7 @@ fn a_day_on_the_new_path_makes_it_usual() {
     assert_eq!(end["end"], "new_normal");
 }
 
-fn quiet(name: &str, recording: &Recording) {
+pub(super) fn quiet(name: &str, recording: &Recording) {
     let lines = recording.judged();
     assert_eq!(claims(&lines), Vec::<(String, String)>::new(), "{name}");
 }

@@ -108,7 +108,8 @@ pub struct World {
     ptr: BTreeMap<IpAddr, String>,
     aliases: HashMap<IpAddr, u32>,
     alias_names: HashMap<u32, String>,
-    pops: BTreeMap<String, String>,
+    /// Metros by edge code, by a code's letters and by their own name; two metros of one key are none.
+    pops: BTreeMap<String, Option<String>>,
     generation: u32,
     cache: RefCell<HashMap<IpAddr, Hop>>,
 }
@@ -116,12 +117,9 @@ pub struct World {
 impl World {
     /// Makes the tables.
     pub fn new(file: &WorldFile) -> Self {
-        let pops = file.pops.iter();
         let mut world = Self {
             microsoft: file.microsoft_asns.clone(),
-            pops: pops
-                .map(|pop| (pop.code.to_ascii_lowercase(), pop.metro.clone()))
-                .collect(),
+            pops: read_pops(&file.pops),
             ptr: file.ptr.clone(),
             ..Self::default()
         };
@@ -152,9 +150,9 @@ impl World {
 
     /// The metro of an edge code.
     pub fn edge_metro(&self, code: &str) -> Option<&str> {
-        self.pops
-            .get(&code.to_ascii_lowercase())
-            .map(String::as_str)
+        let code = code.to_ascii_lowercase();
+        let by = |key: &str| self.pops.get(key)?.as_deref();
+        by(&code).or_else(|| by(names::letters(&code)))
     }
 
     fn read_prefixes(&mut self, prefix_as: &[PrefixAs]) {
@@ -193,12 +191,12 @@ impl World {
         })
     }
 
-    fn metro_of(&self, router: &names::Router) -> Option<&str> {
-        let metro = self
-            .pops
-            .get(&router.place)
-            .or_else(|| self.pops.get(&router.code));
-        metro.map(String::as_str)
+    /// The metro of a name. A place that the list of edges does not have is a place all the same, by its letters.
+    fn metro_of(&self, router: &names::Router) -> String {
+        let by = |key: &String| self.pops.get(key)?.clone();
+        by(&router.place)
+            .or_else(|| by(&router.code))
+            .unwrap_or_else(|| router.code.to_ascii_uppercase())
     }
 
     fn name_of(&self, address: IpAddr) -> Option<names::Router> {
@@ -219,8 +217,7 @@ impl World {
                 .unwrap_or_else(|| hop::address_key(address)),
             metro: named
                 .as_ref()
-                .and_then(|router| self.metro_of(router))
-                .map(hop::place_key),
+                .map(|router| hop::place_key(&self.metro_of(router))),
             microsoft: named.is_some() || asn.is_some_and(|asn| self.microsoft.contains(&asn)),
             named: named.is_some(),
             backbone: named.is_some_and(|router| router.backbone),
@@ -257,8 +254,32 @@ impl Meaning for World {
     }
 
     fn metro_name(&self, address: IpAddr) -> Option<String> {
-        self.metro_of(&self.name_of(address)?).map(str::to_owned)
+        Some(self.metro_of(&self.name_of(address)?))
     }
+}
+
+fn read_pops(pops: &[Pop]) -> BTreeMap<String, Option<String>> {
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for pop in pops {
+        known.insert(pop.code.to_ascii_lowercase(), Some(pop.metro.clone()));
+    }
+    let mut more: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for pop in pops {
+        let code = pop.code.to_ascii_lowercase();
+        let metro = pop.metro.to_ascii_lowercase();
+        for key in [names::letters(&code).to_owned(), metro] {
+            let same = |old: &Option<String>| old.as_ref() == Some(&pop.metro);
+            let new = match more.get(&key) {
+                Some(old) if !same(old) => None,
+                Some(_) | None => Some(pop.metro.clone()),
+            };
+            more.insert(key, new);
+        }
+    }
+    for (key, metro) in more {
+        known.entry(key).or_insert(metro);
+    }
+    known
 }
 
 /// RFC 1918, RFC 6598 §7, RFC 4193, link-local, loopback.

@@ -1,0 +1,50 @@
+//! The newest word of each flow since a suspicion began: burst rounds carry a part of the flows only.
+
+use crate::memory::FLOWS_MAX;
+use crate::message::is_steady;
+use crate::verdict::{Mark, Verdict};
+
+/// Each flow's newest verdict; a layer on which it is silent keeps what it said before.
+pub(crate) fn merge(window: &mut Vec<Verdict>, verdicts: &[Verdict], flows: u16) {
+    for verdict in verdicts
+        .iter()
+        .filter(|verdict| is_steady(verdict.flow, flows))
+    {
+        if let Some(known) = window.iter_mut().find(|known| known.flow == verdict.flow) {
+            merge_one(known, verdict);
+        } else if window.len() < FLOWS_MAX {
+            window.push(*verdict);
+        }
+    }
+}
+
+fn merge_one(known: &mut Verdict, new: &Verdict) {
+    let before = *known;
+    *known = *new;
+    if new.uplink == Mark::Silent {
+        (known.uplink, known.uplink_asn) = (before.uplink, before.uplink_asn);
+    }
+    let tail_hides = before.provider == Mark::Novel
+        && !before.at_handoff
+        && new.provider == Mark::Usual
+        && new.uplink == Mark::Silent;
+    if new.provider == Mark::Silent || tail_hides {
+        known.provider = before.provider;
+        known.provider_asn = before.provider_asn;
+        (known.weak, known.at_handoff) = (before.weak, before.at_handoff);
+    } else if new.provider == Mark::Novel && before.provider == Mark::Novel {
+        known.weak = before.weak && new.weak;
+    }
+    if new.metro == Mark::Silent {
+        (known.metro, known.metro_key) = (before.metro, before.metro_key);
+    }
+    if new.router == Mark::Silent {
+        known.router = before.router;
+        known.router_key = before.router_key;
+        known.seen_at = known.seen_at.or(before.seen_at);
+        (known.resolved, known.beside) = (before.resolved, before.beside);
+        known.ingress_us = before.ingress_us;
+    } else if new.router == before.router && before.ingress_us > 0 && new.ingress_us > 0 {
+        known.ingress_us = before.ingress_us.min(new.ingress_us);
+    }
+}
