@@ -6,6 +6,7 @@ mod bgp;
 mod commands;
 mod paths;
 mod sites;
+mod tokens;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -65,6 +66,11 @@ enum Command {
     Sites {
         #[command(subcommand)]
         command: sites::SitesCommand,
+    },
+    /// Tokens for scripts: the API, and the REST interface of `Microsoft.Peering`, take them as `Authorization: Bearer`.
+    Token {
+        #[command(subcommand)]
+        command: tokens::TokenCommand,
     },
     /// Move an agent to another site; its recent figures move along.
     MoveAgent {
@@ -168,6 +174,7 @@ fn main() -> ExitCode {
                 commands::done(commands::revoke_agent(&config, &agent, json).await)
             }
             Command::Sites { command } => commands::done(sites::run(&config, command).await),
+            Command::Token { command } => commands::done(tokens::run(&config, command).await),
             Command::MoveAgent { agent, site } => {
                 commands::done(sites::move_agent(&config, &agent, &site).await)
             }

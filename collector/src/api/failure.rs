@@ -102,6 +102,12 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "cross_origin", message)
     }
 
+    /// A change that a viewer asks for.
+    pub(super) fn viewer(name: &str) -> Self {
+        let message = format!("{name} may look and not change; use a token made with --role admin");
+        Self::new(StatusCode::FORBIDDEN, "viewer", message)
+    }
+
     /// There is no such thing.
     pub(super) fn not_found(code: &str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
@@ -125,6 +131,13 @@ impl Failure {
             limit.as_secs()
         );
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", message)
+    }
+}
+
+impl Failure {
+    /// Status, word and sentence, for an interface with an envelope of its own.
+    pub(super) fn parts(&self) -> (StatusCode, &str, &str) {
+        (self.status, &self.error.code, &self.error.message)
     }
 }
 

@@ -4,6 +4,7 @@
 //! to the data. Errors are [`types::ApiError`], with a constant word for programs and a sentence for people.
 
 mod agents;
+mod arm;
 mod body;
 mod dashboard;
 pub mod embedded;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
+use axum::routing::{any, get, patch, post};
 use axum::{Router, http};
 use firstmile_wire::ids::OrganisationId;
 use tokio::sync::broadcast;
@@ -45,6 +46,7 @@ use crate::auth::login::Logins;
 use crate::geo::Meaning;
 use crate::ingest::Counters;
 use crate::registry::invite::Inviter;
+use crate::registry::peering::PeeringRegistry;
 use crate::store::Store;
 use failure::Failure;
 use types::Live;
@@ -78,6 +80,8 @@ pub struct ApiState {
     pub logins: Arc<Logins>,
     /// Makes join strings.
     pub inviter: Arc<Inviter>,
+    /// Connections, prefixes and peerings.
+    pub registry: Arc<PeeringRegistry>,
     /// True where the page listens beyond loopback: the loopback principal does not exist there.
     pub login_required: bool,
     /// Whether the page is served over TLS, so that cookies are marked for it.
@@ -116,6 +120,8 @@ pub fn router(state: ApiState) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES));
     Router::new()
         .nest("/api/v1", api)
+        .route("/subscriptions/{*rest}", any(arm::answer))
+        .route("/providers/{*rest}", any(arm::answer))
         .route("/api/openapi.json", get(openapi::document))
         .fallback(dashboard::page)
         .method_not_allowed_fallback(method_not_allowed)

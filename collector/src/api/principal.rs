@@ -19,6 +19,7 @@ use super::ApiState;
 use super::failure::Failure;
 use super::types::Principal;
 use crate::auth::login::Login;
+use crate::auth::token::{Role, digest_of};
 
 /// Name of the session's cookie.
 pub(super) const COOKIE: &str = "firstmile_session";
@@ -47,6 +48,8 @@ pub(super) struct Access {
     pub(super) organisation: OrganisationId,
     /// Name for people and for the audit log.
     pub(super) name: String,
+    /// What they may do.
+    pub(super) role: Role,
 }
 
 impl Access {
@@ -54,15 +57,26 @@ impl Access {
         Self {
             organisation: OrganisationId::default_organisation(),
             name: "loopback".to_owned(),
+            role: Role::Admin,
         }
     }
 
-    /// As the API shows it. Roles come later: whoever gets in is an admin.
+    /// Whether a request may be made: viewers look and do not touch.
+    pub(super) fn may(&self, method: &Method) -> Result<(), Failure> {
+        let looks = matches!(*method, Method::GET | Method::HEAD);
+        if looks || self.role == Role::Admin {
+            Ok(())
+        } else {
+            Err(Failure::viewer(&self.name))
+        }
+    }
+
+    /// As the API shows it. People are admins; a token is what it was made for.
     pub(super) fn principal(&self) -> Principal {
         Principal {
             organisation: self.organisation.to_string(),
             name: self.name.clone(),
-            role: "admin".to_owned(),
+            role: self.role.as_str().to_owned(),
         }
     }
 }
@@ -72,6 +86,7 @@ impl From<Login> for Access {
         Self {
             organisation: login.organisation,
             name: login.user,
+            role: Role::Admin,
         }
     }
 }
@@ -97,11 +112,12 @@ pub(super) async fn authenticate(
 ) -> Result<Response, Failure> {
     same_origin(&request)?;
     let access = access(&state, peer.ip(), request.headers(), request.uri()).await?;
+    access.may(request.method())?;
     request.extensions_mut().insert(access);
     Ok(next.run(request).await)
 }
 
-async fn access(
+pub(super) async fn access(
     state: &ApiState,
     peer: IpAddr,
     headers: &HeaderMap,
@@ -121,10 +137,28 @@ async fn access(
             .map(Access::from)
             .map_err(|denied| Failure::denied(&denied, challenge(headers)));
     }
+    if let Some(secret) = bearer(headers) {
+        return of_token(state, secret, headers).await;
+    }
     match why_not_loopback(state, peer, headers, uri) {
         None => Ok(Access::loopback()),
         Some(why) => Err(Failure::login_required(why, challenge(headers))),
     }
+}
+
+/// Whose token it is. Guessing is hopeless (256 random bits), so failures are not counted.
+async fn of_token(state: &ApiState, secret: &str, headers: &HeaderMap) -> Result<Access, Failure> {
+    let token = state.store.token(&digest_of(secret)).await?;
+    let live = token.filter(|token| token.is_live((state.now_unix_ms)()));
+    let token = live.ok_or_else(|| {
+        let why = "this token is not known here, or it has ended; make one with `firstmile-collector token make`";
+        Failure::login_required(why, challenge(headers))
+    })?;
+    Ok(Access {
+        organisation: token.organisation,
+        name: format!("token {}", token.name),
+        role: token.role,
+    })
 }
 
 /// `None`: it is the loopback admin.
@@ -178,8 +212,16 @@ pub(super) async fn only_known_hosts(
 
 /// A change that a browser sends for another site is refused; programs send neither header.
 pub(super) fn same_origin(request: &Request) -> Result<(), Failure> {
-    let headers = request.headers();
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    same_origin_of(request.method(), request.headers(), request.uri())
+}
+
+/// [`same_origin`], of a request taken apart.
+pub(super) fn same_origin_of(
+    method: &Method,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(), Failure> {
+    if matches!(*method, Method::GET | Method::HEAD) {
         return Ok(());
     }
     let fetch_site = headers
@@ -195,7 +237,7 @@ pub(super) fn same_origin(request: &Request) -> Result<(), Failure> {
     let authority = origin
         .split_once("://")
         .map_or("", |(_, authority)| authority);
-    let host = host(headers, request.uri());
+    let host = host(headers, uri);
     if authority.eq_ignore_ascii_case(&host) && !host.is_empty() {
         Ok(())
     } else {
@@ -249,6 +291,13 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
         .split_once(':')
         .filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     Some((user.to_owned(), password.to_owned()))
+}
+
+/// A bearer token (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// RFC 9110 §15.5.2 asks for a challenge. A browser answers `Basic` with a window of its own, so pages, which bring their own

@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod arm;
 mod changes;
 mod desk;
 mod live;

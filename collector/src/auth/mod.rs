@@ -6,3 +6,4 @@ pub mod identity;
 pub mod login;
 pub mod server_identity;
 pub mod tls;
+pub mod token;

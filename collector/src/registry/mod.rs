@@ -1,6 +1,7 @@
 //! Who there is: sites, agents, the targets they measure, and the join strings that let new agents in.
 
 pub mod invite;
+pub mod peering;
 pub mod placing;
 pub mod sites_file;
 

@@ -262,6 +262,7 @@ impl Starting {
             live: self.live.clone(),
             counters: Arc::clone(&self.counters),
             logins: Arc::clone(&self.logins),
+            registry: Arc::default(),
             inviter: Arc::new(Inviter::new(
                 Arc::clone(&self.store),
                 url,

@@ -90,6 +90,7 @@ async fn open(login_required: bool) -> Desk {
         live: live.clone(),
         counters: Arc::new(Counters::default()),
         logins: Arc::new(Logins::open(folder.path()).expect("opens")),
+        registry: Arc::default(),
         inviter: Arc::new(Inviter::new(Arc::clone(&store), url, CaHash([7; 32]))),
         login_required,
         tls: login_required,

@@ -18,6 +18,7 @@ mod maintain;
 mod paths;
 mod plan;
 mod readers;
+mod registered;
 mod registry;
 mod retention;
 mod roll_out;
