@@ -67,6 +67,13 @@ pub(crate) const SITE: &[Package] = &[
     },
 ];
 
+/// What the published client of `Microsoft.Peering` needs.
+pub(crate) const SCRIPTS: &[Package] = &[Package {
+    name: "python3-pip",
+    program: "pip3",
+    why: "the client that scripts for Microsoft.Peering use",
+}];
+
 /// What the browser tests need beyond the lab.
 pub(crate) const BROWSER: &[Package] = &[Package {
     name: "chromium",

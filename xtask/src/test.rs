@@ -76,6 +76,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
             .iter()
             .chain(needs::LAB)
             .chain(needs::SITE)
+            .chain(needs::SCRIPTS)
             .chain(needs::BROWSER)
             .collect();
         needs::install(&wanted)
@@ -118,6 +119,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     tally.tier("agents at difficult sites", || {
         cargo_test(&[LAB, &["--test", "site"]].concat())
     });
+    tally.tier("scripts of Microsoft.Peering, by their own client", scripts);
     tally.tier("browser", || browser(&bin));
     if args.full {
         tally.tier("lab against the truth, five quiet minutes", || {
@@ -245,6 +247,35 @@ fn closing_line(text: &str) -> Count {
         };
     }
     Count::default()
+}
+
+/// A script with the client that its publisher gives out, against the collector.
+fn scripts() -> Result<Count> {
+    let wanted = tree::root().join("tests/arm/requirements.txt");
+    let folder = tree::target().join("arm-client");
+    let mark = folder.join("requirements.txt");
+    let pinned =
+        std::fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
+    if std::fs::read(&mark).ok().as_ref() != Some(&pinned) {
+        let mut install = command("pip3");
+        install
+            .args([
+                "install",
+                "--quiet",
+                "--upgrade",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--target",
+            ])
+            .arg(&folder)
+            .arg("--requirement")
+            .arg(&wanted);
+        crate::step::run(&mut install)?;
+        std::fs::write(&mark, pinned)
+            .with_context(|| format!("cannot write {}", mark.display()))?;
+    }
+    cargo_test(&[LAB, &["--test", "arm"]].concat())
 }
 
 /// The dashboard in a real browser, on a collector that a lab of its own feeds.
