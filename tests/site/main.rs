@@ -5,6 +5,9 @@
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod change;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod ipv6;
 #[cfg(test)]
 #[cfg(target_os = "linux")]

@@ -370,6 +370,8 @@ mod tests {
         fn echo(&self, _destination: IpAddr) -> BoxFuture<'_, Measured> {
             unreachable!("no gateway is pinged while a place is looked at")
         }
+
+        fn renew(&self) {}
     }
 
     #[test]

@@ -99,6 +99,12 @@ impl Dns {
         futures::future::join_all(asking).await
     }
 
+    /// The network is another one: connections to servers that were kept are not used any more.
+    pub(crate) fn renew(&self) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.clear();
+    }
+
     async fn question(&self, server: &Server, name: &Name, ipv6: bool) -> Answer {
         let kind = if ipv6 {
             RecordType::AAAA

@@ -10,7 +10,7 @@ mod kernel;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -28,6 +28,10 @@ use crate::report::counters::Counters;
 pub(crate) trait EchoEngine: Send + Sync {
     /// Sends one echo request and waits for its reply, at most for the engine's timeout.
     fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured>;
+
+    /// The network is another one: what is sent from now on leaves by sockets that are opened from now on. What is under way
+    /// says nothing any more.
+    fn renew(&self);
 }
 
 /// The best engine that this system has. Its tasks run on `tasks` until `cancel`.
@@ -119,9 +123,7 @@ impl SurgeEngine {
             IpAddr::V4(_) => (&self.v4, ICMP::V4),
             IpAddr::V6(_) => (&self.v6, ICMP::V6),
         };
-        let mut slot = slot
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = slot.as_ref() {
             return Ok(client.clone());
         }
@@ -144,6 +146,12 @@ impl SurgeEngine {
 impl EchoEngine for SurgeEngine {
     fn echo(&self, destination: IpAddr) -> BoxFuture<'_, Measured> {
         Box::pin(async move { self.ping(destination).await.into() })
+    }
+
+    fn renew(&self) {
+        for client in [&self.v4, &self.v6] {
+            *client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 }
 

@@ -228,6 +228,13 @@ impl QuicProber {
         })
     }
 
+    /// The network is another one: handshakes from now on leave by sockets that are opened from now on.
+    pub(crate) fn renew(&self) {
+        for door in &self.doors {
+            *door.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// The endpoint of a family; made anew after one that stopped.
     fn door(&self, ipv6: bool) -> io::Result<Door> {
         let [v4, v6] = &self.doors;

@@ -199,6 +199,13 @@ impl Tracer {
         self.flows
     }
 
+    /// The network is another one: rounds from now on leave by sockets that are opened from now on.
+    pub(crate) fn renew(&self) {
+        for means in [&self.v4, &self.v6] {
+            *means.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// Runs one round to `destination`.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use firstmile_wire::enroll::Refusal;
 use firstmile_wire::{CONTENT_ENCODING, CONTENT_TYPE, REPORTS_PATH, v1};
 use prost::Message;
 use reqwest::header;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use url::Url;
@@ -112,12 +112,21 @@ impl Uploader {
         })
     }
 
-    /// Uploads until cancelled; then what is still there, as long as the collector takes it at once.
-    pub(crate) async fn run(mut self, cancel: CancellationToken) {
+    /// Uploads until cancelled; then what is still there, as long as the collector takes it at once. Each change that
+    /// `upheavals` tells of ends the connection, which may lead nowhere any more, and whatever waits for it.
+    pub(crate) async fn run<T>(
+        mut self,
+        mut upheavals: watch::Receiver<T>,
+        cancel: CancellationToken,
+    ) {
         let mut sent = 0;
         loop {
             let turn = tokio::select! {
                 () = cancel.cancelled() => break,
+                Ok(()) = upheavals.changed() => {
+                    self.connect_anew();
+                    continue;
+                }
                 turn = self.turn(&mut sent) => turn,
             };
             let pause = match turn {
@@ -128,12 +137,21 @@ impl Uploader {
             let kept = Arc::clone(&self.kept);
             tokio::select! {
                 () = cancel.cancelled() => break,
+                Ok(()) = upheavals.changed() => self.connect_anew(),
                 () = kept.notified(), if pause.is_none() => {}
                 () = tokio::time::sleep(pause.unwrap_or(RENEWAL_LOOK)) => {}
             }
         }
         // The caller's grace period bounds this.
         while let Turn::Sent = self.turn(&mut sent).await {}
+    }
+
+    /// Gives up the connection that is kept, and with it what a server said about when to come again.
+    fn connect_anew(&mut self) {
+        match client(&self.identity, self.proxy.as_ref()) {
+            Ok(client) => self.client = client,
+            Err(error) => warn!(%error, "connection to the collector not made anew"),
+        }
     }
 
     async fn turn(&mut self, sent: &mut u64) -> Turn {

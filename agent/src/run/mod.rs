@@ -136,9 +136,9 @@ pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunEr
         counters,
         status,
     };
+    tasks.spawn(uploader.run(surroundings.upheavals.clone(), uploading.clone()));
     let probers = Prober::at_vantages(&config, surroundings, &tasks, &probing)?;
     let batched = tasks.spawn(pipeline.run(inbox, keeper, batching.clone()));
-    tasks.spawn(uploader.run(uploading.clone()));
     tasks.spawn(status_writer.run(uploading.clone()));
     watch::spawn_all(&probers, &config, &tasks, &probing);
     tasks.spawn(host::systemd::keep_informed(probing.clone()));

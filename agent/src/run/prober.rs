@@ -57,6 +57,8 @@ pub(super) struct Prober {
     pub(super) keeper: Timekeeper,
     /// Told when everything is to be tried anew.
     pub(super) upheavals: watch::Receiver<Upheaval>,
+    /// The upheaval after which its sockets were opened.
+    renewed: Mutex<Upheaval>,
     /// Where packets go now, for whoever looks after their way out.
     pub(super) destinations: Arc<Destinations>,
     pub(super) dns: Arc<Dns>,
@@ -100,6 +102,7 @@ impl Prober {
             counters,
             status,
         } = surroundings;
+        let began = *upheavals.borrow();
         let dns = Arc::new(Dns::new(
             config.resolvers.clone(),
             config.plan.probe_timeout,
@@ -119,6 +122,7 @@ impl Prober {
             plan: config.plan,
             delays,
             keeper,
+            renewed: Mutex::new(began),
             upheavals,
             destinations,
             dns,
@@ -188,6 +192,7 @@ impl Prober {
             delays: self.delays.clone(),
             keeper: self.keeper.clone(),
             upheavals: self.upheavals.clone(),
+            renewed: Mutex::new(*self.upheavals.borrow()),
             destinations: Arc::clone(&self.destinations),
             dns: Arc::clone(&self.dns),
             echo: icmp::engine_by(exit, plan.probe_timeout, &self.counters, tasks, cancel),
@@ -206,6 +211,19 @@ impl Prober {
             exit,
             vantage,
         })
+    }
+
+    /// Opens every socket that is kept anew after an upheaval, once for all targets: one that is bound to an interface or an
+    /// address which was taken away and came back would never work again.
+    pub(super) fn renew(&self, upheaval: Upheaval) {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *renewed, upheaval) != upheaval {
+            self.marks.forget_ways();
+            self.echo.renew();
+            self.quic.renew();
+            self.tracer.renew();
+            self.dns.renew();
+        }
     }
 
     /// The watch over the machine, with the engines that the probes use.

@@ -17,7 +17,7 @@ use firstmile_echo::{self as echo, Completion, Ending, Request};
 use futures::future::BoxFuture;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -42,8 +42,23 @@ const QUEUE: usize = 256;
 pub(crate) struct KernelEngine {
     v4: mpsc::Sender<Ask>,
     v6: mpsc::Sender<Ask>,
+    renewals: watch::Sender<()>,
     /// For kernels that refuse the options.
     fallback: SurgeEngine,
+}
+
+/// What a lane is told.
+struct Inbox {
+    asks: mpsc::Receiver<Ask>,
+    /// Told when the socket is to be opened anew.
+    renewed: watch::Receiver<()>,
+}
+
+/// Why a lane's socket is closed.
+enum Ended {
+    /// Cancelled, or nobody asks any more.
+    ForGood,
+    Renewed,
 }
 
 struct Ask {
@@ -61,8 +76,13 @@ impl KernelEngine {
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) -> Self {
+        let (renewals, renewed) = watch::channel(());
         let lane = |family| {
             let (asks, inbox) = mpsc::channel(QUEUE);
+            let inbox = Inbox {
+                asks: inbox,
+                renewed: renewed.clone(),
+            };
             let setup = Setup {
                 family,
                 capacity: CAPACITY,
@@ -77,6 +97,7 @@ impl KernelEngine {
         Self {
             v4: lane(Family::V4),
             v6: lane(Family::V6),
+            renewals,
             fallback: SurgeEngine::new(rand::random(), timeout).by(exit),
         }
     }
@@ -101,23 +122,29 @@ impl EchoEngine for KernelEngine {
             }
         })
     }
+
+    fn renew(&self) {
+        self.renewals.send_replace(());
+        self.fallback.renew();
+    }
 }
 
 /// Opens the engine when the first request comes, and anew after it broke or could not be opened.
 async fn serve(
     setup: Setup,
     counters: Arc<Counters>,
-    mut asks: mpsc::Receiver<Ask>,
+    mut inbox: Inbox,
     cancel: CancellationToken,
 ) {
     loop {
         let first = tokio::select! {
             () = cancel.cancelled() => return,
-            ask = asks.recv() => match ask {
+            ask = inbox.asks.recv() => match ask {
                 Some(ask) => ask,
                 None => return,
             },
         };
+        inbox.renewed.mark_unchanged();
         let lane = match Lane::open(setup, Arc::clone(&counters)) {
             Ok(lane) => lane,
             Err(error) => {
@@ -126,8 +153,9 @@ async fn serve(
                 continue;
             }
         };
-        match lane.run(first, &mut asks, &cancel).await {
-            Ok(()) => return,
+        match lane.run(first, &mut inbox, &cancel).await {
+            Ok(Ended::ForGood) => return,
+            Ok(Ended::Renewed) => {}
             Err(error) => warn!(%error, "the echo socket broke; it is opened anew"),
         }
     }
@@ -188,13 +216,13 @@ impl Lane {
         })
     }
 
-    /// Runs until cancelled, or until nobody asks any more.
+    /// Runs until cancelled, until it is renewed, or until nobody asks any more.
     async fn run(
         mut self,
         first: Ask,
-        asks: &mut mpsc::Receiver<Ask>,
+        inbox: &mut Inbox,
         cancel: &CancellationToken,
-    ) -> io::Result<()> {
+    ) -> io::Result<Ended> {
         self.take(first);
         loop {
             let now = clock::now();
@@ -207,10 +235,13 @@ impl Lane {
             }
             let wake = self.wake(now);
             tokio::select! {
-                () = cancel.cancelled() => return Ok(()),
-                ask = asks.recv(), if self.waiting.len() < CAPACITY => match ask {
+                // In this order: what is asked after a renewal is not for this socket.
+                biased;
+                () = cancel.cancelled() => return Ok(Ended::ForGood),
+                Ok(()) = inbox.renewed.changed() => return Ok(Ended::Renewed),
+                ask = inbox.asks.recv(), if self.waiting.len() < CAPACITY => match ask {
                     Some(ask) => self.take(ask),
-                    None => return Ok(()),
+                    None => return Ok(Ended::ForGood),
                 },
                 ready = self.readiness.readable(), if may_read => {
                     // Cleared before reading: what comes meanwhile makes it ready again.

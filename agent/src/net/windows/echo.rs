@@ -82,6 +82,11 @@ impl EchoEngine for WindowsEngine {
             }
         })
     }
+
+    /// The system's own door is bound to no address.
+    fn renew(&self) {
+        self.fallback.renew();
+    }
 }
 
 /// What a completion says. A router's "unreachable" is loss, this machine's is a state of the site.

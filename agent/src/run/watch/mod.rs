@@ -234,6 +234,7 @@ impl Watch {
             clock::now(),
             std::mem::replace(&mut self.upheaval, upheaval),
         );
+        self.prober.renew(upheaval);
         let asleep = upheaval.asleep.saturating_sub(before.asleep);
         if !asleep.is_zero() {
             self.schedule.on_wake_up(asleep, now, &mut rand::random);
