@@ -24,6 +24,8 @@ pub(crate) struct Place {
     pub(crate) kind: v1::InterfaceKind,
     /// The router next to the machine, under a tunnel the one that the tunnel goes by.
     pub(crate) gateway: Option<IpAddr>,
+    /// The first router with a public address on the way out.
+    pub(crate) first_public: Option<IpAddr>,
     pub(crate) network: Option<NetworkId>,
     pub(crate) roaming: bool,
     /// Targets, by index, whose packets leave through a tunnel.
@@ -129,6 +131,7 @@ impl Stretch {
                 .unwrap_or_default(),
             nat64_prefix_bits: place.nat64.map_or(0, |prefix| u32::from(prefix.bits())),
             roaming: place.roaming,
+            first_public_hop: place.first_public.map(address_bytes).unwrap_or_default(),
         }
     }
 }
@@ -209,6 +212,7 @@ mod tests {
             interface: "eth0".to_owned(),
             kind: v1::InterfaceKind::Ethernet,
             gateway: "192.0.2.1".parse().ok(),
+            first_public: "198.51.100.1".parse().ok(),
             network: Some([7; 8]),
             roaming: true,
             tunnelled: vec![0, 3],
@@ -225,6 +229,7 @@ mod tests {
             Load::default(),
         );
         assert_eq!(context.gateway, [192, 0, 2, 1]);
+        assert_eq!(context.first_public_hop, [198, 51, 100, 1]);
         assert_eq!(context.network_id, [7; 8]);
         assert_eq!(context.tunnelled_targets, [0, 3]);
         assert_eq!(context.nat64_prefix_bits, 96);

@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use firstmile_wire::v1::{InterfaceKind, Mark, Protocol};
 
 use super::look::{self, Way};
+use super::nearby::FirstPublic;
 use crate::config::{ProxyRules, Target, Vantage};
 use crate::net::exit::{Exit, InterfaceName};
+use crate::probe::trace::FlowPath;
 use crate::probe::{Marks, Sample};
 
 /// How long an answer of the kernel holds.
@@ -34,6 +36,7 @@ pub(crate) struct HostMarks {
     roaming: AtomicBool,
     ways: Mutex<BTreeMap<(IpAddr, u16), Known>>,
     delay_max_us: AtomicU64,
+    first_public: Mutex<Option<FirstPublic>>,
 }
 
 /// What the kernel said of the way to a destination.
@@ -111,6 +114,25 @@ impl HostMarks {
     /// Forgets every way: the network has changed.
     pub(crate) fn forget_ways(&self) {
         self.ways().clear();
+        *self.first_public_slot() = None;
+    }
+
+    /// Looks at a round by the machine's own choice of ways. What leaves through a tunnel says nothing of the network here.
+    pub(crate) fn on_round(&self, target: usize, destination: IpAddr, flows: &[FlowPath]) {
+        if !self.tunnelled().0.contains(&target) {
+            let mut known = self.first_public_slot();
+            *known = FirstPublic::learn(*known, flows, destination);
+        }
+    }
+
+    /// The first router with a public address that packets meet; `None` when it is not known, or not known any more.
+    pub(crate) fn first_public(&self) -> Option<IpAddr> {
+        self.first_public_slot().map(|first| first.address)
+    }
+
+    fn first_public_slot(&self) -> MutexGuard<'_, Option<FirstPublic>> {
+        let slot = self.first_public.lock();
+        slot.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Targets whose packets leave through a tunnel, in order, and the interface that the first of them takes.
@@ -162,7 +184,7 @@ impl HostMarks {
         is_tunnel
     }
 
-    fn ways(&self) -> std::sync::MutexGuard<'_, BTreeMap<(IpAddr, u16), Known>> {
+    fn ways(&self) -> MutexGuard<'_, BTreeMap<(IpAddr, u16), Known>> {
         self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

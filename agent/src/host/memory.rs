@@ -1,7 +1,7 @@
 //! What the agent keeps of the machine's networks from one run to the next: `network.json` in `state_dir`.
 //!
-//! A network is named by a hash of its gateway's link address under a key that never leaves this file: link addresses are
-//! few enough to be guessed, and nobody outside has to know them.
+//! A network is named by a hash of what it is known by, mostly its gateway's link address, under a key that never leaves this
+//! file: link addresses are few enough to be guessed, and nobody outside has to know them.
 
 use std::path::{Path, PathBuf};
 
@@ -44,11 +44,11 @@ impl Memory {
         }
     }
 
-    /// The name of the network whose gateway has this link address.
-    pub(crate) fn network(&self, link: &[u8]) -> NetworkId {
+    /// The name of the network that is known by this (`Nearby::name`).
+    pub(crate) fn network(&self, known_by: &[u8]) -> NetworkId {
         let digest = Sha256::new()
             .chain_update(self.key)
-            .chain_update(link)
+            .chain_update(known_by)
             .finalize();
         let mut name = NetworkId::default();
         for (slot, octet) in name.iter_mut().zip(digest) {

@@ -5,6 +5,7 @@ pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod marks;
 pub(crate) mod memory;
+pub(crate) mod nearby;
 pub(crate) mod roaming;
 pub(crate) mod systemd;
 pub(crate) mod watch;

@@ -1,6 +1,6 @@
 //! Whether the machine is in another network than the one it usually is in.
 //!
-//! Pure. A network is known by a keyed hash of its gateway's link address. Two kinds of machines are told apart by what they
+//! Pure. A network is known by a keyed hash of what [`super::nearby`] finds. Two kinds of machines are told apart by what they
 //! did. One that has never come back to a network that it had left stays where it is put: a new network becomes its usual one
 //! after [`SETTLE`] (a router was replaced, the machine was moved). One that has come back travels: its usual network is the
 //! one in which it spent most of its time, old time counting half after [`HALF_LIFE`], and another one has to have half as
@@ -25,7 +25,7 @@ const MAX_NETWORKS: usize = 8;
 /// Another network takes the place of the usual one with more than three halves of its time.
 const LEAD: f64 = 1.5;
 
-/// A network, named by the keyed hash of its gateway's link address.
+/// A network, named by a keyed hash of what it is known by.
 pub(crate) type NetworkId = [u8; 8];
 
 /// A network that the machine was in, and for how long, old time counting less.

@@ -18,6 +18,7 @@ use super::look::interface::LinkCounts;
 use super::look::{self, Way};
 use super::marks::HostMarks;
 use super::memory::Memory;
+use super::nearby::Nearby;
 use crate::clock;
 use crate::config::PortalPage;
 use crate::net::dns::Dns;
@@ -163,9 +164,13 @@ impl Watching {
     }
 
     fn place_now(&mut self, way: Option<&Way>, under: Option<&Way>, now: Instant) -> Place {
-        let network = under
-            .and_then(|way| way.gateway_link.as_deref())
-            .map(|link| self.memory.network(link));
+        let first_public = self.host.marks.first_public();
+        let nearby = Nearby {
+            gateway_link: under.and_then(|way| way.gateway_link.as_deref()),
+            gateway: under.and_then(|way| way.gateway),
+            first_public,
+        };
+        let network = nearby.name().map(|name| self.memory.network(&name));
         let since = now.saturating_duration_since(self.looked_at);
         self.looked_at = now;
         let whereabouts = &mut self.memory.whereabouts;
@@ -177,6 +182,7 @@ impl Watching {
             interface: interface.name,
             kind: interface.kind,
             gateway: under.and_then(|way| way.gateway),
+            first_public,
             network: whereabouts.current(),
             roaming,
             tunnelled,

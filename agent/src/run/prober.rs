@@ -27,6 +27,7 @@ use crate::net::quic::QuicProber;
 use crate::net::tls::{ProbeTls, TlsError};
 use crate::net::trace::Tracer;
 use crate::probe::Sample;
+use crate::probe::trace::FlowPath;
 use crate::report::batch::Observation;
 use crate::report::counters::Counters;
 use crate::report::pipeline::Recorder;
@@ -297,6 +298,13 @@ impl Prober {
     pub(super) fn news(&self, handoff: Option<IpAddr>, now: Instant) -> Option<Instant> {
         let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         desk.news(handoff?, now)
+    }
+
+    /// Looks at a round for what it says of the network next to the machine; other ways out pass other networks.
+    pub(super) fn look_around(&self, target: usize, destination: IpAddr, flows: &[FlowPath]) {
+        if self.vantage == 0 {
+            self.marks.on_round(target, destination, flows);
+        }
     }
 
     /// Asks for the names of hops; when too many wait, the next round asks again.

@@ -130,12 +130,7 @@ impl EchoEngine for KernelEngine {
 }
 
 /// Opens the engine when the first request comes, and anew after it broke or could not be opened.
-async fn serve(
-    setup: Setup,
-    counters: Arc<Counters>,
-    mut inbox: Inbox,
-    cancel: CancellationToken,
-) {
+async fn serve(setup: Setup, counters: Arc<Counters>, mut inbox: Inbox, cancel: CancellationToken) {
     loop {
         let first = tokio::select! {
             () = cancel.cancelled() => return,

@@ -129,6 +129,7 @@ impl Watch {
         // Packets that nothing keeps to a path may take another one each time.
         showed.suspicious &= result.is_pinned;
         self.look_how_near(destination, &result);
+        (self.prober).look_around(self.index, destination, &result.flows);
         let hops: BTreeSet<IpAddr> = result
             .flows
             .iter()
