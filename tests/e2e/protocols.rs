@@ -31,11 +31,11 @@ const RESOLVER: [&str; 2] = ["203.0.113.53", "2001:db8:cb00:7100::35"];
 const MEASURES: [(Protocol, Phase, u32); 9] = [
     (Protocol::Icmp, Phase::Rtt, BY_KERNEL_US),
     (Protocol::Tcp, Phase::Rtt, BY_KERNEL_US),
-    (Protocol::Https, Phase::Connect, BY_USER_US),
+    (Protocol::Https, Phase::Connect, BY_KERNEL_US),
     (Protocol::Https, Phase::Tls, BY_USER_US),
     (Protocol::Https, Phase::Ttfb, BY_USER_US),
     (Protocol::Https, Phase::TtfbWarm, BY_USER_US),
-    (Protocol::Tls, Phase::Connect, BY_USER_US),
+    (Protocol::Tls, Phase::Connect, BY_KERNEL_US),
     (Protocol::Tls, Phase::Tls, BY_USER_US),
     (Protocol::Quic, Phase::Handshake, BY_USER_US),
 ];
@@ -164,9 +164,9 @@ fn certificates_are_those_of_the_lab(lab: &Lab, reports: &[Report], to: IpAddr) 
         .filter(|sighting| address(&sighting.destination) == Some(to))
         .collect();
     for (protocol, alpn) in [
-        (Protocol::Tls, None),
-        (Protocol::Https, Some("http/1.1")),
-        (Protocol::Quic, Some("h3")),
+        (Protocol::Tls, "http/1.1"),
+        (Protocol::Https, "http/1.1"),
+        (Protocol::Quic, "h3"),
     ] {
         let sighting = mine.iter().find(|sighting| sighting.protocol() == protocol);
         let sighting = sighting.unwrap_or_else(|| panic!("no sighting by {protocol:?} at {to}"));
@@ -177,11 +177,12 @@ fn certificates_are_those_of_the_lab(lab: &Lab, reports: &[Report], to: IpAddr) 
             sighting.problem, "",
             "{protocol:?}: the lab's CA is trusted"
         );
-        // Over HTTPS the agent learns what was agreed from a session ticket, which not every server sends in time.
-        let is_untold = protocol == Protocol::Https && sighting.alpn.is_empty();
-        if let Some(alpn) = alpn.filter(|_| !is_untold) {
-            assert_eq!(sighting.alpn, alpn, "{protocol:?}");
-        }
+        assert_eq!(sighting.alpn, alpn, "{protocol:?}");
+        assert_eq!(
+            sighting.cipher_suite == 0,
+            protocol == Protocol::Quic,
+            "{protocol:?}: QUIC does not tell"
+        );
     }
 }
 

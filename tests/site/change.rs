@@ -103,8 +103,7 @@ fn within(limit: Duration, work: impl FnOnce()) {
 fn is_measured(reports: &[Report]) -> bool {
     let outcomes = |protocol| {
         let series = reports.iter().flat_map(|report| &report.series);
-        let ours =
-            series.filter(move |one| one.vantage == BOUND && one.protocol() == protocol);
+        let ours = series.filter(move |one| one.vantage == BOUND && one.protocol() == protocol);
         ours.flat_map(Series::outcome)
     };
     let mut rounds = reports.iter().flat_map(|report| &report.traces);

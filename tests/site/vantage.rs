@@ -36,9 +36,18 @@ fn site(rig: &Rig) -> Running {
     ip("site", "route add default via 192.0.2.1 dev eth1 table 100");
     let set = Rig::in_namespace("b", &["sysctl", "-w", "net.ipv4.ip_default_ttl=33"]);
     assert!(set.contains("33"), "{set}");
-    let class = "table ip t { counter ef { } ; chain c { type filter hook prerouting priority 0; ip dscp ef counter name ef; } }";
-    let counted = Rig::in_namespace("b", &["nft", class]);
-    assert!(counted.is_empty(), "{counted}");
+    // What the bound vantage point sends, with the code point and without; the kernel's own RSTs are nobody's probes.
+    let ours = format!("ip saddr 192.0.2.2 ip daddr {TARGET}");
+    let rules = rig.write(
+        "count.nft",
+        &format!(
+            "table ip t {{\n counter coded {{ }}\n counter plain {{ }}\n chain c {{\n  type filter hook prerouting priority 0\n\
+             {ours} ip dscp ef counter name coded\n\
+             {ours} ip dscp != ef tcp flags & rst == 0 counter name plain\n\
+             {ours} ip dscp != ef meta l4proto != tcp counter name plain\n }}\n}}\n"
+        ),
+    );
+    Rig::in_namespace("b", &["nft", "-f", &rules.display().to_string()]);
     ip("b", "addr add 192.0.2.50/24 dev lan");
     rig.collector("b", "https://192.0.2.50:8443")
 }
@@ -111,11 +120,14 @@ fn each_vantage_point_takes_its_own_uplink() {
             ])
         );
         port_of_each(&reports);
-        let counter = Rig::in_namespace("b", &["nft", "list", "counter", "ip", "t", "ef"]);
-        assert!(
-            !counter.contains("packets 0 "),
-            "the code point is on the wire: {counter}"
-        );
+        for (counter, is_empty, why) in [
+            ("coded", false, "the code point is on the wire"),
+            ("plain", true, "and on every packet of its vantage point"),
+        ] {
+            let text = Rig::in_namespace("b", &["nft", "list", "counter", "ip", "t", counter]);
+            assert!(text.contains("packets"), "it counts: {text}");
+            assert_eq!(text.contains("packets 0 "), is_empty, "{why}: {text}");
+        }
     });
 }
 

@@ -43,7 +43,7 @@ async fn shake_with(
         heard
     };
     let host = host();
-    let shaking = prober.shake(&host, address, TIMEOUT);
+    let shaking = prober.shake(&host, address, TIMEOUT, None);
     let (found, heard) = tokio::join!(shaking, serving);
     (found, heard)
 }
@@ -167,7 +167,7 @@ async fn handshakes_that_fail_are_told_apart() {
             std::future::pending::<()>().await;
         };
         let host = host();
-        let shaking = prober.shake(&host, address, TIMEOUT);
+        let shaking = prober.shake(&host, address, TIMEOUT, None);
         tokio::pin!(shaking, serving);
         let found = tokio::select! {
             found = &mut shaking => found,
@@ -186,7 +186,7 @@ async fn a_shut_port_is_refused_before_tls() {
     let prober = TlsProber::new(Authority::new("Front CA").trusted()).expect("settings");
     let (listener, address) = listener().await;
     drop(listener);
-    let found = prober.shake(&host(), address, TIMEOUT).await;
+    let found = prober.shake(&host(), address, TIMEOUT, None).await;
     assert!(
         matches!(found.connect.outcome, Outcome::Refused(_)),
         "{found:?}"

@@ -1,16 +1,18 @@
 //! HTTPS exchanges with servers on the loopback: what is timed, what is kept, and which phase a failure belongs to.
 
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::{Protocols, RequestPath, Service, TargetName};
+use crate::config::{Host, Protocols, RequestPath, Service, TargetName};
 use crate::net::peers::Authority;
 
 const TIMEOUT: Duration = Duration::from_millis(700);
@@ -35,6 +37,10 @@ enum Server {
 const RESPONSE: &[u8] =
     b"HTTP/1.1 403 Forbidden\r\nX-MSEdge-Ref: Ref A: 0 Ref B: AMS04EDGE0712 Ref C: 0\r\n\
     Set-Cookie: secret\r\nX-FEServer: one\r\nX-FEServer: two\r\nContent-Length: 2\r\n\r\nno";
+
+fn prober(authority: &Authority) -> HttpsProber {
+    HttpsProber::new(TlsProber::new(authority.trusted()).expect("settings"))
+}
 
 fn target(port: u16) -> Target {
     Target {
@@ -102,7 +108,7 @@ async fn exchange_with(server: Server) -> Exchange {
         .await
         .expect("a loopback port");
     let port = listener.local_addr().expect("an address").port();
-    let prober = HttpsProber::new(ours.trusted());
+    let prober = prober(&ours);
     let target = target(port);
     let serving = serve(listener, server, TlsAcceptor::from(Arc::new(config)));
     let asking = prober.exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT, None);
@@ -117,7 +123,7 @@ async fn exchange_with(server: Server) -> Exchange {
 async fn an_answer_has_all_phases_and_only_the_headers_that_are_kept() {
     let exchange = exchange_with(Server::Answers).await;
     assert!(
-        matches!(exchange.connect, Outcome::Answered(_)),
+        matches!(exchange.connect.outcome, Outcome::Answered(_)),
         "{exchange:?}"
     );
     assert!(
@@ -151,7 +157,7 @@ async fn a_failure_belongs_to_the_phase_where_it_happened() {
     ] {
         let exchange = exchange_with(server).await;
         assert!(
-            matches!(exchange.connect, Outcome::Answered(_)),
+            matches!(exchange.connect.outcome, Outcome::Answered(_)),
             "{server:?}: {exchange:?}"
         );
         match tls {
@@ -190,12 +196,12 @@ async fn a_shut_port_is_refused_before_any_other_phase() {
         .expect("a loopback port");
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
-    let prober = HttpsProber::new(Authority::new("Front CA").trusted());
+    let prober = prober(&Authority::new("Front CA"));
     let exchange = prober
         .exchange(&target(port), Ipv4Addr::LOCALHOST.into(), TIMEOUT, None)
         .await;
     assert!(
-        matches!(exchange.connect, Outcome::Refused(_)),
+        matches!(exchange.connect.outcome, Outcome::Refused(_)),
         "{exchange:?}"
     );
     assert_eq!((exchange.tls, exchange.ttfb), (None, None));
@@ -221,7 +227,7 @@ async fn serve_all(
     }
 }
 
-async fn answer_all(accepting: tokio_rustls::Accept<tokio::net::TcpStream>, response: &[u8]) {
+async fn answer_all(accepting: tokio_rustls::Accept<TcpStream>, response: &[u8]) {
     let mut stream = accepting.await.expect("a handshake");
     let mut request = [0_u8; 1024];
     while let Ok(1..) = stream.read(&mut request).await {
@@ -237,7 +243,7 @@ async fn answer_all(accepting: tokio_rustls::Accept<tokio::net::TcpStream>, resp
 async fn the_warm_request_uses_the_same_connection_or_is_none() {
     let authority = Authority::new("Front CA");
     let identity = authority.issue("front.example", LATER);
-    let prober = HttpsProber::new(authority.trusted());
+    let prober = prober(&authority);
     let long = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n".as_slice(),
         vec![b'x'; 200_000].as_slice(),
@@ -286,6 +292,42 @@ async fn the_warm_request_uses_the_same_connection_or_is_none() {
 }
 
 #[tokio::test]
+async fn http_2_is_spoken_where_it_was_agreed_on() {
+    let authority = Authority::new("Front CA");
+    let identity = authority.issue("front.example", LATER);
+    let config = identity.server(rustls::ALL_VERSIONS, &[b"h2", b"http/1.1"]);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a loopback port");
+    let target = target(listener.local_addr().expect("an address").port());
+    let asked = Mutex::new(Vec::new());
+    let answer = hyper::service::service_fn(|request: http::Request<Incoming>| {
+        let mut asked = asked.lock().expect("sound");
+        asked.push((request.version(), request.uri().to_string()));
+        let response = Response::builder().status(404).header("x-feserver", "one");
+        let body = "no".to_owned();
+        std::future::ready(response.body(body))
+    });
+    let serving = async {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let stream = TokioIo::new(acceptor.accept(stream).await.expect("a handshake"));
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(builder.serve_connection(stream, answer).await);
+    };
+    let prober = prober(&authority);
+    let asking = prober.exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT, None);
+    let (exchange, ()) = tokio::join!(asking, serving);
+    assert_eq!(exchange.status, 404, "{exchange:?}");
+    assert!(matches!(exchange.warm, Some(Outcome::Answered(_))));
+    assert_eq!(exchange.headers.len(), 1);
+    assert_eq!(exchange.sighting.expect("a handshake").alpn, "h2");
+    let wanted = format!("https://front.example:{}/", target.port);
+    let wanted = (http::Version::HTTP_2, wanted);
+    assert_eq!(*asked.lock().expect("sound"), [wanted.clone(), wanted]);
+}
+
+#[tokio::test]
 async fn what_was_shown_is_seen_trusted_or_not() {
     for (server, issuer, is_trusted) in [
         (Server::Answers, "Example, Front CA", true),
@@ -297,6 +339,7 @@ async fn what_was_shown_is_seen_trusted_or_not() {
         assert_eq!(seen.problem.is_empty(), is_trusted, "{seen:?}");
         assert_eq!(seen.version, 0x0304);
         assert_eq!(seen.certificates.len(), 2);
-        assert_eq!(seen.alpn, "", "the response does not tell");
+        assert_eq!(seen.alpn, "http/1.1");
+        assert_ne!(seen.cipher_suite, 0);
     }
 }

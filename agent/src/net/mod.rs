@@ -2,12 +2,12 @@
 
 pub(crate) mod capability;
 pub(crate) mod changes;
-mod connector;
 pub(crate) mod dns;
 #[cfg(target_os = "linux")]
 pub(crate) mod error_queue;
 pub(crate) mod exit;
 pub(crate) mod handshake;
+mod http;
 pub(crate) mod https;
 pub(crate) mod icmp;
 pub(crate) mod inspection;

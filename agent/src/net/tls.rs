@@ -1,7 +1,7 @@
 //! TLS settings of probes and of the upload: rustls with ring, one root store shared by all.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,8 +10,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use tracing::warn;
 
@@ -123,34 +122,9 @@ impl ProbeTls {
     /// # Errors
     /// [`TlsError::Settings`] when rustls refuses.
     pub(crate) fn looking(&self, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
-        self.verified_by(
-            Arc::new(Onlooker {
-                provider: Arc::clone(&self.provider),
-                seen: None,
-            }),
-            alpn,
-        )
-    }
-
-    /// As [`Self::looking`], and the chain is put into `seen`.
-    ///
-    /// # Errors
-    /// [`TlsError::Settings`] when rustls refuses.
-    pub(crate) fn noting(&self, seen: &Seen, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
-        self.verified_by(
-            Arc::new(Onlooker {
-                provider: Arc::clone(&self.provider),
-                seen: Some(Arc::clone(seen)),
-            }),
-            alpn,
-        )
-    }
-
-    fn verified_by(
-        &self,
-        verifier: Arc<Onlooker>,
-        alpn: &[&[u8]],
-    ) -> Result<ClientConfig, TlsError> {
+        let verifier = Arc::new(Onlooker {
+            provider: Arc::clone(&self.provider),
+        });
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|source| TlsError::Settings { source })?
@@ -206,45 +180,21 @@ const fn is_about_time(error: &rustls::Error) -> bool {
     )
 }
 
-/// What one handshake showed: the chain, and the version by whose rules it was signed for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shown {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// As on the wire, 0 until the signature has come.
-    pub(crate) version: u16,
-}
-
-/// Where an [`Onlooker`] puts what it saw.
-pub(crate) type Seen = Arc<Mutex<Shown>>;
-
 /// Accepts any certificate whose key the other side proves to hold.
 #[derive(Debug)]
 struct Onlooker {
     provider: Arc<CryptoProvider>,
-    seen: Option<Seen>,
-}
-
-impl Onlooker {
-    fn note(&self, set: impl FnOnce(&mut Shown)) {
-        if let Some(seen) = &self.seen {
-            set(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
 }
 
 impl ServerCertVerifier for Onlooker {
     fn verify_server_cert(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.note(|shown| {
-            let chain = std::iter::once(end_entity).chain(intermediates);
-            shown.chain = chain.map(|one| one.clone().into_owned()).collect();
-        });
         Ok(ServerCertVerified::assertion())
     }
 
@@ -254,7 +204,6 @@ impl ServerCertVerifier for Onlooker {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.note(|shown| shown.version = ProtocolVersion::TLSv1_2.into());
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, algorithms)
     }
@@ -265,7 +214,6 @@ impl ServerCertVerifier for Onlooker {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.note(|shown| shown.version = ProtocolVersion::TLSv1_3.into());
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
     }

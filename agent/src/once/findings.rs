@@ -336,7 +336,7 @@ impl PulseFindings {
 
 impl HttpsFindings {
     pub(super) fn of(exchange: Exchange) -> Self {
-        let phases = [Some(exchange.connect), exchange.tls, exchange.ttfb];
+        let phases = [Some(exchange.connect.outcome), exchange.tls, exchange.ttfb];
         let failed = phases
             .iter()
             .flatten()
@@ -347,7 +347,7 @@ impl HttpsFindings {
                 .flatten()
         };
         Self {
-            connect_ms: answered(exchange.connect),
+            connect_ms: answered(exchange.connect.outcome),
             tls_ms: exchange.tls.and_then(answered),
             ttfb_ms: exchange.ttfb.and_then(answered),
             warm_ttfb_ms: exchange.warm.and_then(answered),

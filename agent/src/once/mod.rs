@@ -55,12 +55,13 @@ pub(crate) async fn once(config: AgentConfig, json: bool) -> anyhow::Result<Endi
     let capability = capability::probe();
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
     let probe_tls = ProbeTls::new(&config.extra_roots)?;
+    let tls = TlsProber::new(probe_tls.clone())?;
     let engines = Engines {
         plan: config.plan,
         dns: Dns::new(config.resolvers.clone(), config.plan.probe_timeout),
         echo: icmp::engine(config.plan.probe_timeout, &Arc::default(), &tasks, &cancel),
-        https: HttpsProber::new(probe_tls.clone()),
-        tls: TlsProber::new(probe_tls.clone())?,
+        https: HttpsProber::new(tls.clone()),
+        tls,
         quic: QuicProber::new(probe_tls, None)?,
         tracer: Tracer::new(
             config.plan.trace_flows,
@@ -280,7 +281,7 @@ async fn handshake(engines: &Engines, target: &Target, to: SocketAddr) -> Option
         return None;
     }
     let timeout = engines.plan.probe_timeout;
-    let found = engines.tls.shake(&target.host, to, timeout).await;
+    let found = engines.tls.shake(&target.host, to, timeout, None).await;
     Some(TlsFindings::of(found))
 }
 

@@ -110,6 +110,7 @@ impl Prober {
         ));
         let probe_tls = ProbeTls::new(&config.extra_roots)?;
         let quic = QuicProber::new(probe_tls.clone(), Some(delays.clone()))?;
+        let tls = TlsProber::new(probe_tls.clone())?;
         let (hops, waiting) = mpsc::channel(NAME_QUEUE);
         let ingresses = Arc::<Mutex<Ingresses>>::default();
         tasks.spawn(names::look_up(
@@ -128,8 +129,8 @@ impl Prober {
             destinations,
             dns,
             echo: icmp::engine(config.plan.probe_timeout, &counters, tasks, cancel),
-            https: HttpsProber::new(probe_tls.clone()),
-            tls: TlsProber::new(probe_tls.clone())?,
+            https: HttpsProber::new(tls.clone()),
+            tls,
             quic,
             probe_tls,
             exit: Exit::default(),
@@ -187,7 +188,8 @@ impl Prober {
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) -> Result<Self, TlsError> {
-        let (plan, tls) = (self.plan, &self.probe_tls);
+        let (plan, probe_tls) = (self.plan, &self.probe_tls);
+        let tls = self.tls.clone().by(exit);
         Ok(Self {
             plan,
             delays: self.delays.clone(),
@@ -197,9 +199,9 @@ impl Prober {
             destinations: Arc::clone(&self.destinations),
             dns: Arc::clone(&self.dns),
             echo: icmp::engine_by(exit, plan.probe_timeout, &self.counters, tasks, cancel),
-            https: HttpsProber::new(tls.clone()).by(exit),
-            tls: TlsProber::new(tls.clone())?.by(exit),
-            quic: QuicProber::new(tls.clone(), Some(self.delays.clone()))?.by(exit),
+            https: HttpsProber::new(tls.clone()),
+            tls,
+            quic: QuicProber::new(probe_tls.clone(), Some(self.delays.clone()))?.by(exit),
             tracer: self.tracer.by(exit, vantage),
             recorder: self.recorder.clone(),
             counters: Arc::clone(&self.counters),
@@ -208,7 +210,7 @@ impl Prober {
             status: Arc::clone(&self.status),
             hops: self.hops.clone(),
             marks: Arc::clone(&self.marks),
-            probe_tls: tls.clone(),
+            probe_tls: probe_tls.clone(),
             exit,
             vantage,
         })

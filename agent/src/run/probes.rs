@@ -48,7 +48,6 @@ pub(super) enum Finding {
         destination: IpAddr,
         at: Instant,
         handshake: Handshake,
-        delay: Option<Duration>,
     },
     Quic {
         destination: IpAddr,
@@ -194,15 +193,13 @@ pub(super) fn tls(prober: &Arc<Prober>, target: &Target, destination: IpAddr) ->
         let at = clock::now();
         let to = SocketAddr::new(destination, target.port);
         let watch = prober.delays.watch();
-        let shaking = prober
-            .tls
-            .shake(&target.host, to, prober.plan.probe_timeout);
+        let timeout = prober.plan.probe_timeout;
+        let shaking = (prober.tls).shake(&target.host, to, timeout, Some(&watch));
         let handshake = watch.over(shaking).await;
         Finding::Tls {
             destination,
             at,
             handshake,
-            delay: Some(watch.take()),
         }
     })
 }

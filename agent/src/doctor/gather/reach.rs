@@ -125,7 +125,10 @@ async fn destination(engines: &Engines, target: &Target, address: Option<IpAddr>
 }
 
 async fn shake(engines: &Engines, target: &Target, to: SocketAddr) -> Tls {
-    let found = engines.tls.shake(&target.host, to, engines.patience).await;
+    let found = engines
+        .tls
+        .shake(&target.host, to, engines.patience, None)
+        .await;
     judged(found)
 }
 

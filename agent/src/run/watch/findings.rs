@@ -152,8 +152,14 @@ impl Watch {
         exchange: Exchange,
     ) -> bool {
         let delays = exchange.delays;
+        self.record(
+            at,
+            Some(destination),
+            Protocol::Https,
+            Phase::Connect,
+            exchange.connect,
+        );
         let phases = [
-            (Phase::Connect, Some(exchange.connect), delays.connect),
             (Phase::Tls, exchange.tls, delays.tls),
             (Phase::Ttfb, exchange.ttfb, delays.ttfb),
             (Phase::TtfbWarm, exchange.warm, delays.warm),
@@ -194,13 +200,11 @@ impl Watch {
         destination: IpAddr,
         at: Instant,
         handshake: Handshake,
-        delay: Option<Duration>,
     ) -> bool {
         let to = Some(destination);
-        let connect = handshake.connect.delayed_by(delay);
-        self.record(at, to, Protocol::Tls, Phase::Connect, connect);
+        self.record(at, to, Protocol::Tls, Phase::Connect, handshake.connect);
         if let Some(outcome) = handshake.tls {
-            let measured = Measured::from(outcome).delayed_by(delay);
+            let measured = Measured::from(outcome).delayed_by(handshake.tls_delay);
             self.record(at, to, Protocol::Tls, Phase::Tls, measured);
         }
         self.see(destination, at, Protocol::Tls, handshake.sighting);

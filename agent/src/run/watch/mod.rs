@@ -282,8 +282,7 @@ impl Watch {
                 destination,
                 at,
                 handshake,
-                delay,
-            } => self.on_handshake(destination, at, handshake, delay),
+            } => self.on_handshake(destination, at, handshake),
             Finding::Round {
                 destination,
                 round,
