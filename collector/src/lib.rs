@@ -12,6 +12,7 @@ pub mod detect;
 pub mod geo;
 pub mod incident;
 pub mod ingest;
+pub mod notify;
 pub mod registry;
 pub mod rollup;
 pub mod serve;

@@ -4,6 +4,7 @@
 
 mod bgp;
 mod commands;
+mod notify_commands;
 mod paths;
 mod sites;
 mod tokens;
@@ -100,6 +101,11 @@ enum Command {
         #[command(subcommand)]
         command: bgp::BgpCommand,
     },
+    /// Try the channels of notifications out.
+    Notify {
+        #[command(subcommand)]
+        command: notify_commands::NotifyCommand,
+    },
     /// Check the configuration and exit.
     CheckConfig,
     /// Print the `OpenAPI` document of the JSON API.
@@ -183,6 +189,9 @@ fn main() -> ExitCode {
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
             Command::Bgp { command } => commands::done(bgp::run(&command)),
+            Command::Notify { command } => {
+                commands::done(notify_commands::run(&config, command).await)
+            }
             Command::CheckConfig => commands::done(commands::check_config(&config)),
             Command::Openapi => commands::done(commands::openapi()),
         }

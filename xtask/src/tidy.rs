@@ -28,6 +28,7 @@ const PURE_ROOMS: &[&str] = &[
     "collector/src/detect",
     "collector/src/geo",
     "collector/routing/src",
+    "collector/src/notify/core",
     "collector/shift/src",
 ];
 

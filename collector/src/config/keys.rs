@@ -112,6 +112,57 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The sections under a key, by the names that the administrator gave them: `[notify.channels.NAME]`.
+    pub(super) fn named_sections(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Vec<(String, Self)>, ConfigError> {
+        let whole = self.section(key)?;
+        let prefix = whole.prefix;
+        let inner = |(name, value): (String, Value)| {
+            let Some(table) = value.as_table() else {
+                return Err(self.refuse(
+                    &format!("{key}.{}", name.escape_debug()),
+                    &one_line(&value),
+                    "this is a section, not a value",
+                    &format!("write its keys under [{prefix}NAME]"),
+                ));
+            };
+            let section = Self {
+                file: self.file,
+                prefix: format!("{prefix}{}.", name.escape_debug()),
+                table: table.clone(),
+                known: Vec::new(),
+            };
+            Ok((name, section))
+        };
+        whole.table.into_iter().map(inner).collect()
+    }
+
+    /// The sections of a list: `[[notify.rules]]`, counted from 1 in messages.
+    pub(super) fn section_list(&mut self, key: &'static str) -> Result<Vec<Self>, ConfigError> {
+        self.known.push(key);
+        let found = self.table.remove(key);
+        let fix = format!("write each one's keys under [[{}{key}]]", self.prefix);
+        let refuse =
+            |value: &Value| self.refuse(key, &one_line(value), "this is a list of sections", &fix);
+        let values = match found {
+            None => Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(other) => return Err(refuse(&other)),
+        };
+        let inner = |(index, value): (usize, Value)| {
+            let table = value.as_table().ok_or_else(|| refuse(&value))?;
+            Ok(Self {
+                file: self.file,
+                prefix: format!("{}{key}[{}].", self.prefix, index + 1),
+                table: table.clone(),
+                known: Vec::new(),
+            })
+        };
+        values.into_iter().enumerate().map(inner).collect()
+    }
+
     pub(super) fn take<T: Setting>(&mut self, key: &'static str) -> Result<Option<T>, ConfigError> {
         self.known.push(key);
         self.table

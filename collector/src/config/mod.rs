@@ -3,6 +3,7 @@
 //! `docs/operations/collector-config.md` names each key. The environment is read here and nowhere else.
 
 mod keys;
+pub mod notify;
 mod values;
 
 use std::fs;
@@ -39,6 +40,8 @@ pub struct Config {
     pub geo: Geo,
     /// How long what is kept.
     pub retention: Retention,
+    /// Who is told of what.
+    pub notify: notify::Notify,
     /// Whether to offer the project's simulated internet where no real one is reached; from the command line only.
     pub hint_lab: bool,
 }
@@ -146,6 +149,7 @@ impl Config {
         let dashboard = Dashboard::read(top.section("dashboard")?, folder)?;
         let geo = Geo::read(top.section("geo")?, folder)?;
         let retention = Retention::read(top.section("retention")?)?;
+        let notify = notify::Notify::read(top.section("notify")?, file)?;
         top.finish()?;
         Ok(Self {
             file: file.to_owned(),
@@ -154,6 +158,7 @@ impl Config {
             dashboard,
             geo,
             retention,
+            notify,
             hint_lab: false,
         })
     }
@@ -266,7 +271,7 @@ fn default_public_url(listen: SocketAddr) -> Url {
     clippy::disallowed_methods,
     reason = "the environment is read in config/ only"
 )]
-fn host_name() -> Option<String> {
+pub(crate) fn host_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("COMPUTERNAME").ok())?;

@@ -125,7 +125,7 @@ impl Setting for TlsChoice {
     }
 }
 
-fn text_of(value: &Value) -> Result<&str, String> {
+pub(super) fn text_of(value: &Value) -> Result<&str, String> {
     value
         .as_str()
         .ok_or_else(|| "this is no text in quotes".to_owned())

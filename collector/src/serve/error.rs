@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::auth::authority::AuthorityError;
 use crate::auth::login::LoginError;
 use crate::auth::tls::TlsError;
+use crate::notify::channel::OpenError;
 use crate::store::StoreError;
 
 /// Why the collector does not start.
@@ -54,6 +55,14 @@ pub enum StartError {
         /// Where it would listen.
         listen: SocketAddr,
     },
+    /// A channel of notifications cannot be opened.
+    #[error("[notify.channels.{name}] cannot be used")]
+    Channel {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: OpenError,
+    },
     /// A table cannot be read.
     #[error("{key} = {} cannot be used; name a file of that kind", path.display())]
     Table {
@@ -80,7 +89,10 @@ impl StartError {
     /// Whether the configuration has to be changed first (exit code 2).
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::LoginMissing { .. } | Self::Table { .. } | Self::Tls(_) => true,
+            Self::LoginMissing { .. }
+            | Self::Channel { .. }
+            | Self::Table { .. }
+            | Self::Tls(_) => true,
             Self::DataDir { .. }
             | Self::Taken { .. }
             | Self::Authority(_)

@@ -8,6 +8,7 @@ mod certificates;
 mod error;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,6 +30,7 @@ use crate::auth::authority::Authority;
 use crate::auth::login::Logins;
 use crate::auth::tls::{self, Showing};
 use crate::clock;
+use crate::config::notify::Channel;
 use crate::config::{Config, DashboardTls};
 use crate::geo::Meaning;
 use crate::ingest::Counters;
@@ -38,6 +40,7 @@ use crate::ingest::listen::Listener;
 use crate::ingest::locate::Locator;
 use crate::ingest::refusal::with_sources;
 use crate::ingest::routes::Ingest;
+use crate::notify::channel::Sender;
 use crate::registry::invite::Inviter;
 use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
@@ -113,10 +116,23 @@ pub async fn open_store(config: &Config) -> Result<Embedded, StartError> {
 /// [`StartError::Table`], [`StartError::Tls`], [`StartError::Login`], [`StartError::LoginMissing`].
 pub fn check(config: &Config) -> Result<(), StartError> {
     read_meaning(&config.geo)?;
+    open_channels(config)?;
     if let Some(DashboardTls::Files { certificate, key }) = &config.dashboard.tls {
         Showing::new(tls::read_identity(certificate, key)?)?;
     }
     open_logins(config).map(drop)
+}
+
+/// Reads what the channels of notifications need; connects to nobody.
+fn open_channels(config: &Config) -> Result<BTreeMap<String, Sender>, StartError> {
+    let open = |(name, channel): (&String, &Channel)| match Sender::open(channel) {
+        Ok(sender) => Ok((name.clone(), sender)),
+        Err(source) => Err(StartError::Channel {
+            name: name.clone(),
+            source,
+        }),
+    };
+    config.notify.channels.iter().map(open).collect()
 }
 
 fn open_logins(config: &Config) -> Result<Logins, StartError> {
@@ -138,6 +154,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let logins = Arc::new(open_logins(config)?);
     let store: Arc<dyn Store> = Arc::new(open_store(config).await?);
     let meaning = Arc::new(read_meaning(&config.geo)?);
+    open_channels(config)?;
     let certificates = Certificates::open(Arc::clone(&authority), config)?;
     let ingest_socket = bind("ingest.listen", config.ingest.listen)?;
     let dashboard_socket = bind("dashboard.listen", config.dashboard.listen)?;
