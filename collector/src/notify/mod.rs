@@ -5,3 +5,5 @@
 
 pub mod channel;
 pub mod core;
+pub mod outbox;
+pub mod watch;

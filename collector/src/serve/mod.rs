@@ -41,6 +41,8 @@ use crate::ingest::locate::Locator;
 use crate::ingest::refusal::with_sources;
 use crate::ingest::routes::Ingest;
 use crate::notify::channel::Sender;
+use crate::notify::outbox::Carrier;
+use crate::notify::watch::Watch;
 use crate::registry::invite::Inviter;
 use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
@@ -154,11 +156,11 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let logins = Arc::new(open_logins(config)?);
     let store: Arc<dyn Store> = Arc::new(open_store(config).await?);
     let meaning = Arc::new(read_meaning(&config.geo)?);
-    open_channels(config)?;
+    let channels = open_channels(config)?;
     let certificates = Certificates::open(Arc::clone(&authority), config)?;
     let ingest_socket = bind("ingest.listen", config.ingest.listen)?;
     let dashboard_socket = bind("dashboard.listen", config.dashboard.listen)?;
-    let starting = Starting {
+    let mut starting = Starting {
         alone,
         counters: Arc::default(),
         live: broadcast::channel(LIVE_MESSAGES).0,
@@ -168,7 +170,9 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         meaning,
         authority,
         logins,
+        channels,
     };
+    starting.start_notifying(config);
     let running =
         starting.start_inner_tasks(config, certificates, ingest_socket, dashboard_socket)?;
     let (stop, tasks) = &running.outer;
@@ -187,6 +191,7 @@ struct Starting {
     meaning: Arc<Meaning>,
     authority: Arc<Authority>,
     logins: Arc<Logins>,
+    channels: BTreeMap<String, Sender>,
 }
 
 impl Starting {
@@ -269,6 +274,28 @@ impl Starting {
             inner: self.inner,
             alone: self.alone,
         })
+    }
+
+    /// Without channels incidents are recorded and nobody is told; what waits for a channel that is gone stays in the outbox.
+    fn start_notifying(&mut self, config: &Config) {
+        let (stop, tasks) = &self.outer;
+        let channels = std::mem::take(&mut self.channels);
+        if channels.is_empty() {
+            return;
+        }
+        let settings = config.notify.settings.clone();
+        let watch = Watch::new(Arc::clone(&self.store), settings, clock::unix_ms);
+        tasks.spawn(watch.run(stop.clone()));
+        for (channel, sender) in channels {
+            let carrier = Carrier {
+                channel,
+                sender,
+                store: Arc::clone(&self.store),
+                keep: config.notify.keep,
+                now_unix_ms: clock::unix_ms,
+            };
+            tasks.spawn(carrier.run(stop.clone()));
+        }
     }
 
     fn api_state(&self, config: &Config, tls: bool) -> ApiState {

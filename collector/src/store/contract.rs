@@ -7,6 +7,7 @@ pub(crate) mod facts;
 pub(crate) mod figures;
 pub(crate) mod history;
 pub(crate) mod incidents;
+pub(crate) mod notifying;
 pub(crate) mod paths;
 pub(crate) mod registered;
 pub(crate) mod reports;
@@ -203,6 +204,9 @@ macro_rules! suite {
                 an_event_that_nobody_observes_ends, a_revoked_agent_stays_revoked;
             incidents: an_incident_is_open_while_one_of_its_events_is, incidents_are_found_by_time_state_and_agent,
                 changes_of_incidents_come_once_each_in_order;
+            notifying: a_message_written_twice_is_one_and_goes_out_in_order, what_is_given_up_is_seen_and_counted,
+                an_outbox_is_bounded_and_reminders_replace_each_other, the_first_acknowledgement_stays_until_it_is_taken_back,
+                notes_keep_their_order_and_their_bound, change_windows_and_zones_are_kept;
         }
     };
     (@ $fresh:path; $($room:ident: $($promise:ident),+;)+) => {

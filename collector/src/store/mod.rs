@@ -6,8 +6,10 @@
 
 #[cfg(test)]
 mod contract;
+pub mod desk;
 pub mod embedded;
 pub mod incidents;
+pub mod notifying;
 pub mod registered;
 pub mod roll_out;
 
@@ -251,7 +253,13 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// What the collector keeps. Every call names the organisation; nothing crosses from one to another.
 #[async_trait]
-pub trait Store: incidents::Incidents + registered::Registered + roll_out::RollOut {
+pub trait Store:
+    desk::Desk
+    + incidents::Incidents
+    + notifying::Notifying
+    + registered::Registered
+    + roll_out::RollOut
+{
     /// Makes reports durable in one group commit; returns only after the data is synced. Outcomes are in the order given.
     async fn append(&self, reports: Vec<InboxReport>) -> StoreResult<Vec<Appended>>;
     /// Highest sequence stored of an epoch, 0 when none.

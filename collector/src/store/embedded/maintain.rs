@@ -14,7 +14,8 @@ use tracing::warn;
 use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
 use super::vantage::{Answered, LEVELS, Vantage, cell_or_skip, level_number, merged_of};
 use super::{
-    Retention, cell_table, engine, events, history, inbox, incidents, millis, paths, registry,
+    Retention, cell_table, desk, engine, events, history, inbox, incidents, millis, notifying,
+    paths, registry,
 };
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
@@ -74,6 +75,8 @@ pub(super) fn step(
         + events::forget(tx, past)?
         + paths::forget(tx, past)?
         + registry::forget(tx, past)?
+        + notifying::forget(tx, past)?
+        + desk::forget(tx, past)?
         > 0)
 }
 
