@@ -84,6 +84,8 @@ struct Watching {
     stretch: Stretch,
     looked_at: Instant,
     saved_at: Instant,
+    /// Something has changed that is to be kept.
+    is_unsaved: bool,
     nat64_due: Instant,
     portal_due: Instant,
     /// Whether the first look has been told of.
@@ -99,15 +101,17 @@ impl HostWatch {
         // The first reading of the load is what later ones are compared with.
         watching.load();
         loop {
-            let turn = async {
-                watching.look().await;
-                tokio::time::sleep(pause).await;
-            };
-            if cancel.run_until_cancelled(turn).await.is_none() {
+            if cancel.run_until_cancelled(watching.look()).await.is_none() {
+                break;
+            }
+            // Not cut short: the last write would meet it.
+            watching.save_if_due().await;
+            let pausing = tokio::time::sleep(pause);
+            if cancel.run_until_cancelled(pausing).await.is_none() {
                 break;
             }
         }
-        watching.save(clock::now());
+        watching.save().await;
     }
 
     fn begin(self, now: Instant) -> Watching {
@@ -123,6 +127,7 @@ impl HostWatch {
             stretch: Stretch::new(now, LinkCounts::default()),
             looked_at: now,
             saved_at: now,
+            is_unsaved: false,
             nat64_due: now,
             portal_due: now,
             is_told: false,
@@ -158,8 +163,12 @@ impl Watching {
         if now.saturating_duration_since(self.stretch.from) >= STRETCH {
             self.tell(now);
         }
-        if now.saturating_duration_since(self.saved_at) >= SAVE {
-            self.save(now);
+    }
+
+    async fn save_if_due(&mut self) {
+        let age = clock::now().saturating_duration_since(self.saved_at);
+        if self.is_unsaved || age >= SAVE {
+            self.save().await;
         }
     }
 
@@ -209,7 +218,7 @@ impl Watching {
                 tunnel = place.tunnel_interface,
                 "the machine's place in the network"
             );
-            self.save(now);
+            self.is_unsaved = true;
         }
         if moved {
             self.host.marks.forget_ways();
@@ -307,9 +316,13 @@ impl Watching {
         load
     }
 
-    fn save(&mut self, now: Instant) {
-        self.saved_at = now;
-        self.memory.save(&self.host.state_dir);
+    /// Keeps the machine's networks, on a thread that may wait for the disk: probes do not.
+    async fn save(&mut self) {
+        (self.saved_at, self.is_unsaved) = (clock::now(), false);
+        let (memory, folder) = (self.memory.clone(), self.host.state_dir.clone());
+        let saving = tokio::task::spawn_blocking(move || memory.save(&folder));
+        // It tells of its own faults.
+        saving.await.ok();
     }
 }
 
