@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
+use tempfile::TempDir;
 
 use crate::smaps::{self, Part};
 use crate::{clock, door, names, netns, rig};
@@ -50,30 +51,85 @@ pub(crate) struct Cost {
     pub(crate) open_files_most: usize,
 }
 
-/// Runs the agent and watches it: while it learns, and then. `None` without programs.
-pub(crate) fn watch(programs: &Programs) -> anyhow::Result<Option<(Cost, Cost)>> {
-    let (Some(agent), Some(collector)) = (&programs.agent_bin, &programs.collector_bin) else {
-        return Ok(None);
-    };
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let targets: Vec<String> = (0..TARGETS).map(names::of_target).collect();
-    names::open()?;
-    let roots = folder.path().join("roots.pem");
-    std::fs::write(&roots, door::open(targets.clone())?).context("cannot write the roots")?;
-    let _collector = start_collector(collector, folder.path())?;
-    let config = folder.path().join("agent.toml");
-    std::fs::write(
-        &config,
-        agent_configuration(programs, folder.path(), &roots, &targets)?,
-    )
-    .context("cannot write a configuration")?;
-    enroll(agent, collector, folder.path(), &config)?;
-    let mut command = Command::new(agent);
-    command.arg("run").arg("--config").arg(&config);
-    let agent = Program::start(rig::NEAR, command, &folder.path().join("agent.log"))?;
-    let learning = agent.watch(Duration::from_secs(programs.settle_seconds.into()))?;
-    let steady = agent.watch(Duration::from_secs(programs.watch_seconds.into()))?;
-    Ok(Some((learning, steady)))
+/// What agents need around them: targets, names, a collector. It ends when this is dropped.
+pub(crate) struct Surroundings<'a> {
+    programs: &'a Programs,
+    agent: &'a Path,
+    collector_bin: &'a Path,
+    _collector: Program,
+    folder: TempDir,
+    roots: PathBuf,
+    targets: Vec<String>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Opens all of it. `None` without programs.
+    pub(crate) fn open(programs: &'a Programs) -> anyhow::Result<Option<Self>> {
+        let (Some(agent), Some(collector_bin)) = (&programs.agent_bin, &programs.collector_bin)
+        else {
+            return Ok(None);
+        };
+        let folder = tempfile::tempdir().context("cannot make a folder")?;
+        let targets: Vec<String> = (0..TARGETS).map(names::of_target).collect();
+        names::open()?;
+        let roots = folder.path().join("roots.pem");
+        std::fs::write(&roots, door::open(targets.clone())?).context("cannot write the roots")?;
+        Ok(Some(Self {
+            programs,
+            agent,
+            collector_bin,
+            _collector: start_collector(collector_bin, folder.path())?,
+            folder,
+            roots,
+            targets,
+        }))
+    }
+
+    /// Runs an agent with all protocols and watches it: while it learns, and then.
+    pub(crate) fn watch(&self) -> anyhow::Result<(Cost, Cost)> {
+        self.watch_with("agent", &self.programs.protocols)
+    }
+
+    /// The same with ICMP alone; paths are traced as well.
+    pub(crate) fn watch_icmp(&self) -> anyhow::Result<(Cost, Cost)> {
+        self.watch_with("agent-icmp", &["icmp".to_owned()])
+    }
+
+    fn watch_with(&self, name: &str, protocols: &[String]) -> anyhow::Result<(Cost, Cost)> {
+        let config = self.folder.path().join(format!("{name}.toml"));
+        let state = self.folder.path().join(name);
+        std::fs::write(&config, self.configuration(&state, protocols)?)
+            .context("cannot write a configuration")?;
+        enroll(self.agent, self.collector_bin, self.folder.path(), &config)?;
+        let mut command = Command::new(self.agent);
+        command.arg("run").arg("--config").arg(&config);
+        let log = self.folder.path().join(format!("{name}.log"));
+        let agent = Program::start(rig::NEAR, command, &log)?;
+        let seconds = |count: u32| Duration::from_secs(count.into());
+        let learning = agent.watch(seconds(self.programs.settle_seconds))?;
+        let steady = agent.watch(seconds(self.programs.watch_seconds))?;
+        Ok((learning, steady))
+    }
+
+    fn configuration(&self, state: &Path, protocols: &[String]) -> anyhow::Result<String> {
+        std::fs::create_dir_all(state).context("cannot make the agent's folder")?;
+        let mut text = format!(
+            "state_dir = {}\ntarget_sets = []\nextra_roots = [{}]\nresolvers = [\"{}\"]\n",
+            quoted(state),
+            quoted(&self.roots),
+            names::RESOLVER
+        );
+        let protocols = serde_json::to_string(protocols).context("no protocols")?;
+        for (index, target) in self.targets.iter().enumerate() {
+            write!(
+                text,
+                "[[target]]\nname = \"target-{index}\"\nhost = \"{target}\"\nport = 443\nservice = \"m365\"\n\
+                 protocols = {protocols}\ntrace = true\n"
+            )
+            .context("cannot write text")?;
+        }
+        Ok(text)
+    }
 }
 
 /// Files that this program was started with, such as a pipe of a shell, and passes on: they are none of the agent's.
@@ -137,32 +193,6 @@ fn enroll(agent: &Path, collector: &Path, folder: &Path, config: &Path) -> anyho
         last = String::from_utf8_lossy(&output.stderr).into_owned();
     }
     anyhow::bail!("the agent could not enrol: {}", last.trim())
-}
-
-fn agent_configuration(
-    programs: &Programs,
-    folder: &Path,
-    roots: &Path,
-    targets: &[String],
-) -> anyhow::Result<String> {
-    let state = folder.join("agent");
-    std::fs::create_dir_all(&state).context("cannot make the agent's folder")?;
-    let mut text = format!(
-        "state_dir = {}\ntarget_sets = []\nextra_roots = [{}]\nresolvers = [\"{}\"]\n",
-        quoted(&state),
-        quoted(roots),
-        names::RESOLVER
-    );
-    let protocols = serde_json::to_string(&programs.protocols).context("no protocols")?;
-    for (index, target) in targets.iter().enumerate() {
-        write!(
-            text,
-            "[[target]]\nname = \"target-{index}\"\nhost = \"{target}\"\nport = 443\nservice = \"m365\"\n\
-             protocols = {protocols}\ntrace = true\n"
-        )
-        .context("cannot write text")?;
-    }
-    Ok(text)
 }
 
 /// A path as a TOML string, whose escapes are those of JSON.

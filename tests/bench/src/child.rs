@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use crate::{clock, rig};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a flood looks at its own memory.
+const TENTHS: u64 = 10;
 
 /// One program.
 #[derive(Subcommand, Debug)]
@@ -206,7 +208,8 @@ fn flood(flood: &Flood) -> anyhow::Result<()> {
     let targets: Vec<IpAddr> = rig::targets(flood.targets).map(IpAddr::V4).collect();
     let mut addresses = targets.iter().copied().cycle();
     let started = clock::monotonic();
-    let (mut launched, mut done, mut answered, mut early_kib) = (0u64, 0u64, 0u64, None);
+    let (mut launched, mut done, mut answered) = (0u64, 0u64, 0u64);
+    let (mut resident, mut next_tenth) = (Vec::new(), 1);
     let mut finished = Vec::new();
     let mut batch: Vec<Request> = Vec::new();
     let mut ticks = 0u32;
@@ -236,8 +239,9 @@ fn flood(flood: &Flood) -> anyhow::Result<()> {
             done += 1;
             answered += u64::from(matches!(completion.ending, Ending::Answered(_)));
         }
-        if early_kib.is_none() && done >= flood.count / 10 {
-            early_kib = Some(resident_kib()?);
+        if done >= flood.count / TENTHS * next_tenth {
+            resident.push(resident_kib()?);
+            next_tenth += 1;
         }
         if let Some(tick) = flood.tick_ms {
             ticks += 1;
@@ -253,8 +257,10 @@ fn flood(flood: &Flood) -> anyhow::Result<()> {
     println!("answered {answered}");
     println!("lost {}", done - answered);
     println!("kernel_stamped {}", engine.counters().kernel_stamped);
-    println!("early_kib {}", early_kib.unwrap_or(0));
-    println!("late_kib {}", resident_kib()?);
+    for (tenth, (all, anonymous)) in (1..).zip(&resident) {
+        println!("kib_{tenth} {all}");
+        println!("anonymous_kib_{tenth} {anonymous}");
+    }
     println!(
         "open_files {}",
         std::fs::read_dir("/proc/self/fd")
@@ -271,14 +277,16 @@ fn due_by(rate: u64, elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_micros() * u128::from(rate) / 1_000_000).unwrap_or(u64::MAX)
 }
 
-fn resident_kib() -> anyhow::Result<u64> {
+/// Resident memory, and how much of it is not read from files.
+fn resident_kib() -> anyhow::Result<(u64, u64)> {
     let status = std::fs::read_to_string("/proc/self/status").context("no /proc")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS in /proc/self/status")?;
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .context("VmRSS is no number")
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.with_context(|| format!("no {name} in /proc/self/status"))?;
+        let number = line.trim().trim_end_matches(" kB");
+        number
+            .parse()
+            .with_context(|| format!("{name} is no number"))
+    };
+    Ok((value("VmRSS:")?, value("RssAnon:")?))
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use comfy_table::Table;
 
 use crate::Output;
-use crate::agent::{self, Programs};
+use crate::agent::{self, Programs, Surroundings};
 use crate::capacity::{FPING_ROUNDS, read_fping, run_fping, values};
 use crate::figures::Figures;
 use crate::rig::{self, Path};
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 100_000)]
     probes: u32,
     /// Probes over which memory must not grow; the growth is given for 10 million
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 10_000_000)]
     endurance: u32,
     #[command(flatten)]
     programs: Programs,
@@ -50,13 +50,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
 }
 
 fn whole_agent(args: &Args, figures: &mut Figures) -> anyhow::Result<()> {
-    let Some((learning, cost)) = agent::watch(&args.programs)? else {
+    let Some(surroundings) = Surroundings::open(&args.programs)? else {
         println!("{}", agent::NOT_MEASURED);
-        for name in ["rss_mb", "cpu_pct", "open_files"] {
+        for name in ["rss_mb", "cpu_pct", "cpu_pct_icmp_trace", "open_files"] {
             figures.note(name, serde_json::Value::Null);
         }
         return Ok(());
     };
+    let (learning, cost) = surroundings.watch()?;
     println!("whole agent: 20 targets by name, IPv4 and IPv6, default plan, one hop");
     figures.at_most("rss_mb", cost.rss_mb.max(learning.rss_mb), 10.0);
     figures.note("rss_mb_steady", cost.rss_mb);
@@ -70,6 +71,8 @@ fn whole_agent(args: &Args, figures: &mut Figures) -> anyhow::Result<()> {
     }
     println!("{table}");
     figures.at_most("cpu_pct", cost.processor_percent, 0.5);
+    let (_, icmp) = surroundings.watch_icmp()?;
+    figures.at_most("cpu_pct_icmp_trace", icmp.processor_percent, 0.15);
     figures.at_most("open_files", count(cost.open_files_at_rest), 24.0);
     let most = cost.open_files_most.max(learning.open_files_most);
     figures.at_most("open_files_most", count(most), 64.0);
@@ -134,22 +137,32 @@ fn processor(args: &Args, runs: &Runs, figures: &mut Figures) {
     figures.note("fping_cpu_s_per_10k", fping);
 }
 
+/// Growth is that of the engine at work: from the first tenth on, by when it has met what a flood can bring.
 fn memory(args: &Args, runs: &Runs, figures: &mut Figures) -> anyhow::Result<()> {
-    let (steady, grown) = (values(&runs.batched)?, values(&runs.long)?);
+    let steady = values(&runs.batched)?;
+    let grown = values(&runs.long)?;
     let value = |values: &BTreeMap<String, f64>, name: &str| {
         values
             .get(name)
             .copied()
             .with_context(|| format!("the engine did not say {name}"))
     };
-    let (early, late) = (value(&grown, "early_kib")?, value(&grown, "late_kib")?);
-    let growth = (late - early).max(0.0) * 10_000_000.0 / (f64::from(args.endurance) * 0.9);
+    let per_10m = 10_000_000.0 / (f64::from(args.endurance) * 0.9);
+    let growth = |name: &str| -> anyhow::Result<f64> {
+        let first = value(&grown, &format!("{name}_1"))?;
+        Ok((value(&grown, &format!("{name}_10"))? - first).max(0.0) * per_10m)
+    };
+    let tenths =
+        (1..=10).map(|tenth| value(&grown, &format!("kib_{tenth}")).map(|kib| kib.to_string()));
+    let tenths: Vec<String> = tenths.collect::<anyhow::Result<_>>()?;
     println!(
-        "engine process: {late:.0} KiB resident after {} probes, {early:.0} KiB after a tenth of them",
-        args.endurance
+        "engine process, KiB resident after each tenth of {} probes: {}",
+        args.endurance,
+        tenths.join(" ")
     );
-    figures.at_most("rss_growth_kb_per_10m", growth, 100.0);
-    figures.note("engine_rss_mb", value(&steady, "late_kib")? / 1_024.0);
+    figures.at_most("rss_growth_kb_per_10m", growth("kib")?, 100.0);
+    figures.note("anonymous_growth_kb_per_10m", growth("anonymous_kib")?);
+    figures.note("engine_rss_mb", value(&steady, "kib_10")? / 1_024.0);
     figures.note("engine_open_files", value(&steady, "open_files")?);
     Ok(())
 }
