@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::artefacts::{self, Profile};
@@ -94,6 +94,25 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     }
 }
 
+/// The benches that `cargo xtask test --full` runs, each with its options as they are.
+pub(crate) const TIERS: [&str; 5] = ["accuracy", "capacity", "cost", "trace", "shift"];
+
+/// Runs one of [`TIERS`].
+pub(crate) fn tier(name: &str) -> Result<()> {
+    let usual = PassedOn {
+        options: Vec::new(),
+    };
+    let command = match name {
+        "accuracy" => BenchCommand::Accuracy(usual),
+        "capacity" => BenchCommand::Capacity(usual),
+        "cost" => BenchCommand::Cost(usual),
+        "trace" => BenchCommand::Trace(usual),
+        "shift" => BenchCommand::Shift(usual),
+        other => bail!("there is no bench {other}"),
+    };
+    bench(&BenchArgs { command })
+}
+
 fn trace(passed_on: &PassedOn) -> Result<()> {
     needs::install(&TRACE_PEERS.iter().collect::<Vec<_>>())?;
     let tools = tree::target().join("bench/tools");
@@ -156,4 +175,28 @@ fn engine(name: &str, programs: &[(&str, &str)], passed_on: &PassedOn) -> Result
         command.arg(option).arg(bin.join(package));
     }
     step::run(command.args(&passed_on.options).current_dir(tree::root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        _command: BenchCommand,
+    }
+
+    #[test]
+    fn the_long_tests_run_every_bench_but_that_of_the_lab_which_is_a_tier_of_its_own() {
+        let line = Line::command();
+        let named = line.get_subcommands().map(clap::Command::get_name);
+        let mut named: Vec<&str> = named.filter(|name| *name != "lab").collect();
+        let mut tiers = TIERS;
+        named.sort_unstable();
+        tiers.sort_unstable();
+        assert_eq!(named, tiers);
+    }
 }

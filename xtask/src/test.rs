@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::artefacts::{self, Profile};
 use crate::step::{command, command_line, minutes, now, shown, step};
-use crate::{ci, fuzz, lab, needs, run, tidy, tree, windows};
+use crate::{bench, ci, fuzz, lab, needs, run, tidy, tree, windows};
 
 /// How long each fuzz target is searched, seconds: enough to see that it lives, on every run.
 const FUZZ_S: u32 = 3;
@@ -21,7 +21,8 @@ const LAB: &[&str] = &["--package", "firstmile-tests"];
 
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Add the long tiers: a minute for each fuzz target, lints and docs of the whole tree, the lab's five quiet minutes
+    /// Add the long tiers: a minute for each fuzz target, lints and docs of the whole tree, the lab's five quiet minutes, every
+    /// bench with its targets
     #[arg(long)]
     full: bool,
 }
@@ -46,13 +47,26 @@ impl Count {
 #[derive(Default)]
 struct Tally {
     total: Count,
+    /// What was run, and what it came to.
+    tiers: Vec<String>,
     broken: Vec<String>,
 }
 
 impl Tally {
     /// Runs a tier. One that fails does not hide the next.
     fn tier(&mut self, name: &str, work: impl FnOnce() -> Result<Count>) {
-        match step(name, work) {
+        let outcome = step(name, work);
+        self.tiers.push(match &outcome {
+            Ok(Count {
+                passed,
+                failed,
+                skipped,
+            }) => {
+                format!("{name}: {passed} passed, {failed} failed, {skipped} skipped")
+            }
+            Err(_) => format!("{name}: broken"),
+        });
+        match outcome {
             Ok(count) => {
                 self.total.add(count);
                 if count.failed > 0 {
@@ -125,6 +139,11 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         tally.tier("lab against the truth, five quiet minutes", || {
             lab_check(&bin)
         });
+        for name in bench::TIERS {
+            tally.tier(&format!("bench {name}"), || {
+                bench::tier(name).map(|()| one())
+            });
+        }
     }
     println!("\nran for {}", minutes(now() - started));
     close(&tally, args.full)
@@ -139,6 +158,13 @@ fn close(tally: &Tally, full: bool) -> Result<()> {
             "left out (run them with --full): a minute for each fuzz target (they had {FUZZ_S} s)"
         );
         println!("left out (run them with --full): lab check with five quiet minutes");
+        println!(
+            "left out (run them with --full): bench {}",
+            bench::TIERS.join(", bench ")
+        );
+    }
+    for line in &tally.tiers {
+        println!("tier {line}");
     }
     for line in &tally.broken {
         println!("broken: {line}");
