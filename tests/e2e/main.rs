@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 // All of this is test code; clippy allows `unwrap` in it where it is told so.
 #[cfg(test)]
 mod branches;
+#[cfg(test)]
+mod clock;
 mod failover;
 #[cfg(test)]
 mod hostile;

@@ -54,6 +54,8 @@ pub struct Figures {
     pub loss_ratio: Option<f64>,
     /// Median RTT.
     pub p50_us: Option<u64>,
+    /// RTT that 99 of 100 stayed below.
+    pub p99_us: Option<u64>,
 }
 
 /// Latency over time.
