@@ -1,4 +1,4 @@
-//! `bgp judge`: recorded updates in, verdicts out, by the detector of the live collector.
+//! `bgp judge` and `bgp replay`: recorded updates in, verdicts out, by the detector of the live collector.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use firstmile_routing::judge::{Judge, Line};
+use firstmile_feeds::event::FeedId;
+use firstmile_feeds::mrt::{self, Tally};
+use firstmile_feeds::watch::Watch;
+use firstmile_routing::judge::{Judge, Line, RulesFile};
 
 /// Routes, offline.
 #[derive(Debug, Subcommand)]
@@ -20,12 +23,22 @@ pub(super) enum BgpCommand {
         #[arg(long, value_name = "FILE")]
         updates: PathBuf,
     },
+    /// Read MRT files and print what the detector says of them, one JSON object a line.
+    Replay {
+        /// What is registered, as for `judge` (JSON).
+        #[arg(long, value_name = "FILE")]
+        rules: PathBuf,
+        /// MRT files or folders of them, in order: tables first, then updates; gzip and bzip2 too.
+        #[arg(required = true, value_name = "MRT")]
+        mrt: Vec<PathBuf>,
+    },
 }
 
 /// Runs a command.
 pub(super) fn run(command: &BgpCommand) -> Result<()> {
     match command {
         BgpCommand::Judge { rules, updates } => judge(rules, updates),
+        BgpCommand::Replay { rules, mrt } => replay(rules, mrt),
     }
 }
 
@@ -48,6 +61,47 @@ fn judge(rules: &Path, updates: &Path) -> Result<()> {
         }
         writeln!(error, "{broken} lines could not be read, or not wholly")?;
     }
+    Ok(())
+}
+
+fn replay(rules: &Path, recordings: &[PathBuf]) -> Result<()> {
+    let text = std::fs::read_to_string(rules)
+        .with_context(|| format!("cannot read {}", rules.display()))?;
+    let file = RulesFile::read(&text).with_context(|| rules.display().to_string())?;
+    let (detector, vrps_after) = file.build().with_context(|| rules.display().to_string())?;
+    let mut watch = Watch::new(detector);
+    let mut tally = Tally::default();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut failed = None;
+    for recording in recordings {
+        let files = mrt::files(recording)
+            .with_context(|| format!("cannot read {}", recording.display()))?;
+        for file in files {
+            let reader =
+                mrt::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            mrt::replay(reader, FeedId(0), &mut watch, &mut tally, |verdict| {
+                let line = Line::of(None, verdict);
+                failed = failed.take().or(print(&mut out, &[line]).err());
+            });
+        }
+    }
+    if let Some(vrps) = vrps_after {
+        let at = tally.clock;
+        let vrps = Box::new(vrps);
+        let verdicts = watch.apply(firstmile_feeds::event::Event::Vrps { at, vrps });
+        let lines: Vec<Line> = verdicts
+            .into_iter()
+            .map(|verdict| Line::of(None, verdict))
+            .collect();
+        print(&mut out, &lines)?;
+    }
+    failed.map_or(Ok(()), Err)?;
+    out.flush().context("cannot write to standard output")?;
+    let (announced, withdrawn, unread) = (tally.announced, tally.withdrawn, tally.unread);
+    writeln!(
+        io::stderr().lock(),
+        "{announced} announcements, {withdrawn} withdrawals, {unread} records that could not be read"
+    )?;
     Ok(())
 }
 

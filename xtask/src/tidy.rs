@@ -27,6 +27,8 @@ const PURE_ROOMS: &[&str] = &[
     "collector/src/routing",
     "collector/src/detect",
     "collector/src/geo",
+    "collector/feeds/src/bmp/session.rs",
+    "collector/feeds/src/rpki/session.rs",
     "collector/routing/src",
     "collector/src/notify/core",
     "collector/shift/src",

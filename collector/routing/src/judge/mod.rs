@@ -59,6 +59,24 @@ pub struct Line {
     pub reason: String,
 }
 
+impl Line {
+    /// The line of a verdict that followed from the update of this index.
+    pub fn of(after: Option<u64>, verdict: Verdict) -> Self {
+        Self {
+            after,
+            ts: verdict.at,
+            phase: verdict.phase,
+            class: verdict.class,
+            prefix: verdict.prefix,
+            matched: verdict.matched,
+            offender: verdict.offender,
+            severity: verdict.severity,
+            peers: verdict.peers,
+            reason: verdict.reason,
+        }
+    }
+}
+
 /// Judges one recording.
 #[derive(Debug)]
 pub struct Judge {
@@ -182,23 +200,8 @@ impl Judge {
         let verdicts = self.detector.take_verdicts();
         verdicts
             .into_iter()
-            .map(|verdict| line(after, verdict))
+            .map(|verdict| Line::of(after, verdict))
             .collect()
-    }
-}
-
-fn line(after: Option<u64>, verdict: Verdict) -> Line {
-    Line {
-        after,
-        ts: verdict.at,
-        phase: verdict.phase,
-        class: verdict.class,
-        prefix: verdict.prefix,
-        matched: verdict.matched,
-        offender: verdict.offender,
-        severity: verdict.severity,
-        peers: verdict.peers,
-        reason: verdict.reason,
     }
 }
 
