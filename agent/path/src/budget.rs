@@ -12,6 +12,8 @@
 //! 3. Elsewhere a packet waits its turn, up to [`PATIENCE`]; what would wait longer is not sent and is counted. Who was
 //!    served longest ago comes first: the [`SURE`] longest unserved wait up to [`LONG_PATIENCE`], and with more than [`RIVALS`]
 //!    of better claim a packet is refused at once.
+//! 4. A router that a burst has just asked is the burst's: rounds that only have to notice go without it, and give up the turns
+//!    that they have there.
 //!
 //! What is forgotten when tables are full makes packets wait more, never less.
 
@@ -20,7 +22,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::gate::{Admission, Gate};
-use crate::plan::MAX_TTL;
+use crate::plan::{MAX_TTL, Stream};
+pub use crate::way::Way;
+use crate::way::{CellKey, Number};
 
 /// From one packet to a router to the next: what Linux and most vendors answer.
 pub const HOP_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,6 +44,9 @@ const RIVALS: usize = 32;
 /// Who was refused and has not asked again for so long has no claim any more: the slowest stream asks within it.
 const CLAIM: Duration = Duration::from_secs(150);
 
+/// A burst that has asked a router will ask it again within this: the next of its flows or rounds.
+const BURST_HOLD: Duration = Duration::from_secs(6);
+
 /// Routers that are told apart: 20 targets of both families, 8 flows of 12 routers of their own each.
 const MAX_HOPS: usize = 4096;
 
@@ -48,65 +55,6 @@ pub const MOST_WAYS: usize = 20 * 2 * 8;
 
 /// Ways that are remembered: all of them, and some whose destination was left.
 const MAX_DESTINATIONS: usize = MOST_WAYS + 64;
-
-/// Flows of a destination that are remembered; those of multipath discovery come once.
-const MAX_FLOWS: u16 = 32;
-
-/// A destination, by one way out of the machine: two uplinks lead to it over routers of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Way {
-    /// Where to.
-    pub destination: IpAddr,
-    /// By which of the configured ways out; 0 is the machine's own choice.
-    pub vantage: u16,
-}
-
-impl Way {
-    const fn is_ipv6(self) -> bool {
-        self.destination.is_ipv6()
-    }
-}
-
-impl From<IpAddr> for Way {
-    fn from(destination: IpAddr) -> Self {
-        Self {
-            destination,
-            vantage: 0,
-        }
-    }
-}
-
-/// A way, by the number that it has as long as it is remembered: small, for it stands in every key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Number {
-    number: u16,
-    is_ipv6: bool,
-}
-
-/// One TTL of one flow of one way, in one word: its way, its flow, its TTL, from the highest bits on, which is how they are
-/// sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct CellKey(u64);
-
-impl CellKey {
-    const fn new(way: Number, flow: u16, ttl: u8) -> Self {
-        let way = (way.number as u64) << 1 | way.is_ipv6 as u64;
-        Self(way << 24 | (flow as u64) << 8 | ttl as u64)
-    }
-
-    /// The place that the budget knows routers by.
-    const fn place(self) -> (bool, u8) {
-        (self.0 >> 24 & 1 == 1, self.0.to_le_bytes()[0])
-    }
-
-    const fn number(self) -> u64 {
-        self.0 >> 25
-    }
-
-    const fn is_remembered(self) -> bool {
-        (self.0 >> 8 & 0xffff) < MAX_FLOWS as u64
-    }
-}
 
 /// A way that is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +70,10 @@ struct Hop {
     asked_for: u64,
     /// When somebody was last refused here.
     refused_at: Option<Instant>,
+    /// Until when it is a burst's.
+    burst_until: Option<Instant>,
+    /// When a burst may ask again: those who yield to it do not count before they have asked.
+    burst_free_at: Instant,
     members: BTreeSet<CellKey>,
 }
 
@@ -175,6 +127,7 @@ impl HopBudget {
         Lane {
             budget: self,
             destination: way.into(),
+            haste: Haste::Patient,
         }
     }
 
@@ -201,9 +154,12 @@ impl HopBudget {
             free_at,
             asked_for: key.number(),
             refused_at: None,
+            burst_until: None,
+            burst_free_at: free_at,
             members: BTreeSet::new(),
         });
         hop.free_at = hop.free_at.max(free_at);
+        hop.burst_free_at = hop.burst_free_at.max(free_at);
         if !key.is_remembered() {
             return;
         }
@@ -220,14 +176,21 @@ impl HopBudget {
         }
     }
 
-    fn admit(&mut self, key: CellKey, now: Instant) -> Admission {
+    fn admit(&mut self, key: CellKey, haste: Haste, now: Instant) -> Admission {
         let (is_ipv6, ttl) = key.place();
-        let at = self.free_at(key, now);
-        let is_shared = ttl <= self.shared_depth(is_ipv6);
-        if at > now && is_shared && self.was_asked_for_another(key) {
+        let at = self.free_at(key, haste, now);
+        if haste == Haste::Yielding && self.is_held(key, now) {
             return Admission::Skip;
         }
-        let rivals = self.rivals(key, now);
+        let is_shared = ttl <= self.shared_depth(is_ipv6);
+        if haste != Haste::Burst && at > now && is_shared && self.was_asked_for_another(key) {
+            return Admission::Skip;
+        }
+        let rivals = if haste == Haste::Burst {
+            0
+        } else {
+            self.rivals(key, now)
+        };
         let patience = if rivals < SURE {
             LONG_PATIENCE
         } else {
@@ -240,12 +203,19 @@ impl HopBudget {
         let until = at + self.interval;
         for address in self.met_by(key) {
             if let Some(hop) = self.hops.get_mut(&address) {
-                hop.free_at = until;
+                hop.free_at = hop.free_at.max(until);
                 hop.asked_for = key.number();
+                if haste != Haste::Yielding {
+                    hop.burst_free_at = hop.burst_free_at.max(until);
+                }
+                if haste == Haste::Burst {
+                    hop.burst_until = Some(at + BURST_HOLD);
+                }
             }
         }
         if self.predicted(key).is_none() {
-            self.unknown.insert(key.place(), until);
+            let unknown = self.unknown.entry(key.place()).or_insert(until);
+            *unknown = until.max(*unknown);
         }
         if key.is_remembered() {
             let cell = self.cells.entry(key).or_default();
@@ -359,17 +329,39 @@ impl HopBudget {
         }
     }
 
+    /// Whether a packet may leave that had its turn given before.
+    fn confirm(&mut self, key: CellKey, haste: Haste, now: Instant) -> bool {
+        if haste == Haste::Yielding && self.is_held(key, now) {
+            return false;
+        }
+        for address in self.met_by(key) {
+            if let Some(hop) = self.hops.get_mut(&address) {
+                hop.burst_free_at = hop.burst_free_at.max(now + self.interval);
+            }
+        }
+        true
+    }
+
     /// When every router that a packet may meet may be asked.
-    fn free_at(&self, key: CellKey, now: Instant) -> Instant {
+    fn free_at(&self, key: CellKey, haste: Haste, now: Instant) -> Instant {
         let unknown = match self.predicted(key) {
             Some(_) => None,
             None => self.unknown.get(&key.place()).copied(),
         };
         let met = self.met_by(key);
         let hops = met.iter().filter_map(|address| self.hops.get(address));
-        hops.map(|hop| hop.free_at)
-            .chain(unknown)
-            .fold(now, Instant::max)
+        let free_at = |hop: &Hop| match haste {
+            Haste::Burst => hop.burst_free_at,
+            Haste::Patient | Haste::Yielding => hop.free_at,
+        };
+        hops.map(free_at).chain(unknown).fold(now, Instant::max)
+    }
+
+    /// Whether a burst needs one of the routers that a packet may meet.
+    fn is_held(&self, key: CellKey, now: Instant) -> bool {
+        let met = self.met_by(key);
+        let mut hops = met.iter().filter_map(|address| self.hops.get(address));
+        hops.any(|hop| hop.burst_until.is_some_and(|until| now < until))
     }
 
     fn was_asked_for_another(&self, key: CellKey) -> bool {
@@ -403,19 +395,53 @@ impl HopBudget {
     }
 }
 
+/// How a packet stands to those of other rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// A burst's: before all others.
+    Burst,
+    /// It waits for its turn.
+    Patient,
+    /// It goes without what a burst needs.
+    Yielding,
+}
+
 /// The gate of the rounds to one destination.
 #[derive(Debug)]
 pub struct Lane<'a> {
     budget: &'a mut HopBudget,
     destination: Way,
+    haste: Haste,
+}
+
+impl Lane<'_> {
+    /// The gate of a round of this stream.
+    #[must_use]
+    pub const fn of(self, stream: Stream) -> Self {
+        let haste = match stream {
+            Stream::Burst(_) => Haste::Burst,
+            Stream::Full | Stream::Tail(_) => Haste::Yielding,
+            Stream::Refresh => Haste::Patient,
+        };
+        Self { haste, ..self }
+    }
 }
 
 impl Gate for Lane<'_> {
     fn admit(&mut self, flow: u16, ttls: &[u8], now: Instant) -> Vec<Admission> {
         let way = self.budget.remember(self.destination, now);
         ttls.iter()
-            .map(|ttl| self.budget.admit(CellKey::new(way, flow, *ttl), now))
+            .map(|ttl| {
+                let key = CellKey::new(way, flow, *ttl);
+                self.budget.admit(key, self.haste, now)
+            })
             .collect()
+    }
+
+    fn confirm(&mut self, flow: u16, ttl: u8, now: Instant) -> bool {
+        let way = self.budget.remember(self.destination, now);
+        let key = CellKey::new(way, flow, ttl);
+        self.budget.confirm(key, self.haste, now)
     }
 }
 

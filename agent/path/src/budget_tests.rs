@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing;
+use crate::way::MAX_FLOWS;
 
 const SECOND: Duration = Duration::from_secs(1);
 

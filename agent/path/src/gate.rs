@@ -15,6 +15,11 @@ pub enum Admission {
 pub trait Gate {
     /// One answer for each of `ttls` of `flow`, in their order.
     fn admit(&mut self, flow: u16, ttls: &[u8], now: Instant) -> Vec<Admission>;
+
+    /// Whether a packet that was admitted may still leave, now that it is about to.
+    fn confirm(&mut self, _flow: u16, _ttl: u8, _now: Instant) -> bool {
+        true
+    }
 }
 
 /// The gate that is always open, for tests and benches.

@@ -18,6 +18,7 @@ pub mod quote;
 pub mod running;
 pub mod stopping;
 pub mod trace;
+mod way;
 
 use std::net::IpAddr;
 

@@ -66,9 +66,11 @@ impl Restless {
     }
 
     fn expects(&self, address: IpAddr, round: u32) -> bool {
-        self.returns >= RETURNS
-            && round.saturating_sub(self.round) <= STEADY
-            && self.met.contains(&address)
+        self.is_balanced(round) && self.met.contains(&address)
+    }
+
+    const fn is_balanced(&self, round: u32) -> bool {
+        self.returns >= RETURNS && round.saturating_sub(self.round) <= STEADY
     }
 }
 
@@ -143,7 +145,24 @@ impl PathMemory {
             answered: flows
                 .flat_map(|flow| flow.answers().map(|(ttl, _)| (flow.flow, ttl)))
                 .collect(),
+            expected: self.expected(),
         }
+    }
+
+    /// Who stands where, but for places that change by themselves.
+    fn expected(&self) -> BTreeMap<(u16, u8), IpAddr> {
+        let hops = self.last.values().flat_map(|flow| {
+            flow.answers()
+                .map(|(ttl, hop)| ((flow.flow, ttl), hop.address))
+        });
+        hops.filter(|(place, _)| !self.is_restless(*place))
+            .collect()
+    }
+
+    fn is_restless(&self, place: (u16, u8)) -> bool {
+        self.restless
+            .get(&place)
+            .is_some_and(|place| place.is_balanced(self.rounds))
     }
 
     /// Whether the last three places before the end of both are others, or the end moved or vanished. Where packets are
@@ -432,6 +451,15 @@ mod tests {
                 last_ttl: Some(4),
                 silent_ttls: vec![2],
                 answered: [(0, 1), (0, 3), (0, 4), (1, 1), (1, 3)].into(),
+                expected: [
+                    ((0, 1), 1),
+                    ((0, 3), 3),
+                    ((0, 4), 9),
+                    ((1, 1), 1),
+                    ((1, 3), 9)
+                ]
+                .map(|(place, last)| (place, IpAddr::from([198, 51, 100, last])))
+                .into(),
             }
         );
     }

@@ -1,6 +1,7 @@
 //! How a path round runs: its stream, its flows, its patience, and what earlier rounds have taught.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Highest TTL that is ever sent, as traceroute has it by default.
@@ -44,6 +45,11 @@ impl Stream {
             Some(span) if span.from_ttl > 0 => span.from_ttl,
             Some(_) | None => 1,
         }
+    }
+
+    /// Whether the round ends early when it meets another router than expected: it only has to notice, a burst looks closely.
+    pub const fn only_notices(self) -> bool {
+        matches!(self, Self::Full | Self::Tail(_))
     }
 
     /// Whether a suspicion started the round.
@@ -90,4 +96,6 @@ pub struct Known {
     pub silent_ttls: Vec<u8>,
     /// Flow and TTL of every hop that has answered lately: silence there now is not that of a silent router.
     pub answered: BTreeSet<(u16, u8)>,
+    /// Who answers each flow at each TTL; those left out that balance packets one by one. Another one there is a surprise.
+    pub expected: BTreeMap<(u16, u8), IpAddr>,
 }

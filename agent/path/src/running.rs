@@ -48,6 +48,22 @@ impl Running {
         }
     }
 
+    /// Ends a round early; a discovery goes on, for it would have to begin again.
+    pub fn cut_short(&mut self, now: Instant) {
+        match self {
+            Self::Round(round) => round.cut_short(now),
+            Self::Discovery(_) => {}
+        }
+    }
+
+    /// Whether it ends early.
+    pub const fn is_cut_short(&self) -> bool {
+        match self {
+            Self::Round(round) => round.is_cut_short(),
+            Self::Discovery(_) => false,
+        }
+    }
+
     /// The shell could not send `id`.
     pub fn on_unsent(&mut self, id: ProbeId) {
         match self {

@@ -6,6 +6,9 @@
 //! for [`BEYOND_LAST`] TTLs past the last router that answered. Where nothing is known of the path, the first flow asks
 //! [`FIRST_REACH`] TTLs at once and goes on from the last answer.
 //!
+//! A round that only has to notice ends early ([`TraceRound::cut_short`]) once an answer is not the expected one: whoever asked
+//! for it then looks closely.
+//!
 //! Invariants: no TTL above [`MAX_TTL`] or outside the span of the stream, at most [`MAX_ATTEMPTS`] packets for each TTL of
 //! each flow, each reply is booked at most once, and the round finishes whatever the network does.
 
@@ -24,6 +27,9 @@ pub use crate::plan::{DEFAULT_ALPHA, Known, MAX_TTL, Span, Stream, TracePlan, al
 
 /// Packets at most for one TTL of one flow.
 pub const MAX_ATTEMPTS: u8 = 2;
+
+/// Flows of a round that ends early: one alone says nothing that the collector would believe.
+const LEAST_FLOWS: usize = 2;
 
 /// Silent TTLs that are tried past the last router that answered.
 pub const BEYOND_LAST: u8 = 4;
@@ -79,6 +85,8 @@ pub struct TraceRound {
     awaiting: BTreeMap<ProbeId, InFlight>,
     next_id: u16,
     skipped: u32,
+    /// Since when it ends early.
+    cut: Option<Instant>,
 }
 
 impl TraceRound {
@@ -99,6 +107,7 @@ impl TraceRound {
             awaiting: BTreeMap::new(),
             next_id: 0,
             skipped: 0,
+            cut: None,
         }
     }
 
@@ -113,7 +122,7 @@ impl TraceRound {
     pub fn poll(&mut self, now: Instant, gate: &mut impl Gate) -> Step {
         self.start_due_flows(now, gate);
         self.expire(now, gate);
-        if let Some(probe) = self.next_due(now) {
+        if let Some(probe) = self.next_due(now, gate) {
             return Step::Transmit(probe);
         }
         let next_start = self
@@ -153,6 +162,7 @@ impl TraceRound {
             return false;
         };
         flow.settled_at = Some(now);
+        let place = (flow.number, probe.ttl);
         let rtt = now.saturating_duration_since(probe.sent_at);
         let first = *flow
             .hops
@@ -175,7 +185,34 @@ impl TraceRound {
             }
             ReplyKind::Barred => self.end_at(probe.flow, probe.ttl, now),
         }
+        let usual = self.plan.known.expected.get(&place);
+        if self.plan.stream.only_notices() && usual.is_some_and(|usual| *usual != reply.from) {
+            self.cut_short(now);
+        }
         true
+    }
+
+    /// Ends the round early: a second flow starts at once if there was none, no further one does, and packets that would have to
+    /// wait long are left out. What is under way is waited for.
+    pub fn cut_short(&mut self, now: Instant) {
+        if self.cut.is_some() {
+            return;
+        }
+        self.cut = Some(now);
+        let started = self.flows.iter().filter(|flow| flow.started).count();
+        self.flows.truncate(started.max(LEAST_FLOWS));
+        self.queue
+            .retain(|(at, _), _| *at <= now + self.plan.timeout);
+    }
+
+    /// Why it runs.
+    pub const fn stream(&self) -> Stream {
+        self.plan.stream
+    }
+
+    /// Whether it ends early.
+    pub const fn is_cut_short(&self) -> bool {
+        self.cut.is_some()
     }
 
     /// Flow, TTL and time of sending of a packet that is under way.
@@ -248,7 +285,8 @@ impl TraceRound {
     }
 
     fn start_of(&self, index: usize) -> Instant {
-        self.started + self.plan.spacing * u32::try_from(index).unwrap_or(u32::MAX)
+        let planned = self.started + self.plan.spacing * u32::try_from(index).unwrap_or(u32::MAX);
+        self.cut.map_or(planned, |cut| planned.min(cut))
     }
 
     fn start_due_flows(&mut self, now: Instant, gate: &mut impl Gate) {
@@ -325,7 +363,9 @@ impl TraceRound {
             return;
         };
         for (ttl, admission) in ttls.iter().zip(gate.admit(flow, ttls, now)) {
+            let is_too_late = |at: Instant| self.cut.is_some() && at > now + self.plan.timeout;
             match admission {
+                Admission::At(at) if is_too_late(at) => self.skipped += 1,
                 Admission::At(at) => {
                     self.queue.insert((at, self.queued), (index, *ttl));
                     self.queued += 1;
@@ -335,7 +375,7 @@ impl TraceRound {
         }
     }
 
-    fn next_due(&mut self, now: Instant) -> Option<Probe> {
+    fn next_due(&mut self, now: Instant, gate: &mut impl Gate) -> Option<Probe> {
         let flows = &self.flows;
         let is_wanted = |index: usize, ttl: u8| {
             flows.get(index).is_some_and(|flow| {
@@ -344,13 +384,19 @@ impl TraceRound {
             })
         };
         self.queue.retain(|_, (index, ttl)| is_wanted(*index, *ttl));
-        let (key, (index, ttl)) = self
-            .queue
-            .range(..=(now, u32::MAX))
-            .find(|(_, (index, _))| !self.is_busy(*index))
-            .map(|(key, item)| (*key, *item))?;
-        self.queue.remove(&key);
-        Some(self.transmit(index, ttl, now))
+        loop {
+            let (key, (index, ttl)) = self
+                .queue
+                .range(..=(now, u32::MAX))
+                .find(|(_, (index, _))| !self.is_busy(*index))
+                .map(|(key, item)| (*key, *item))?;
+            self.queue.remove(&key);
+            let flow = self.flows.get(index)?.number;
+            if gate.confirm(flow, ttl, now) {
+                return Some(self.transmit(index, ttl, now));
+            }
+            self.skipped += 1;
+        }
     }
 
     fn is_busy(&self, index: usize) -> bool {

@@ -107,6 +107,16 @@ fn limit(plan: &mut TracePlan, is_pinned: bool) {
     }
 }
 
+/// Ends the rounds that share `cut` early as soon as one of them does, or somebody else wants it; says whether that is so.
+fn end_together(round: &mut Running, cut: &CancellationToken) -> bool {
+    if round.is_cut_short() {
+        cut.cancel();
+    } else if cut.is_cancelled() {
+        round.cut_short(clock::now());
+    }
+    cut.is_cancelled()
+}
+
 /// The destination port of a round; echo requests have none.
 fn port_of(kind: TraceKind, destination: SocketAddr) -> u16 {
     match kind {
@@ -218,6 +228,19 @@ impl Tracer {
         self.watched_round(destination, plan, |_| {}).await
     }
 
+    /// Runs one round to `destination`. It ends early once `cut` is cancelled, and cancels it when it does so by itself.
+    ///
+    /// # Errors
+    /// As [`Tracer::round`].
+    pub(crate) async fn round_until(
+        &self,
+        destination: SocketAddr,
+        plan: TracePlan,
+        cut: CancellationToken,
+    ) -> Result<RoundResult, TraceError> {
+        self.run(destination, plan, cut, |_| {}).await
+    }
+
     /// Runs one round to `destination` and shows it to `watch` each time that something may have happened in it.
     ///
     /// # Errors
@@ -225,7 +248,18 @@ impl Tracer {
     pub(crate) async fn watched_round(
         &self,
         destination: SocketAddr,
+        plan: TracePlan,
+        watch: impl FnMut(&Running),
+    ) -> Result<RoundResult, TraceError> {
+        let never = CancellationToken::new();
+        self.run(destination, plan, never, watch).await
+    }
+
+    async fn run(
+        &self,
+        destination: SocketAddr,
         mut plan: TracePlan,
+        cut: CancellationToken,
         mut watch: impl FnMut(&Running),
     ) -> Result<RoundResult, TraceError> {
         let no_route = |source| TraceError::NoRoute {
@@ -241,14 +275,14 @@ impl Tracer {
         let all_in_flight = method != TraceMethod::OneAtATime;
         let mut round = Running::new(plan, all_in_flight, started);
         let mut line = self.board.open(destination.ip());
+        let mut is_told = false;
         loop {
             while let Ok((id, reply, at)) = line.replies.try_recv() {
                 self.book(&mut round, destination.ip(), id, reply, at);
             }
-            let step = round.poll(
-                clock::now(),
-                &mut self.budget().gate(self.way(destination.ip())),
-            );
+            is_told |= end_together(&mut round, &cut);
+            let way = self.way(destination.ip());
+            let step = round.poll(clock::now(), &mut self.budget().gate(way).of(stream));
             watch(&round);
             match step {
                 Step::Finished => break,
@@ -264,6 +298,7 @@ impl Tracer {
                 }
                 Step::WaitUntil(deadline) => tokio::select! {
                     () = tokio::time::sleep_until(deadline.into()) => {}
+                    () = cut.cancelled(), if !is_told => {}
                     heard = line.replies.recv() => if let Some((id, reply, at)) = heard {
                         self.book(&mut round, destination.ip(), id, reply, at);
                     }

@@ -157,7 +157,11 @@ impl<'a> World<'a> {
                     let plan = round_plan(
                         &self.request.plan,
                         target.view.stream(kind),
-                        target.view.flows(kind, self.request.plan.trace_flows),
+                        target.view.flows(
+                            kind,
+                            desk.is_shared(handoff),
+                            self.request.plan.trace_flows,
+                        ),
                         target.view.known(),
                     );
                     self.numbered += 1;
@@ -190,7 +194,8 @@ impl<'a> World<'a> {
                 return;
             };
             let (now, target) = (self.now, running.target);
-            let mut gate = self.budget.gate(Network::destination(target));
+            let gate = self.budget.gate(Network::destination(target));
+            let mut gate = gate.of(running.round.stream());
             match running.round.poll(now, &mut gate) {
                 RoundStep::Transmit(probe) => {
                     let second = now.saturating_duration_since(self.start).as_secs();

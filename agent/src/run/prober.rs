@@ -290,6 +290,12 @@ impl Prober {
         handoff.is_some_and(|handoff| desk.permit(ask, handoff, (target, self.vantage), now))
     }
 
+    /// Whether several targets burst at `handoff`.
+    pub(super) fn shares_burst(&self, handoff: Option<IpAddr>) -> bool {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        handoff.is_some_and(|handoff| desk.is_shared(handoff))
+    }
+
     /// The burst of `target` is over; it `found` a change or not.
     pub(super) fn leave_desk(&self, target: usize, found: bool) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);

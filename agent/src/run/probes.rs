@@ -8,6 +8,7 @@ use firstmile_wire::v1::Protocol;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
 
 use super::prober::Prober;
 use crate::clock;
@@ -238,16 +239,17 @@ fn delays_of_quic(
     [rtt, rtt.max(waited)]
 }
 
-/// One path round.
+/// One path round, until `cut`.
 pub(super) fn trace(
     prober: &Arc<Prober>,
     to: SocketAddr,
     round: Round,
     plan: TracePlan,
+    cut: CancellationToken,
 ) -> Probing {
     let prober = Arc::clone(prober);
     Box::pin(async move {
-        let result = prober.tracer.round(to, plan).await;
+        let result = prober.tracer.round_until(to, plan, cut).await;
         Finding::Round {
             destination: to.ip(),
             round,

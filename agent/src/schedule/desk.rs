@@ -1,7 +1,8 @@
-//! Which target may burst: one at a time for each way into Microsoft's network.
+//! Which targets may burst: [`AT_ONCE`] at a time for each way into Microsoft's network.
 //!
 //! Pure. Targets that leave the provider by one handoff see the same event there at the same moment; bursts of all of them
-//! at once would ask its routers more often than they answer, and tell nothing more. The others wait for their turn.
+//! at once would ask its routers more often than they answer, and none would be done before all are. Two share the interval
+//! between two rounds, with fewer flows each; the others wait for their turn.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// A burst is over after this, whatever became of it: twelve rounds at the longest sensible spacing.
 const LONGEST: Duration = Duration::from_mins(5);
+
+/// Targets that burst at one handoff at a time.
+const AT_ONCE: usize = 2;
 
 /// What a target asks for before a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +29,8 @@ pub(crate) type Watcher = (usize, u16);
 /// Who bursts at which handoff.
 #[derive(Debug, Default)]
 pub(crate) struct BurstDesk {
-    /// By handoff: the target, and when it began. No more entries than targets by all their ways out.
-    held: BTreeMap<IpAddr, (Watcher, Instant)>,
+    /// By handoff: the targets, and when they began. No more entries than targets by all their ways out.
+    held: BTreeMap<IpAddr, Vec<(Watcher, Instant)>>,
     /// Handoffs where a burst has found a change, and when it ended. No more entries than handoffs of all targets.
     changed: BTreeMap<IpAddr, Instant>,
 }
@@ -51,34 +55,52 @@ impl BurstDesk {
 
     /// Asks for the turn of `target` at `handoff`.
     fn enter(&mut self, handoff: IpAddr, target: Watcher, now: Instant) -> bool {
-        self.held.retain(|_, (holder, since)| {
-            *holder != target && now.saturating_duration_since(*since) < LONGEST
+        self.forget(|(holder, since)| {
+            *holder == target || now.saturating_duration_since(*since) >= LONGEST
         });
-        if self.held.contains_key(&handoff) {
+        let holders = self.held.entry(handoff).or_default();
+        if holders.len() >= AT_ONCE {
             return false;
         }
-        self.held.insert(handoff, (target, now));
+        holders.push((target, now));
         true
     }
 
-    /// Whether `target` may look at `handoff` in the course of things: not while another one bursts there, which sees the same
-    /// and needs all that the routers answer.
+    /// Whether `target` may look at `handoff` in the course of things: not while others burst there, who see the same and need
+    /// all that the routers answer.
     fn may_look(&self, handoff: IpAddr, target: Watcher, now: Instant) -> bool {
-        self.held.get(&handoff).is_none_or(|(holder, since)| {
-            *holder == target || now.saturating_duration_since(*since) >= LONGEST
+        self.held.get(&handoff).is_none_or(|holders| {
+            holders.iter().any(|(holder, _)| *holder == target)
+                || holders
+                    .iter()
+                    .all(|(_, since)| now.saturating_duration_since(*since) >= LONGEST)
         })
+    }
+
+    /// Whether several targets burst at `handoff` and have to share what its routers answer.
+    pub(crate) fn is_shared(&self, handoff: IpAddr) -> bool {
+        self.held
+            .get(&handoff)
+            .is_some_and(|holders| holders.len() > 1)
     }
 
     /// The burst of `target` is over; it `found` a change or not.
     pub(crate) fn leave(&mut self, target: Watcher, found: bool, now: Instant) {
         self.changed
             .retain(|_, at| now.saturating_duration_since(*at) < NEWS);
-        for (handoff, (holder, _)) in &self.held {
-            if found && *holder == target {
+        for (handoff, holders) in &self.held {
+            if found && holders.iter().any(|(holder, _)| *holder == target) {
                 self.changed.insert(*handoff, now);
             }
         }
-        self.held.retain(|_, (holder, _)| *holder != target);
+        self.forget(|(holder, _)| *holder == target);
+    }
+
+    fn forget(&mut self, is_over: impl Fn(&(Watcher, Instant)) -> bool) {
+        for holders in self.held.values_mut() {
+            holders.retain(|held| !is_over(held));
+        }
+        self.held.retain(|_, holders| !holders.is_empty());
     }
 
     /// When a burst last found a change at `handoff`: its other targets do not wait for rounds of their own to see it.
@@ -93,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_target_bursts_at_a_handoff_and_the_next_one_after_it() {
+    fn two_targets_burst_at_a_handoff_and_the_next_one_after_them() {
         let start = crate::clock::now();
         let (here, there) = (
             IpAddr::from([198, 51, 100, 1]),
@@ -101,39 +123,48 @@ mod tests {
         );
         let mut desk = BurstDesk::default();
         assert!(desk.enter(here, (0, 0), start));
-        assert!(!desk.enter(here, (1, 0), start), "somebody is at it");
-        assert!(desk.enter(there, (2, 0), start), "another handoff");
+        assert!(!desk.is_shared(here));
+        assert!(desk.enter(here, (1, 0), start));
+        assert!(desk.is_shared(here) && !desk.is_shared(there));
+        assert!(!desk.enter(here, (2, 0), start), "two are at it");
+        assert!(desk.enter(there, (3, 0), start), "another handoff");
         assert!(
-            !desk.may_look(here, (1, 0), start),
-            "the burst needs the routers"
+            !desk.may_look(here, (2, 0), start),
+            "the bursts need the routers"
         );
-        assert!(desk.may_look(here, (0, 0), start) && desk.may_look(there, (2, 0), start));
+        assert!(desk.may_look(here, (0, 0), start) && desk.may_look(there, (3, 0), start));
         assert_eq!(desk.news(here, start), None);
         desk.leave((0, 0), true, start);
         assert_eq!(desk.news(here, start), Some(start), "others look at once");
         assert_eq!(desk.news(there, start), None);
-        assert!(desk.may_look(here, (1, 0), start));
-        assert!(desk.enter(here, (1, 0), start));
+        assert!(!desk.may_look(here, (2, 0), start), "one is still at it");
+        assert!(desk.enter(here, (2, 0), start));
+        desk.leave((1, 0), false, start);
+        desk.leave((2, 0), false, start);
+        assert!(desk.may_look(here, (0, 0), start));
         assert!(
-            desk.enter(there, (1, 0), start + LONGEST),
+            desk.enter(there, (1, 0), start + LONGEST)
+                && desk.enter(there, (2, 0), start + LONGEST),
             "what never ended is forgotten"
         );
         assert!(
-            desk.enter(here, (0, 0), start + LONGEST),
+            desk.enter(here, (1, 0), start + LONGEST) && !desk.is_shared(there),
             "a target holds one turn"
         );
     }
 
     #[test]
-    fn the_same_target_by_another_way_out_waits_and_does_not_end_the_burst_of_the_first() {
+    fn the_same_target_by_another_way_out_takes_a_turn_of_its_own() {
         let start = crate::clock::now();
         let here = IpAddr::from([198, 51, 100, 1]);
         let mut desk = BurstDesk::default();
         assert!(desk.enter(here, (0, 0), start));
-        assert!(!desk.enter(here, (0, 1), start), "the same routers");
-        desk.leave((0, 1), false, start);
-        assert!(!desk.enter(here, (1, 1), start), "the first one bursts on");
-        desk.leave((0, 0), false, start);
         assert!(desk.enter(here, (0, 1), start));
+        assert!(!desk.enter(here, (1, 1), start), "the same routers");
+        desk.leave((1, 1), false, start);
+        assert!(!desk.enter(here, (1, 0), start), "both burst on");
+        desk.leave((0, 0), false, start);
+        assert!(desk.is_shared(here) || desk.enter(here, (1, 1), start));
+        assert!(!desk.enter(here, (2, 0), start));
     }
 }

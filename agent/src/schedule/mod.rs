@@ -141,6 +141,11 @@ impl TargetSchedule {
             .is_some_and(|rounds| rounds.suspect(now))
     }
 
+    /// Whether a round is under way whose early end a suspicion waits for.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        self.rounds.as_ref().is_some_and(Rounds::is_in_the_way)
+    }
+
     /// Whether the target still learns its path.
     pub(crate) fn is_learning(&self) -> bool {
         self.rounds.as_ref().is_some_and(Rounds::is_learning)

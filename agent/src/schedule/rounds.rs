@@ -16,6 +16,13 @@ use super::stream::{Law, Stream};
 /// Flows of a burst round: one a second fill the burst interval, and no router is asked twice in a second.
 pub(crate) const BURST_FLOWS: u16 = 5;
 
+/// Flows of a burst round while another target bursts at the same handoff: both have what the collector believes, and one to
+/// spare.
+pub(crate) const SHARED_BURST_FLOWS: u16 = 3;
+
+/// Full rounds after which a target that still learns its path knows it well enough to be surprised.
+const SETTLED: u16 = 3;
+
 /// Burst rounds at most, whatever the plan says.
 pub(crate) const MAX_BURST_ROUNDS: u16 = 12;
 
@@ -60,8 +67,26 @@ pub(crate) struct Showed {
     pub(crate) differs: bool,
     /// A reason to look again at once.
     pub(crate) suspicious: bool,
-    /// Two flows or more answered: it says something.
-    pub(crate) useful: bool,
+    /// How much its flows say.
+    pub(crate) says: Says,
+}
+
+impl Showed {
+    fn is_useful(self) -> bool {
+        self.says > Says::Little
+    }
+}
+
+/// How much the flows of a round say together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Says {
+    /// One flow answered, or none.
+    #[default]
+    Little,
+    /// Two or more answered.
+    Enough,
+    /// And half of those went elsewhere than before: it counts among the rounds that show the change.
+    Moved,
 }
 
 /// How the rounds of a target run.
@@ -117,6 +142,8 @@ pub(crate) struct Rounds {
     suspected: Option<Instant>,
     /// Rounds that showed what the burst to come is about.
     seen_before: u16,
+    /// A round, and no pulse, raised the suspicion of the burst to come.
+    found_before: bool,
     /// A round has shown something new since the last refresh.
     changed: bool,
     /// The burst that runs, or ran last, is about something new.
@@ -145,6 +172,7 @@ impl Rounds {
             burst: None,
             suspected: None,
             seen_before: 0,
+            found_before: false,
             changed: false,
             found: false,
             no_round_before: first,
@@ -156,6 +184,18 @@ impl Rounds {
     /// Whether the target still learns its path.
     pub(crate) const fn is_learning(&self) -> bool {
         self.learning_left > 0
+    }
+
+    /// Whether the path is known well enough that another router on it is news.
+    fn is_settled(&self) -> bool {
+        self.learning_left + SETTLED <= self.plan.learning_rounds || !self.is_learning()
+    }
+
+    /// Whether a round is under way that only has to notice, and a suspicion waits for its end.
+    pub(crate) const fn is_in_the_way(&self) -> bool {
+        self.suspected.is_some()
+            && self.burst.is_none()
+            && matches!(self.under_way, Some(Round::Full | Round::Tail))
     }
 
     /// The round that is due now; the caller tells [`Rounds::on_end`] when it is over. `permit` says whether this target may
@@ -205,7 +245,7 @@ impl Rounds {
 
     /// A suspicion: look at the path as soon as may be. Says whether that changes anything.
     pub(crate) fn suspect(&mut self, now: Instant) -> bool {
-        if self.plan.burst_rounds == 0 || self.is_learning() || now < self.no_burst_before {
+        if self.plan.burst_rounds == 0 || !self.is_settled() || now < self.no_burst_before {
             return false;
         }
         if let Some(burst) = &mut self.burst {
@@ -232,7 +272,8 @@ impl Rounds {
         if showed.suspicious && self.burst.is_none() && !ended {
             self.suspect(now);
             // The round that raises the suspicion is the first to say what the others have to agree with.
-            self.seen_before = u16::from(showed.useful);
+            self.seen_before = u16::from(showed.says == Says::Moved);
+            self.found_before = true;
         }
         ended
     }
@@ -330,6 +371,7 @@ impl Rounds {
         if now.saturating_duration_since(since) > PATIENCE {
             self.suspected = None;
             self.seen_before = 0;
+            self.found_before = false;
             return false;
         }
         if self.burst.is_some() || now < self.no_burst_before || !permit(Ask::Burst) {
@@ -341,7 +383,8 @@ impl Rounds {
             done: 0,
             agreeing: self.seen_before,
         });
-        self.found = std::mem::take(&mut self.seen_before) > 0;
+        self.seen_before = 0;
+        self.found = std::mem::take(&mut self.found_before);
         true
     }
 
@@ -372,9 +415,9 @@ impl Rounds {
         self.found |= showed.suspicious;
         if showed.differs || showed.suspicious {
             // The round that shows a change is the first to say it.
-            burst.agreeing = u16::from(showed.useful);
+            burst.agreeing = u16::from(showed.is_useful());
         } else {
-            burst.agreeing += u16::from(showed.useful);
+            burst.agreeing += u16::from(showed.is_useful());
         }
         let (agreed, capped) = (burst.agreeing >= ENOUGH, burst.done >= most);
         if !agreed && !capped {

@@ -34,7 +34,7 @@ const fn takes(round: Round) -> Duration {
 const QUIET: Showed = Showed {
     differs: false,
     suspicious: false,
-    useful: true,
+    says: Says::Enough,
 };
 
 /// Runs rounds on a virtual clock and lists what started when. `showed` says what a round shows that started so long after
@@ -134,7 +134,7 @@ fn the_round_that_sees_a_change_and_two_of_a_burst_confirm_it_and_a_refresh_foll
         Showed {
             suspicious: novel,
             differs: novel,
-            useful: true,
+            says: Says::Moved,
         }
     };
     let short = RoundPlan {
@@ -169,7 +169,7 @@ fn a_network_that_changes_for_ever_gets_bursts_with_rests() {
     let restless = Showed {
         differs: true,
         suspicious: true,
-        useful: true,
+        says: Says::Moved,
     };
     let short = RoundPlan {
         learning_rounds: 1,

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::rounds::{BURST_FLOWS, Round, Showed};
+use super::rounds::{BURST_FLOWS, Round, SHARED_BURST_FLOWS, Says, Showed};
 use crate::probe::path::PathMemory;
 use crate::probe::trace::{FlowPath, Known, MAX_TTL, Span, Stream};
 
@@ -33,6 +33,13 @@ impl PathView {
         is_inside: impl Fn(IpAddr) -> bool,
     ) -> Showed {
         let moved = self.memory.moved(flows);
+        let answered = flows.iter().filter(|f| f.answers().next().is_some());
+        let answered = answered.count();
+        let says = match answered {
+            0 | 1 => Says::Little,
+            _ if 2 * moved.len() >= answered => Says::Moved,
+            _ => Says::Enough,
+        };
         let change = self.memory.absorb(flows);
         if change.suspicious {
             self.moved = moved;
@@ -41,11 +48,10 @@ impl PathView {
             self.tail = tail_of(flows, is_inside);
             self.handoff = self.tail.and_then(|tail| last_before(flows, tail));
         }
-        let answered = flows.iter().filter(|f| f.answers().next().is_some());
         Showed {
             differs: change.differs,
             suspicious: change.suspicious,
-            useful: answered.count() >= 2,
+            says,
         }
     }
 
@@ -70,8 +76,9 @@ impl PathView {
         }
     }
 
-    /// The flows of a round, out of `all`: in a burst those that moved, then the others in their order.
-    pub(crate) fn flows(&self, round: Round, all: u16) -> Vec<u16> {
+    /// The flows of a round, out of `all`: in a burst those that moved, then the others in their order; fewer where the burst
+    /// `shares` its routers with another.
+    pub(crate) fn flows(&self, round: Round, shares: bool, all: u16) -> Vec<u16> {
         if !matches!(round, Round::Burst { .. }) {
             return (0..all).collect();
         }
@@ -82,7 +89,11 @@ impl PathView {
                 flows.push(flow);
             }
         }
-        flows.truncate(usize::from(BURST_FLOWS));
+        flows.truncate(usize::from(if shares {
+            SHARED_BURST_FLOWS
+        } else {
+            BURST_FLOWS
+        }));
         flows
     }
 }
@@ -189,7 +200,8 @@ mod tests {
         new[2] = flow(2, &[1, 4, 60, 99]);
         assert!(view.learn(Round::Tail, &new, inside).suspicious);
         let burst = Round::Burst { head: true };
-        assert_eq!(view.flows(burst, 8), [2, 6, 0, 1, 3]);
-        assert_eq!(view.flows(Round::Full, 8).len(), 8);
+        assert_eq!(view.flows(burst, false, 8), [2, 6, 0, 1, 3]);
+        assert_eq!(view.flows(burst, true, 8), [2, 6, 0], "half each");
+        assert_eq!(view.flows(Round::Full, false, 8).len(), 8);
     }
 }

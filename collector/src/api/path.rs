@@ -234,6 +234,8 @@ impl Teller<'_> {
             .map(|hop| hop.rtt_us)
             .collect();
         rtts.sort_unstable();
+        let is_of_now = hops.iter().any(|hop| hop.seen_unix_ms.is_none());
+        let last_seen = hops.iter().filter_map(|hop| hop.seen_unix_ms).max();
         let role = router.as_ref().and_then(|router| router.role.clone());
         let role = if address == Some(self.destination) {
             Some("destination".to_owned())
@@ -251,6 +253,7 @@ impl Teller<'_> {
             flows: count(hops.len()),
             min_rtt_us: rtts.first().copied(),
             median_rtt_us: rtts.get(rtts.len().saturating_sub(1) / 2).copied(),
+            last_seen_unix_ms: last_seen.filter(|_| !is_of_now),
         }
     }
 }

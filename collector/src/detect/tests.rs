@@ -104,6 +104,7 @@ fn hop(ttl: u32, address: Option<IpAddr>) -> Hop {
         rtt_us: ttl * 1000,
         reply_ttl: 0,
         icmp: 0,
+        seen_unix_ms: None,
     }
 }
 

@@ -273,7 +273,13 @@ impl Worker {
             .map_err(orphan)?;
         let (mut memories, mut sightings, mut names) =
             (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let mut shown = Vec::new();
         if !batch.rounds.is_empty() {
+            shown = self
+                .store
+                .latest_rounds(organisation, agent.id)
+                .await
+                .map_err(ApplyError::Store)?;
             memories = self
                 .store
                 .path_memories(organisation, agent.id)
@@ -302,6 +308,7 @@ impl Worker {
             site,
             memories,
             names,
+            shown,
             sightings,
             handshakes: self.handshakes(batch).await?,
             nat64: self.nat64(batch).await?,

@@ -132,6 +132,9 @@ pub struct Hop {
     pub reply_ttl: u32,
     /// ICMP type * 256 + code, 0 when it was no ICMP message.
     pub icmp: u32,
+    /// Start of the round in which it answered, where that was an earlier one and this one was silent. Only in rounds that are
+    /// kept to be shown.
+    pub seen_unix_ms: Option<i64>,
 }
 
 /// Headers of one exchange that may name the edge.

@@ -409,6 +409,7 @@ fn hop_of(hop: &v1::TraceHop) -> Result<Hop, DecodeError> {
         rtt_us: rtt(hop.rtt_us)?,
         reply_ttl: hop.reply_ttl.min(255),
         icmp: hop.icmp,
+        seen_unix_ms: None,
     })
 }
 

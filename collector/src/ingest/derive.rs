@@ -8,7 +8,7 @@ use firstmile_wire::nat64::Nat64Prefix;
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
 use super::batch::{Batch, Resolution, Round, Sighting};
-use super::machine;
+use super::{bridge, machine};
 use crate::api::types::{Handshake, Live, Pop};
 use crate::detect::comparability::{Comparability, comparability, is_whole};
 use crate::detect::failover::observe;
@@ -35,6 +35,8 @@ pub(super) struct Known {
     pub memories: BTreeMap<String, PathMemory>,
     /// Names of hops.
     pub names: BTreeMap<IpAddr, String>,
+    /// The round of each target that is shown.
+    pub shown: Vec<Round>,
     /// Newest sighting of each target.
     pub sightings: Vec<Sighting>,
     /// Newest handshakes, by the key of their fact.
@@ -80,6 +82,7 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
     let Known {
         mut memories,
         mut names,
+        shown: before,
         sightings,
         site,
         nat64,
@@ -117,7 +120,7 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
         memory.kind = i32::from(round.kind);
         let mut projection = identity_of(round, &names, edge, meaning);
         if is_whole(round) {
-            shown.insert(target.clone(), round.clone());
+            bridge::show(round, &mut shown, &before);
         } else {
             // Its flows begin on the way: they can contradict the AS path, not tell it.
             projection.identity.as_path.clear();

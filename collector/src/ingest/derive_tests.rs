@@ -49,6 +49,7 @@ fn known() -> Known {
         },
         memories: BTreeMap::new(),
         names: BTreeMap::new(),
+        shown: Vec::new(),
         sightings: Vec::new(),
         handshakes: BTreeMap::new(),
         nat64: None,
@@ -92,6 +93,7 @@ fn round(at_unix_ms: i64) -> Round {
         rtt_us: 500,
         reply_ttl: 64,
         icmp: 11 << 8,
+        seen_unix_ms: None,
     };
     let flows = (0..8).map(|flow_id| Flow {
         flow_id,
@@ -328,6 +330,51 @@ fn an_agent_is_as_its_newest_report_says() {
         (agent.hostname.as_str(), agent.os.as_deref()),
         ("new.example", Some("Windows"))
     );
+}
+
+#[test]
+fn a_round_that_was_silent_on_the_way_is_shown_with_who_stood_there_and_compared_as_it_came() {
+    let mut silent = round(NOW_MS);
+    for flow in &mut silent.flows {
+        let end = Hop {
+            ttl: 2,
+            address: Some(FRONT),
+            ..flow.hops[0].clone()
+        };
+        flow.hops = vec![end];
+    }
+    let mut whole = silent.clone();
+    for flow in &mut whole.flows {
+        flow.hops.insert(0, round(NOW_MS).flows[0].hops[0].clone());
+    }
+    whole.at_unix_ms = NOW_MS - 60_000;
+    for (name, before, earlier) in [
+        ("of an earlier report", vec![whole.clone()], vec![]),
+        ("of the same report", vec![], vec![whole]),
+    ] {
+        let mut batch = batch();
+        batch.rounds = earlier;
+        // The head of one flow was asked, and answered nothing.
+        let mut newest = silent.clone();
+        newest.flows[0].hops.insert(
+            0,
+            Hop {
+                ttl: 1,
+                address: None,
+                ..round(NOW_MS).flows[0].hops[0].clone()
+            },
+        );
+        batch.rounds.push(newest);
+        let shown = Known {
+            shown: before,
+            ..known()
+        };
+        let applied = derive(&batch, shown, &Meaning::builtin()).applied;
+        let hops = &applied.latest_rounds[0].flows[0].hops;
+        assert_eq!(hops[0].address, Some(ROUTER), "{name}");
+        assert_eq!(hops[0].seen_unix_ms, Some(NOW_MS - 60_000), "{name}");
+        assert_eq!(hops[1].seen_unix_ms, None, "{name}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod batch;
+mod bridge;
 pub mod commit;
 pub mod counters;
 pub mod decode;

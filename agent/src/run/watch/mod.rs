@@ -127,6 +127,9 @@ impl Watch {
                 self.heard = now;
                 self.schedule.suspect(now);
             }
+            if self.schedule.is_in_the_way() {
+                self.tracing.cut.cancel();
+            }
             let permit = |ask| self.prober.permit(ask, handoff, self.index, now);
             match self.schedule.poll(now, &mut rand::random, permit) {
                 Step::Act(action) => self.act(action, &probes),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 
 use firstmile_wire::v1::TraceKind;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Watch;
@@ -34,15 +35,18 @@ pub(super) struct Path {
 pub(super) struct Lane {
     left: usize,
     showed: Showed,
+    /// Ends the rounds early: those of all destinations, once one of them has met something new.
+    pub(super) cut: CancellationToken,
 }
 
 impl Watch {
     /// Starts a round to each destination, or says to the schedule that it cannot be.
     pub(super) fn start_round(&mut self, round: Round, probes: &UnderWay) {
+        let cut = CancellationToken::new();
         let started: Vec<Probing> = self
             .destinations()
             .into_iter()
-            .map(|destination| self.trace(destination, round))
+            .map(|destination| self.trace(destination, round, cut.clone()))
             .collect();
         if started.is_empty() {
             self.schedule.on_refused(round, clock::now());
@@ -51,6 +55,7 @@ impl Watch {
         *self.lane(round) = Lane {
             left: started.len(),
             showed: Showed::default(),
+            cut,
         };
         probes.extend(started);
     }
@@ -64,15 +69,16 @@ impl Watch {
     }
 
     /// A path round. Its packets wait for the hop budget of the tracer.
-    fn trace(&self, destination: IpAddr, round: Round) -> Probing {
+    fn trace(&self, destination: IpAddr, round: Round, cut: CancellationToken) -> Probing {
         let unknown = PathView::default();
         let path = self.paths.get(&destination);
         let view = path.map_or(&unknown, |path| &path.view);
-        let flows = view.flows(round, self.prober.tracer.flows());
+        let shares = self.prober.shares_burst(self.handoff());
+        let flows = view.flows(round, shares, self.prober.tracer.flows());
         let (stream, known) = (view.stream(round), view.known());
         let to = SocketAddr::new(destination, self.target.port);
         let plan = round_plan(&self.prober.plan, stream, flows, known);
-        probes::trace(&self.prober, to, round, plan)
+        probes::trace(&self.prober, to, round, plan, cut)
     }
 
     /// The handoff of the target's path, by which bursts take turns; its own address where none is known.
@@ -112,7 +118,7 @@ impl Watch {
         lane.left = lane.left.saturating_sub(1);
         lane.showed.differs |= showed.differs;
         lane.showed.suspicious |= showed.suspicious;
-        lane.showed.useful |= showed.useful;
+        lane.showed.says = lane.showed.says.max(showed.says);
         if lane.left == 0 {
             let showed = lane.showed;
             if self.schedule.on_round(round, showed, clock::now()) {

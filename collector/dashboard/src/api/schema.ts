@@ -1071,6 +1071,12 @@ export interface components {
             /** @description True for the first router of Microsoft's network. */
             readonly ingress: boolean;
             /**
+             * Format: int64
+             * @description When it last answered, where the newest round was silent here while the hops around it stand where they stood; absent
+             *     when it answered in that round.
+             */
+            readonly last_seen_unix_ms?: number | null;
+            /**
              * Format: int32
              * @description Median RTT among them.
              */

@@ -1,6 +1,6 @@
 /** The hops of a path as rows: the same content as the graph, to read, copy and hear. */
 import type { PathReport } from "../api/types";
-import { asn, rtt } from "../lib/format";
+import { asn, duration, rtt } from "../lib/format";
 import { hopRtt, stageHops } from "../lib/path";
 import { CsvButton, type Column } from "./DataTable";
 
@@ -19,6 +19,7 @@ interface HopRow {
   flows: number;
   minUs: number | undefined;
   medianUs: number | undefined;
+  lastSeen: number | undefined;
 }
 
 export function HopTable({ path }: { path: PathReport }) {
@@ -54,6 +55,9 @@ export function HopTable({ path }: { path: PathReport }) {
                     <>
                       {row.name && <div data-name>{row.name}</div>}
                       <code className={row.name ? "fm-muted" : undefined}>{row.address}</code>
+                      {row.lastSeen !== undefined && (
+                        <div className="fm-muted">no reply in this round, met {duration(path.at_unix_ms - row.lastSeen)} before</div>
+                      )}
                     </>
                   ) : (
                     <span className="fm-muted">○ no reply</span>
@@ -107,6 +111,7 @@ function toRows(path: PathReport): HopRow[] {
       flows: node.flows,
       minUs: node.min_rtt_us ?? undefined,
       medianUs: node.median_rtt_us ?? undefined,
+      lastSeen: node.last_seen_unix_ms ?? undefined,
     })),
   );
 }
@@ -123,4 +128,5 @@ const CSV: readonly Column<HopRow>[] = [
   { key: "flows", title: "flows", value: (row) => row.flows },
   { key: "min_rtt_us", title: "min_rtt_us", value: (row) => row.minUs },
   { key: "median_rtt_us", title: "median_rtt_us", value: (row) => row.medianUs },
+  { key: "last_seen_unix_ms", title: "last_seen_unix_ms", value: (row) => row.lastSeen },
 ];

@@ -362,6 +362,7 @@ fn round(destination: IpAddr) -> Round {
             },
             reply_ttl: 60,
             icmp: 11 * 256,
+            seen_unix_ms: None,
         };
         Flow {
             flow_id,

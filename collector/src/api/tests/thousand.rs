@@ -170,6 +170,7 @@ fn round(target: &str, at_unix_ms: i64) -> Round {
         rtt_us: 1_000 * u32::from(ttl),
         reply_ttl: 60,
         icmp: 11 * 256,
+        seen_unix_ms: None,
     };
     let flow = |flow_id| Flow {
         flow_id,

@@ -79,6 +79,9 @@ pub struct PathNode {
     pub min_rtt_us: Option<u32>,
     /// Median RTT among them.
     pub median_rtt_us: Option<u32>,
+    /// When it last answered, where the newest round was silent here while the hops around it stand where they stood; absent
+    /// when it answered in that round.
+    pub last_seen_unix_ms: Option<i64>,
 }
 
 /// A span of time on one path.

@@ -20,6 +20,7 @@ pub(super) fn round(at_unix_ms: i64, target: &str) -> Round {
         rtt_us: 700,
         reply_ttl: 64,
         icmp: 11 * 256,
+        seen_unix_ms: Some(at_unix_ms - 1),
     };
     let silent = Hop {
         ttl: 2,
@@ -27,6 +28,7 @@ pub(super) fn round(at_unix_ms: i64, target: &str) -> Round {
         rtt_us: 0,
         reply_ttl: 0,
         icmp: 0,
+        seen_unix_ms: None,
     };
     Round {
         at_unix_ms,

@@ -3,6 +3,7 @@
 //! Types of other rooms are mirrored here rather than given a serialised form of their own, so that a change of theirs cannot
 //! change what is on disk unseen.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -54,6 +55,9 @@ struct FlowForm {
     destination_ttl: Option<u32>,
     /// TTL, address, RTT in microseconds, TTL of the reply, ICMP type and code.
     hops: Vec<(u32, Option<IpAddr>, u32, u32, u32)>,
+    /// TTLs that were silent, and when what is shown there last answered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    seen: BTreeMap<u32, i64>,
 }
 
 impl From<&Round> for RoundForm {
@@ -63,6 +67,9 @@ impl From<&Round> for RoundForm {
             flow_id: flow.flow_id,
             destination_ttl: flow.destination_ttl,
             hops: flow.hops.iter().map(hop).collect(),
+            seen: (flow.hops.iter())
+                .filter_map(|hop| Some((hop.ttl, hop.seen_unix_ms?)))
+                .collect(),
         };
         Self {
             at_unix_ms: round.at_unix_ms,
@@ -79,16 +86,18 @@ impl From<&Round> for RoundForm {
 
 impl From<RoundForm> for Round {
     fn from(form: RoundForm) -> Self {
-        let hop = |(ttl, address, rtt_us, reply_ttl, icmp)| Hop {
-            ttl,
-            address,
-            rtt_us,
-            reply_ttl,
-            icmp,
-        };
         let flow = |flow: FlowForm| Flow {
             flow_id: flow.flow_id,
-            hops: flow.hops.into_iter().map(hop).collect(),
+            hops: (flow.hops.into_iter())
+                .map(|(ttl, address, rtt_us, reply_ttl, icmp)| Hop {
+                    ttl,
+                    address,
+                    rtt_us,
+                    reply_ttl,
+                    icmp,
+                    seen_unix_ms: flow.seen.get(&ttl).copied(),
+                })
+                .collect(),
             destination_ttl: flow.destination_ttl,
         };
         Self {
