@@ -5,6 +5,7 @@
 //! the store and the socket is the collector's `api::arm`.
 
 pub mod answer;
+pub mod compliance;
 pub mod desk;
 pub mod directory;
 pub mod id;
