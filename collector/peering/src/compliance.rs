@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Both routers of a pair have to carry flows within this time (one business day and night).
 const PAIR_WITHIN_MS: i64 = 24 * 3_600_000;
+/// Silence between two stretches that the earlier one covers: rounds are some time apart, and a path that nobody saw for
+/// longer is not known.
+const BRIDGED_MS: i64 = 5 * 60_000;
 /// How sure the bound on a router that was not seen is.
 const MISS: f64 = 0.05;
 /// A router is the usual one if it carried flows for so large a share of the time at the primary metro.
@@ -203,7 +206,19 @@ fn cut_to(stretches: &[Stretch], from_unix_ms: i64, to_unix_ms: i64) -> Vec<Stre
             free_from = to;
         }
     }
+    bridge(&mut cut, to_unix_ms);
     cut
+}
+
+/// Lets each stretch last until the next one, or the end, begins, where that is soon.
+fn bridge(stretches: &mut [Stretch], to_unix_ms: i64) {
+    let starts = stretches.iter().skip(1).map(|next| next.from_unix_ms);
+    let ends: Vec<i64> = starts.chain([to_unix_ms]).collect();
+    for (stretch, end) in stretches.iter_mut().zip(ends) {
+        if end - stretch.to_unix_ms <= BRIDGED_MS {
+            stretch.to_unix_ms = end.max(stretch.to_unix_ms);
+        }
+    }
 }
 
 fn is_through(promise: &Promise, as_path: &[u32]) -> Option<bool> {
@@ -354,7 +369,8 @@ fn both_carry(a: &[(i64, i64)], b: &[(i64, i64)]) -> bool {
     clippy::cast_precision_loss,
     reason = "milliseconds of a few years are far below 2^53"
 )]
-fn ratio(part: i64, whole: i64) -> f64 {
+/// A share of a time.
+pub fn ratio(part: i64, whole: i64) -> f64 {
     part as f64 / whole as f64
 }
 
@@ -504,6 +520,29 @@ mod tests {
         assert_eq!(
             judge(&open, &story, 0, HOUR).time_ms.get(&Place::Primary),
             Some(&HOUR)
+        );
+    }
+
+    #[test]
+    fn the_time_between_two_rounds_belongs_to_the_earlier_one_unless_it_is_long() {
+        let minute = 60_000;
+        let at = |from: i64, to: i64, metro: &str| Stretch {
+            from_unix_ms: from * minute,
+            to_unix_ms: to * minute,
+            rounds: 1,
+            seen: path(&[64_496], &[metro], &[]),
+        };
+        let story = [at(0, 10, "ZRH"), at(12, 12, "GVA"), at(20, 28, "ZRH")];
+        let times = judge(&promise(), &story, 0, 30 * minute).time_ms;
+        let want = [
+            (Place::Primary, 12 + 10),
+            (Place::BackupMetro, 0),
+            (Place::Unknown, 8),
+        ];
+        assert_eq!(
+            times,
+            want.map(|(place, minutes)| (place, minutes * minute))
+                .into()
         );
     }
 

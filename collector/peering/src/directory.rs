@@ -66,6 +66,7 @@ struct StateRow {
 
 #[derive(Deserialize)]
 struct PopRow {
+    metro: String,
     name: String,
     country: String,
     latitude: Option<f64>,
@@ -187,6 +188,14 @@ pub fn locations(country: Option<&str>) -> Vec<Location> {
 /// Names of all countries.
 pub fn countries() -> impl Iterator<Item = &'static str> {
     COUNTRY_ROWS.iter().map(|(_, name)| name.as_str())
+}
+
+/// The code of a metro by its name, or by the code itself, whatever the case; `None` if it is not in the catalogue of edges.
+pub fn metro_code(name: &str) -> Option<&'static str> {
+    let is_it =
+        |pop: &&PopRow| pop.name.eq_ignore_ascii_case(name) || pop.metro.eq_ignore_ascii_case(name);
+    let mut found = POP_ROWS.iter().filter(is_it).map(|pop| pop.metro.as_str());
+    found.find(|metro| !metro.is_empty())
 }
 
 /// The centre of a state, or of each metro that is known in a country.

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod compliance;
+pub mod connection;
 pub mod desk;
 pub mod directory;
 pub mod id;

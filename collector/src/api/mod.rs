@@ -6,6 +6,7 @@
 mod agents;
 mod arm;
 mod body;
+mod connections;
 mod dashboard;
 pub mod embedded;
 mod events;
@@ -111,6 +112,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/events", get(events::events))
         .route("/events/{id}", get(events::event))
         .route("/join-strings", post(invitations::invite))
+        .route("/connections", get(connections::connections))
         .route("/pops", get(pops::pops))
         .route("/live", get(live::live))
         .route("/logout", post(session::logout))

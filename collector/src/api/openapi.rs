@@ -24,6 +24,7 @@ use utoipa::OpenApi;
         super::events::events,
         super::events::event,
         super::invitations::invite,
+        super::connections::connections,
         super::pops::pops,
         super::live::live,
         super::session::login,

@@ -4,6 +4,7 @@ mod access;
 mod answers;
 mod arm;
 mod changes;
+mod connections;
 mod desk;
 mod live;
 mod thousand;

@@ -3,6 +3,7 @@
 //! Times are `*_unix_ms` (UTC), durations and RTTs `*_us`, shares `*_ratio` from 0 to 1. Quantiles are of answered probes;
 //! every figure carries its `n`, its loss, and the agents behind it.
 
+mod connection;
 mod event;
 mod incident;
 mod machine;
@@ -11,6 +12,7 @@ mod path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use connection::{Connection, ConnectionPrefix, ConnectionSite, PathCompliance};
 pub use event::{Event, EventClass, EventStatus, Observability, RttCost};
 pub use incident::{Incident, IncidentEvent, TimelineEntry};
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};

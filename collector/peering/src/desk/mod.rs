@@ -6,6 +6,8 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+pub use show::verdict_of;
+
 use std::collections::BTreeMap;
 
 use uuid::Uuid;

@@ -66,11 +66,7 @@ fn in_envelope(resource: &Resource, properties: Map<String, Value>) -> Value {
 }
 
 /// What is so of a customer's prefix; `None` if its connection is gone.
-pub(super) fn verdict_of(
-    world: &World<'_>,
-    id: &ResourceId,
-    prefix: &ServicePrefix,
-) -> Option<Verdict> {
+pub fn verdict_of(world: &World<'_>, id: &ResourceId, prefix: &ServicePrefix) -> Option<Verdict> {
     let service = world.resources.one(&id.outer())?.properties.service()?;
     Some(validate::judge(&Case {
         id,
