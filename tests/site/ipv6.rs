@@ -17,7 +17,12 @@ const PREFIX: &str = "2001:db8:64::/96";
 const TARGET: &str = "203.0.113.10";
 const TARGET_BEHIND: &str = "2001:db8:64::cb00:710a";
 /// Names as the internet's servers have them, beside [`DISCOVERY_NAME`].
-const NAMES: &str = "203.0.113.10 door.example\n2001:db8:2::2 collector.example\n";
+const NAMES: &str =
+    "203.0.113.10 door.example\n203.0.113.10 portal.example\n2001:db8:2::2 collector.example\n";
+
+/// What a captive portal says in place of a page.
+const PORTAL: &str =
+    "HTTP/1.0 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n";
 
 /// An agent in `site`, DNS64 and NAT64 in `router`, names, target and collector in `internet`.
 fn site(rig: &Rig) -> [Running; 4] {
@@ -98,6 +103,8 @@ fn configuration(rig: &Rig) -> String {
     let text = format!(
         "state_dir = {:?}\ntarget_sets = []\n\
          [[target]]\nname = \"door\"\nhost = \"door.example\"\nport = 8443\nprotocols = [\"icmp\", \"tcp\"]\ntrace = false\n\
+         [[target]]\nname = \"literal\"\nhost = \"{TARGET}\"\nport = 8443\nprotocols = [\"icmp\", \"tcp\"]\ntrace = false\n\
+         [doctor]\nportal_url = \"http://portal.example/\"\nportal_text = \"The Page\"\n\
          [plan]\npulse_interval = \"1s\"\nupload_interval = \"1s\"\nprobe_timeout = \"2s\"\n[proxy]\nurl = \"\"\n",
         rig.path("state").display().to_string()
     );
@@ -127,6 +134,8 @@ fn a_site_without_ipv4_is_enrolled_measured_and_its_translator_is_known() {
             &["--config", &config, "enroll", "--join-file", &join],
         );
         assert!(enrolled.status.success(), "{}", said(&enrolled));
+        // In place of the page that the agent knows the text of, over IPv4 only.
+        Rig::answer("internet", &format!("{TARGET}:80"), PORTAL);
         let agent = rig.start(
             "site",
             "agent",
@@ -157,6 +166,9 @@ fn known_to_the_collector(rig: &Rig) {
             .then(|| machine["host"].clone())
     });
     assert_eq!(host["nat64_prefix"], PREFIX);
+    rig.until("the portal at the collector", || {
+        (Rig::dashboard("internet", &machine)["host"]["captive_portal"] == true).then_some(())
+    });
     assert_eq!(host["interface"], "eth0");
     assert_eq!(host["gateway"], ROUTER);
 }
@@ -177,14 +189,16 @@ fn doctor_says_so(config: &str) {
     assert_eq!(of("collector")["level"], "ok", "{document}");
 }
 
-/// The IPv4-only target answers, under its address behind the prefix and under no other.
+/// The IPv4-only target answers, named and given as an address, under its address behind the prefix and under no other.
 fn answered_behind_the_translator(rig: &Rig) {
     let behind: Ipv6Addr = TARGET_BEHIND.parse().expect("an address");
-    for protocol in [Protocol::Tcp, Protocol::Icmp] {
-        rig.until(&format!("answers to {protocol:?}"), || {
+    let wanted = [Protocol::Tcp, Protocol::Icmp].map(|protocol| [(protocol, 0), (protocol, 1)]);
+    for (protocol, target) in wanted.into_iter().flatten() {
+        rig.until(&format!("answers to {protocol:?} of {target}"), || {
             let reports = rig.reports("state");
             let series = reports.iter().flat_map(|report| &report.series);
-            let ours = series.filter(|series| series.protocol() == protocol);
+            let ours =
+                series.filter(|series| series.protocol() == protocol && series.target == target);
             let mut answered = ours.filter(|series| {
                 let elsewhere = series.destination != behind.octets();
                 let answered = series.outcome().any(|outcome| outcome == Outcome::Answered);

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use firstmile_lab::clock::poll_until;
@@ -208,6 +209,29 @@ impl Rig {
         }
         let ours = ours.display().to_string();
         run("mount", &["--bind", &ours, "/etc/resolv.conf"]);
+    }
+
+    /// Answers every request at an address of a namespace so, until the test ends.
+    pub(crate) fn answer(namespace: &str, at: &str, response: &'static str) {
+        let place = File::open(Path::new("/run/netns").join(namespace)).expect("a namespace");
+        let (listens, listening) = mpsc::channel();
+        let at = at.to_owned();
+        // A namespace is a thread's: this one ends with the program.
+        std::thread::spawn(move || {
+            setns(place, CloneFlags::CLONE_NEWNET).expect("root enters namespaces");
+            let listener = TcpListener::bind(at).expect("an address of the namespace");
+            listens.send(()).expect("awaited");
+            for stream in listener.incoming().flatten() {
+                let mut request = [0; 1024];
+                let answered = (&stream)
+                    .read(&mut request)
+                    .and_then(|_| (&stream).write_all(response.as_bytes()));
+                if let Err(error) = answered {
+                    println!("a request was not answered: {error}");
+                }
+            }
+        });
+        listening.recv_timeout(PATIENCE).expect("it listens");
     }
 
     /// What the collector's API in a namespace answers; `null` when it does not.

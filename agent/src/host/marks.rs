@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use firstmile_wire::nat64::Nat64Prefix;
 use firstmile_wire::v1::{InterfaceKind, Mark, Protocol};
 
 use super::look::{self, Way};
@@ -37,6 +38,7 @@ pub(crate) struct HostMarks {
     ways: Mutex<BTreeMap<(IpAddr, u16), Known>>,
     delay_max_us: AtomicU64,
     first_public: Mutex<Option<FirstPublic>>,
+    nat64: Mutex<Option<Nat64Prefix>>,
 }
 
 /// What the kernel said of the way to a destination.
@@ -128,6 +130,16 @@ impl HostMarks {
     /// The first router with a public address that packets meet; `None` when it is not known, or not known any more.
     pub(crate) fn first_public(&self) -> Option<IpAddr> {
         self.first_public_slot().map(|first| first.address)
+    }
+
+    /// Sets the prefix behind which IPv4 addresses are; `None`: there is none.
+    pub(crate) fn set_nat64(&self, prefix: Option<Nat64Prefix>) {
+        *self.nat64.lock().unwrap_or_else(PoisonError::into_inner) = prefix;
+    }
+
+    /// The prefix behind which IPv4 addresses are.
+    pub(crate) fn nat64(&self) -> Option<Nat64Prefix> {
+        *self.nat64.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn first_public_slot(&self) -> MutexGuard<'_, Option<FirstPublic>> {

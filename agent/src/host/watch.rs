@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use firstmile_wire::nat64::{self, Nat64Prefix};
+use firstmile_wire::nat64::Nat64Prefix;
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::PortalPage;
 use crate::net::dns::Dns;
 use crate::net::icmp::EchoEngine;
-use crate::net::portal;
+use crate::net::{nat64, portal};
 use crate::probe::Outcome;
 use crate::report::batch::Observation;
 use crate::report::pipeline::Recorder;
@@ -277,10 +277,11 @@ impl Watching {
             return;
         }
         self.nat64_due = now + NAT64;
-        let found = discover(&self.host.dns).await;
+        let found = nat64::discover(&self.host.dns).await;
         if found != self.nat64 {
             info!(prefix = ?found.map(|prefix| prefix.to_string()), "NAT64");
             self.nat64 = found;
+            self.host.marks.set_nat64(found);
         }
     }
 
@@ -324,20 +325,6 @@ impl Watching {
         // It tells of its own faults.
         saving.await.ok();
     }
-}
-
-/// The prefix of the NAT64 that the site's resolver makes addresses for (RFC 7050 §3).
-pub(crate) async fn discover(dns: &Dns) -> Option<Nat64Prefix> {
-    let answer = dns.resolve(nat64::DISCOVERY_NAME, true).await;
-    let addresses: Vec<Ipv6Addr> = answer
-        .addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V6(v6) => Some(*v6),
-            IpAddr::V4(_) => None,
-        })
-        .collect();
-    nat64::discover(&addresses)
 }
 
 /// The way of packets that no special route catches, IPv4 first.

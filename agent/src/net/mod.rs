@@ -13,6 +13,7 @@ pub(crate) mod icmp;
 pub(crate) mod inspection;
 #[cfg(all(test, target_os = "linux"))]
 mod lab;
+pub(crate) mod nat64;
 #[cfg(test)]
 pub(crate) mod peers;
 pub(crate) mod portal;

@@ -1,12 +1,13 @@
 //! Fetches the page whose text is known: when something else comes back, a captive portal or a filter answers in place of
 //! the internet.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::header::{DATE, LOCATION};
 
 use super::dns::Dns;
 use super::https::innermost;
+use super::route;
 use super::tls::no_trust;
 use crate::config::PortalPage;
 
@@ -93,21 +94,29 @@ async fn client(page: &PortalPage, dns: &Dns) -> Result<reqwest::Client, String>
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("firstmile-agent/", env!("CARGO_PKG_VERSION")));
     if let Some(url::Host::Domain(name)) = page.url.host() {
-        let mut answer = dns.resolve(name, false).await;
-        if answer.addresses.is_empty() && answer.problem.is_empty() {
-            answer = dns.resolve(name, true).await;
-        }
         let port = page.url.port_or_known_default().unwrap_or(80);
-        let Some(address) = answer.addresses.first() else {
-            return Err(if answer.problem.is_empty() {
-                format!("{name} has no address")
-            } else {
-                answer.problem
-            });
-        };
-        builder = builder.resolve(name, SocketAddr::new(*address, port));
+        builder = builder.resolve(name, SocketAddr::new(address_of(name, dns).await?, port));
     }
     builder.build().map_err(|error| innermost(&error))
+}
+
+/// The first address that packets would leave for: on a site without IPv4 an A record leads nowhere.
+async fn address_of(name: &str, dns: &Dns) -> Result<IpAddr, String> {
+    let (mut unreachable, mut problem) = (None, format!("{name} has no address"));
+    for ipv6 in [false, true] {
+        let answer = dns.resolve(name, ipv6).await;
+        for address in answer.addresses {
+            if route::source_for(address).is_ok() {
+                return Ok(address);
+            }
+            unreachable = unreachable.or(Some(address));
+        }
+        if !answer.problem.is_empty() {
+            problem = answer.problem;
+        }
+    }
+    // Connecting says why not.
+    unreachable.ok_or(problem)
 }
 
 #[cfg(test)]

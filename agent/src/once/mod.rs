@@ -27,7 +27,7 @@ use crate::net::icmp::{self, EchoEngine};
 use crate::net::quic::QuicProber;
 use crate::net::tls::ProbeTls;
 use crate::net::trace::{RoundResult, TraceError, Tracer};
-use crate::net::{route, tcp, train};
+use crate::net::{nat64, route, tcp, train};
 use crate::probe::addresses::Learnt;
 use crate::probe::trace::{DEFAULT_ALPHA, FlowPath, Known, Stream, TracePlan, all_flows};
 use crate::probe::train::TrainPlan;
@@ -128,7 +128,7 @@ async fn measure(engines: &Engines, target: &Target) -> Measurement {
     let addresses = match &target.host {
         Host::Address(address) => {
             measurement.learnt = Some(Learnt::Literal.to_string());
-            vec![*address]
+            vec![nat64::reachable(&engines.dns, *address).await]
         }
         Host::Name(name) => {
             let (v4, v6) = tokio::join!(

@@ -23,6 +23,7 @@ use crate::net::exit::Exit;
 use crate::net::handshake::TlsProber;
 use crate::net::https::HttpsProber;
 use crate::net::icmp::{self, EchoEngine};
+use crate::net::nat64;
 use crate::net::quic::QuicProber;
 use crate::net::tls::{ProbeTls, TlsError};
 use crate::net::trace::Tracer;
@@ -313,6 +314,11 @@ impl Prober {
         if self.vantage == 0 {
             self.marks.on_round(target, destination, flows);
         }
+    }
+
+    /// The address by which `address` of the configuration is reached.
+    pub(super) fn behind_nat64(&self, address: IpAddr) -> IpAddr {
+        nat64::behind(self.marks.nat64(), self.exit, address)
     }
 
     /// Asks for the names of hops; when too many wait, the next round asks again.

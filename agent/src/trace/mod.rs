@@ -26,6 +26,7 @@ use crate::clock;
 use crate::config::{AgentConfig, Host, Plan};
 use crate::net::capability::{self, Advice, IcmpCapability};
 use crate::net::dns::Dns;
+use crate::net::nat64;
 use crate::net::trace::{RoundResult, TraceError, Tracer};
 use crate::probe::hops::HopTable;
 use crate::probe::path::PathMemory;
@@ -143,7 +144,7 @@ fn shown(outcome: &Outcome, json: bool) -> anyhow::Result<String> {
 /// The first A, else the first AAAA, of the families that are allowed.
 async fn address_of(dns: &Dns, host: &Host, options: &Options) -> anyhow::Result<IpAddr> {
     let name = match host {
-        Host::Address(address) => return Ok(*address),
+        Host::Address(address) => return Ok(nat64::reachable(dns, *address).await),
         Host::Name(name) => name,
     };
     let mut why = String::new();

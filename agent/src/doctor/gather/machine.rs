@@ -13,9 +13,10 @@ use crate::doctor::facts::{BadVantage, Machine};
 use crate::host::look;
 use crate::host::marks::HostMarks;
 use crate::host::memory::Memory;
-use crate::host::watch::{SOMEWHERE, default_way, discover, under_way};
+use crate::host::watch::{SOMEWHERE, default_way, under_way};
 use crate::net::dns::Dns;
 use crate::net::icmp;
+use crate::net::nat64::discover;
 use crate::net::route;
 use crate::probe::Outcome;
 

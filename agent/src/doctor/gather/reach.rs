@@ -11,11 +11,12 @@ use tokio_util::task::TaskTracker;
 use super::REACH;
 use crate::config::{AgentConfig, Host, Service, Target};
 use crate::doctor::facts::{Destination, Path, Resolver, Tls};
+use crate::net::dns::Dns;
 use crate::net::exit::Exit;
 use crate::net::handshake::{Handshake, TlsProber};
 use crate::net::icmp::{self, EchoEngine};
-use crate::net::tcp;
 use crate::net::trace::{TraceError, Tracer};
+use crate::net::{nat64, tcp};
 use crate::probe::Outcome;
 use crate::probe::trace::{DEFAULT_ALPHA, FlowPath, Known, Stream, TracePlan, all_flows};
 use crate::report::counters::Counters;
@@ -28,6 +29,7 @@ pub(super) struct Engines {
     echo: Arc<dyn EchoEngine>,
     tracer: Tracer,
     tls: TlsProber,
+    dns: Dns,
     patience: Duration,
 }
 
@@ -45,6 +47,7 @@ impl Engines {
             // One flow is enough to see that anything comes back.
             tracer: Tracer::new(1, counters, tasks.clone(), cancel.clone()),
             tls,
+            dns: Dns::new(config.resolvers.clone(), patience),
             patience,
         }
     }
@@ -82,6 +85,10 @@ fn address(target: &Target, resolvers: &[Resolver]) -> Option<IpAddr> {
 }
 
 async fn destination(engines: &Engines, target: &Target, address: Option<IpAddr>) -> Destination {
+    let address = match (&target.host, address) {
+        (Host::Address(_), Some(address)) => Some(nat64::reachable(&engines.dns, address).await),
+        (Host::Address(_) | Host::Name(_), address) => address,
+    };
     let mut found = Destination {
         name: target.name.to_string(),
         host: target.host.to_string(),

@@ -198,7 +198,11 @@ impl Watch {
     /// Addresses to probe now: the pinned one of each family that has a route.
     fn destinations(&self) -> Vec<IpAddr> {
         let v6 = self.v6.address().filter(|_| self.v6_routed);
-        self.v4.address().into_iter().chain(v6).collect()
+        let v4 = self.v4.address().map(|v4| match self.target.host {
+            Host::Address(_) => self.prober.behind_nat64(v4),
+            Host::Name(_) => v4,
+        });
+        v4.into_iter().chain(v6).collect()
     }
 
     fn each_destination(
