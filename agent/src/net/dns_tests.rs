@@ -96,6 +96,103 @@ async fn an_answer_has_its_chain_its_least_ttl_and_its_server() {
     assert_eq!(answer.ttl, Duration::from_secs(20));
 }
 
+/// What a hostile server sends for a question.
+type Lies = fn(&Message) -> Vec<Vec<u8>>;
+
+/// The right answer, but for what `spoil` does to it; the address is a wrong one.
+fn lie(question: &Message, spoil: impl FnOnce(&mut Message)) -> Vec<u8> {
+    let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+    answer.add_queries(question.queries.clone());
+    let wrong = RData::A(A(Ipv4Addr::new(198, 51, 100, 66)));
+    answer.add_answers([record("front.example.", 60, wrong)]);
+    spoil(&mut answer);
+    answer.to_vec().expect("bytes")
+}
+
+/// Serves lies, and after them the truth where there is one.
+async fn lying(lies: Lies, truth: Option<Ipv4Addr>) -> (SocketAddr, impl Future<Output = ()>) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a loopback port");
+    let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a loopback port");
+    let address = socket.local_addr().expect("an address");
+    let serving = async move {
+        let mut buffer = [0_u8; 1024];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).await.expect("a question");
+            let question = Message::from_vec(&buffer[..length]).expect("a question");
+            // From a port that was not asked, whatever it says.
+            other
+                .send_to(&lie(&question, |_| {}), from)
+                .await
+                .expect("sent");
+            for lie in lies(&question) {
+                socket.send_to(&lie, from).await.expect("sent");
+            }
+            let right = |address| {
+                lie(&question, |answer| {
+                    answer.answers.clear();
+                    answer.add_answers([record("front.example.", 60, RData::A(A(address)))]);
+                })
+            };
+            if let Some(truth) = truth.map(right) {
+                socket.send_to(&truth, from).await.expect("sent");
+            }
+        }
+    };
+    (address, serving)
+}
+
+#[tokio::test]
+async fn what_does_not_answer_the_question_is_not_believed() {
+    let truth = Ipv4Addr::new(203, 0, 113, 7);
+    let sorts: [(&str, Lies); 4] = [
+        ("another id", |question| {
+            let forged = |round: u16| lie(question, |answer| answer.metadata.id ^= round);
+            (1..=20).map(forged).collect()
+        }),
+        ("another question", |question| {
+            vec![lie(question, |answer| {
+                for query in &mut answer.queries {
+                    query.set_name(name("other.example."));
+                }
+            })]
+        }),
+        ("garbage", |_| vec![vec![0xa5; 512]; 20]),
+        ("nothing at all", |_| vec![Vec::new(); 20]),
+    ];
+    for (sort, lies) in sorts {
+        for (truth, is_answered) in [(Some(truth), true), (None, false)] {
+            let (address, serving) = lying(lies, truth).await;
+            let dns = Dns::new(vec![address], TIMEOUT);
+            let answer = beside(serving, dns.resolve("front.example", false)).await;
+            let wanted: Vec<IpAddr> = truth.into_iter().map(IpAddr::from).collect();
+            assert_eq!(answer.addresses, wanted, "{sort}: {answer:?}");
+            assert_eq!(
+                matches!(answer.outcome, Outcome::Answered(_)),
+                is_answered,
+                "{sort}: {answer:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_off_is_none_where_the_rest_cannot_be_had() {
+    let cut: Lies = |question| vec![lie(question, |answer| answer.metadata.truncation = true)];
+    // Nobody listens by TCP.
+    let (address, serving) = lying(cut, None).await;
+    let dns = Dns::new(vec![address], TIMEOUT);
+    let answer = beside(serving, dns.resolve("front.example", false)).await;
+    assert!(
+        !matches!(answer.outcome, Outcome::Answered(_)),
+        "{answer:?}"
+    );
+    assert_eq!(answer.addresses, Vec::<IpAddr>::new());
+}
+
 #[tokio::test]
 async fn no_such_name_no_such_record_and_no_such_server_are_told_apart() {
     for (case, code, outcome_is_answer, want) in [

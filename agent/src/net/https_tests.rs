@@ -343,3 +343,111 @@ async fn what_was_shown_is_seen_trusted_or_not() {
         assert_ne!(seen.cipher_suite, 0);
     }
 }
+
+/// Says `start`, and then `again` without end, to a handshake or to a request.
+async fn flood(listener: TcpListener, acceptor: Option<TlsAcceptor>, start: &[u8], again: &[u8]) {
+    let (mut stream, _) = listener.accept().await.expect("a connection");
+    let Some(acceptor) = acceptor else {
+        return pour(&mut stream, start, again).await;
+    };
+    let mut stream = acceptor.accept(stream).await.expect("a handshake");
+    let mut request = [0_u8; 1024];
+    let read = stream.read(&mut request).await.expect("a request");
+    assert!(read > 0, "somebody asks");
+    pour(&mut stream, start, again).await;
+}
+
+async fn pour(stream: &mut (impl AsyncWriteExt + Unpin), start: &[u8], again: &[u8]) {
+    let mut written = stream.write_all(start).await;
+    while written.is_ok() {
+        written = stream.write_all(again).await;
+    }
+}
+
+/// A TLS record that begins a handshake message of 16 MB.
+fn endless_hello() -> Vec<u8> {
+    let mut record = vec![22, 3, 3, 0x40, 0, 2, 0xff, 0xff, 0xff];
+    record.resize(5 + 0x4000, 3);
+    record
+}
+
+/// A peer that floods: its name, whether it shakes hands first, what it says once and again, and what becomes of TLS and TTFB,
+/// an answer being one of no time.
+type Flood = (
+    &'static str,
+    bool,
+    &'static str,
+    Vec<u8>,
+    (Outcome, Option<Outcome>),
+);
+
+fn floods() -> [Flood; 6] {
+    let header = format!("x-filler: {}\r\n", "y".repeat(4_000)).into_bytes();
+    let chunk = format!("1000\r\n{}\r\n", "z".repeat(0x1000)).into_bytes();
+    let garbage = vec![0xa5; 4_096];
+    let again = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+    let body = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answered = Outcome::Answered(Duration::ZERO);
+    let no_tls = (Outcome::TlsFailed, None);
+    let then = |ttfb| (answered, Some(ttfb));
+    [
+        (
+            "garbage for a handshake",
+            false,
+            "",
+            garbage.clone(),
+            no_tls,
+        ),
+        ("a message of 16 MB", false, "", endless_hello(), no_tls),
+        (
+            "a head without end",
+            true,
+            "HTTP/1.1 200 OK\r\n",
+            header,
+            then(Outcome::HttpFailed),
+        ),
+        (
+            "garbage for a head",
+            true,
+            "",
+            garbage,
+            then(Outcome::HttpFailed),
+        ),
+        ("heads without end", true, "", again, then(Outcome::Timeout)),
+        ("a body without end", true, body, chunk, then(answered)),
+    ]
+}
+
+#[tokio::test]
+async fn a_peer_that_floods_spoils_its_own_exchange_and_ends_it_in_time() {
+    let authority = Authority::new("Front CA");
+    let identity = authority.issue("front.example", LATER);
+    let prober = prober(&authority);
+    for (name, is_tls, start, again, (tls, ttfb)) in floods() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a loopback port");
+        let target = target(listener.local_addr().expect("an address").port());
+        let config = Arc::new(identity.server(rustls::ALL_VERSIONS, &[]));
+        let acceptor = is_tls.then(|| TlsAcceptor::from(config));
+        let began = clock::now();
+        let exchange = {
+            let flooding = flood(listener, acceptor, start.as_bytes(), &again);
+            let asking = prober.exchange(&target, Ipv4Addr::LOCALHOST.into(), TIMEOUT, None);
+            tokio::pin!(flooding, asking);
+            tokio::select! {
+                exchange = &mut asking => exchange,
+                () = &mut flooding => asking.await,
+            }
+        };
+        let took = clock::now() - began;
+        let untimed = |outcome: Outcome| match outcome.rtt() {
+            Some(_) => Outcome::Answered(Duration::ZERO),
+            None => outcome,
+        };
+        assert_eq!(exchange.tls.map(untimed), Some(tls), "{name}: {exchange:?}");
+        assert_eq!(exchange.ttfb.map(untimed), ttfb, "{name}: {exchange:?}");
+        assert_eq!(exchange.warm, None, "{name}");
+        assert!(took < TIMEOUT * 5, "{name}: {took:?}");
+    }
+}
