@@ -2,7 +2,7 @@
 //! for, the ICMP errors about what was sent (`IP_RECVERR`).
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -169,6 +169,14 @@ impl PacketSocket {
         match socket.connect(&SockAddr::from(to)) {
             Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => Ok(()),
             connected => connected,
+        }
+    }
+
+    /// Ends an attempt to connect whose answer nobody waits for any more: address and port are free for the next one. What
+    /// has come to an end by itself stays as it is.
+    pub(crate) fn give_up(&self) {
+        if let Err(error) = SockRef::from(&self.io).shutdown(Shutdown::Both) {
+            tracing::trace!(%error, "the attempt had ended");
         }
     }
 

@@ -6,9 +6,10 @@
 //! and an error queue (ip(7), `IP_RECVERR`), which tells of the router that the TTL ran out at. An attempt that reaches the
 //! destination is reset at once, so that nothing is left behind there.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use firstmile_wire::v1::{TraceKind, TraceMethod};
@@ -37,6 +38,8 @@ pub(super) struct ConnectMeans {
     tasks: TaskTracker,
     cancel: CancellationToken,
     exit: Exit,
+    /// The last attempt of each flow, of which a round has few.
+    last: Mutex<BTreeMap<u16, Weak<PacketSocket>>>,
     _all: DropGuard,
 }
 
@@ -49,7 +52,17 @@ impl ConnectMeans {
             tasks: hub.tasks.clone(),
             cancel: cancel.clone(),
             exit: hub.exit,
+            last: Mutex::default(),
             _all: cancel.drop_guard(),
+        }
+    }
+
+    /// Ends the attempt before this one of a flow, which the round has given up: the two have the same ends.
+    fn take_turn(&self, flow: u16, socket: &Arc<PacketSocket>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.insert(flow, Arc::downgrade(socket));
+        if let Some(before) = before.and_then(|before| before.upgrade()) {
+            before.give_up();
         }
     }
 
@@ -75,6 +88,8 @@ impl Means for ConnectMeans {
         destination: SocketAddr,
     ) -> io::Result<()> {
         let socket = PacketSocket::open(self.ipv6, Type::STREAM, Protocol::TCP, true, self.exit)?;
+        let socket = Arc::new(socket);
+        self.take_turn(probe.flow, &socket);
         let from = SocketAddr::new(source, Self::source_port(probe.flow));
         socket.start_connecting(from, destination, probe.ttl)?;
         let board = Arc::clone(&self.board);
