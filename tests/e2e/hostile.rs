@@ -12,7 +12,7 @@ use crate::reports::{samples, spooled};
 
 /// How long the target is hostile, before memory is looked at and after.
 const WARM_UP: Duration = Duration::from_secs(10);
-const SIEGE: Duration = Duration::from_secs(30);
+const SIEGE: Duration = Duration::from_secs(40);
 /// What the agent may grow by, kB: a report waiting, not 200 replies to each request.
 const MOST_GROWTH_KB: u64 = 4_000;
 /// Of a reply that is believed, against that of the network and of the host that holds it back.
@@ -69,10 +69,11 @@ fn a_hostile_target_neither_spoils_a_sample_nor_grows_the_agent() {
             .find_map(|report| report.counters)
             .unwrap();
         println!("{counters:?}");
-        // What is shorter than an echo's header does not pass the kernel's filter, so nobody can count it.
+        // What is shorter than an echo's header does not pass the kernel's filter, so nobody can count that.
         for (name, count) in [
             ("forged", counters.forged_replies),
             ("duplicate", counters.duplicate_replies),
+            ("truncated", counters.truncated_replies),
             ("late", counters.late_replies),
         ] {
             assert!(count > 0, "{name} replies are counted: {counters:?}");

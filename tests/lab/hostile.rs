@@ -144,9 +144,13 @@ fn lie(voice: &Voice, request: &[u8], to: &SockaddrStorage) {
         *byte ^= 0x5a;
     }
     let forged = sealed(voice.ipv6, forged);
-    let cut = right.get(..HEADER / 2).unwrap_or_default().to_vec();
+    // One without the whole header, which no filter passes, and one that ends within the cookie.
+    let stump = right.get(..HEADER / 2).unwrap_or_default().to_vec();
+    let cut = right.get(..HEADER + 4).unwrap_or_default().to_vec();
+    let cut = sealed(voice.ipv6, cut);
     for _ in 0..FORGED {
         say(&voice.own, &forged, to);
+        say(&voice.own, &stump, to);
         say(&voice.own, &cut, to);
         say(&voice.other, &right, to);
     }
