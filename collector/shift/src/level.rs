@@ -227,8 +227,7 @@ fn by_router(window: &[Verdict], aside: &Aside) -> Option<Finding> {
         .is_some_and(|moved| moved.abs() >= OTHER_METRO_MS);
     let by_rtt = far && placed * 2 < router.novel;
     let half = |count: usize| count * 2 >= router.novel;
-    let resolved = half(novel().filter(|verdict| verdict.resolved).count())
-        || half(novel().filter(|verdict| verdict.beside).count());
+    let resolved = half(novel().filter(|verdict| verdict.resolved).count());
     Some(Finding {
         address: novel().find_map(|verdict| verdict.seen_at),
         resolved: resolved || by_rtt,

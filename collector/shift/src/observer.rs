@@ -9,7 +9,7 @@ use crate::level::Aside;
 use crate::memory::PathMemory;
 use crate::message::{Plan, Pulse, Round, Stream};
 use crate::track::{Change, Phase, Status};
-use crate::verdict::{self, Mark, Verdict};
+use crate::verdict::{self, Before, Mark, Verdict};
 use crate::view::{self, View};
 use crate::{edge, flap, flows, path, reach, redundancy};
 
@@ -74,7 +74,7 @@ impl PathMemory {
         }
         let verdicts: Vec<Verdict> = views
             .iter()
-            .map(|view| verdict::judge(view, round.at, &self.book, self.first_ttl, same_target))
+            .map(|view| verdict::judge(view, round.at, &self.book, self.before(view, same_target)))
             .collect();
         let whole = round
             .flows
@@ -132,6 +132,15 @@ impl PathMemory {
         self.pulses.short = 0;
         self.reach.suspicion = None;
         Vec::new()
+    }
+
+    fn before(&self, view: &View, same_target: bool) -> Before {
+        let flow = self.flows.iter().find(|flow| flow.flow == view.flow);
+        Before {
+            first_ttl: self.first_ttl,
+            same_target,
+            router: flow.map_or(0, |flow| flow.usual[0]),
+        }
     }
 
     /// A replaced table calls routers by other keys: flows are where they were.
@@ -196,7 +205,7 @@ impl PathMemory {
         self.note_edge(round.edge_metro.as_deref());
         self.note_good(round.at, true);
         for view in views.iter().filter(|view| view.flow < flows) {
-            let verdict = verdict::judge(view, round.at, &self.book, u8::MAX, true);
+            let verdict = verdict::judge(view, round.at, &self.book, Before::LEARNING);
             self.note_flow(&verdict, round.at);
         }
         let enough = self
@@ -334,7 +343,11 @@ impl PathMemory {
             return;
         };
         let keys = [
-            verdict.router_key,
+            if verdict.entered {
+                verdict.router_key
+            } else {
+                0
+            },
             verdict.handoff_key,
             verdict.upstream_key,
         ];

@@ -9,9 +9,10 @@ use crate::level::{self, Class, Finding};
 use crate::memory::PathMemory;
 use crate::message::{Plan, is_steady};
 use crate::observer::Sight;
+use crate::redundancy;
 use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
 use crate::verdict::{Mark, Verdict};
-use crate::window::merge;
+use crate::window::{contradicts, merge};
 
 /// Rounds that have to agree.
 const AGREEING: u8 = 3;
@@ -19,6 +20,8 @@ const AGREEING: u8 = 3;
 const AGREEING_WITH_PEER: u8 = 2;
 /// Rounds on the old path that end an event.
 const BACK_ROUNDS: u8 = 6;
+/// Or three that span so many seconds.
+const BACK_S: f64 = 50.0;
 /// Rounds that show the old path and take a suspicion back.
 const FAILING: u8 = 2;
 /// A suspicion that is not sure by then, or by six tail rounds of a thin plan, becomes part of the baseline, seconds.
@@ -66,6 +69,18 @@ pub(crate) fn on_round(
         };
         suspect(memory, sight, &finding);
         return agree(memory, sight, &finding, finding.novel, peers);
+    }
+    if let Some(finding) = now.filter(|_| contradicts(&memory.window, sight.verdicts)) {
+        // What was suspected was something else: this began now.
+        let mut changes: Vec<Change> = memory.path.drop_suspicion(sight.at).into_iter().collect();
+        let newest = memory.window.iter().map(|verdict| verdict.at);
+        let before = newest.fold(0.0, f64::max);
+        suspect(memory, sight, &finding);
+        if let Some(suspicion) = &mut memory.path.suspicion {
+            suspicion.last_good = suspicion.last_good.max(before);
+        }
+        changes.extend(agree(memory, sight, &finding, finding.novel, peers));
+        return changes;
     }
     merge(&mut memory.window, sight.verdicts, sight.plan.flows);
     let Some(finding) = level::evaluate(&memory.window, &sight.aside) else {
@@ -178,6 +193,7 @@ fn agree(
     let claim = claim_of(memory, finding, sight.meaning);
     let agreeing_peers = peers.agreeing(&claim, sight.at);
     let edge_agrees = edge_agrees(memory, sight, &claim);
+    let remapped = finding.novel < finding.responding && is_shuffled(memory);
     let Some(suspicion) = &mut memory.path.suspicion else {
         return Vec::new();
     };
@@ -209,7 +225,7 @@ fn agree(
         edge_agrees,
         weak: finding.weak,
         unresolved: finding.class == Class::Local
-            && !finding.resolved
+            && (!finding.resolved || remapped)
             && agreeing_peers == 0
             && !edge_agrees,
     };
@@ -239,6 +255,21 @@ fn agree(
         )];
     }
     Vec::new()
+}
+
+/// Whether flows changed places among the usual routers too: then the new one may be a member that no flow met before.
+fn is_shuffled(memory: &PathMemory) -> bool {
+    let usual_of = |verdict: &Verdict| {
+        let flow = memory.flows.iter().find(|flow| flow.flow == verdict.flow);
+        flow.map_or(0, |flow| flow.usual[0])
+    };
+    let of = |mark: Mark| {
+        let window = memory.window.iter();
+        window.filter(move |verdict| verdict.router == mark && usual_of(verdict) != 0)
+    };
+    let elsewhere = |verdict: &Verdict| verdict.router_key != usual_of(verdict);
+    let still = |router: u32| of(Mark::Usual).any(|verdict| verdict.router_key == router);
+    of(Mark::Usual).any(elsewhere) || of(Mark::Novel).any(|verdict| still(usual_of(verdict)))
 }
 
 /// A geo move leads to expect another RTT, a local one the same; a provider's may be either.
@@ -383,6 +414,7 @@ fn possible(
 /// Nothing came of it and it stayed: it is part of the path.
 fn adopt(memory: &mut PathMemory, at: f64) -> Vec<Change> {
     memory.admit_now = true;
+    redundancy::accept_all(memory);
     memory.window = Vec::new();
     memory.path.drop_suspicion(at).into_iter().collect()
 }
@@ -417,7 +449,10 @@ fn follow(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>) -> Option<Ch
         let enough = BACK_ROUNDS
             .min(sight.plan.burst_rounds.saturating_add(1))
             .max(AGREEING);
-        if open.returned(sight.at, enough) {
+        let back = open.returned(sight.at, enough);
+        // Rounds of the tail are far apart: three of them last longer than six of a burst.
+        let long = open.back >= AGREEING && sight.at - open.first_back >= BACK_S;
+        if back || long {
             return close(memory, sight.at, Ending::Recovery);
         }
     }

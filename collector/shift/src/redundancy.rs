@@ -23,6 +23,10 @@ const STAYED: f64 = 0.7;
 const ALONE: f64 = 2.7;
 /// The same where no other layer shows that flows stayed.
 const ALONE_UNSEEN: f64 = 2.4;
+/// The same where several left between two rounds, while all other flows stayed on every layer.
+const ALONE_AT_ONCE: f64 = 3.6;
+/// Flows that left within this time left at once, seconds: a round may lose an answer.
+const AT_ONCE_S: f64 = 45.0;
 /// What each flow takes away that changed places elsewhere: that is what a fresh hash does.
 const SHUFFLED: f64 = 1.5;
 /// Looks are forgotten after a day, seconds.
@@ -107,11 +111,7 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     let extra_there = extra
         .iter()
         .any(|seen| key == if layer == 0 { seen.0 } else { seen.1 });
-    if gone.is_empty()
-        || extra_there
-        || known.len() < 2
-        || gone.len() == known.len() && known.len() < 4
-    {
+    if gone.is_empty() || extra_there || known.len() < 2 || gone.len() == known.len() {
         return None;
     }
     if memory.flows.iter().any(there) || !gone.iter().all(|flow| moved(flow, layer)) {
@@ -142,7 +142,11 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     let respread =
         draw * real(known.len() + fresh) + of_the_others(&known, key, layer, members) + beside;
     // Or each of them moved for a reason of its own, and the router is well.
-    let alone = if beside > 0.0 { ALONE } else { ALONE_UNSEEN };
+    let alone = match beside > 0.0 {
+        true if at_once(&gone, layer) => ALONE_AT_ONCE,
+        true => ALONE,
+        false => ALONE_UNSEEN,
+    };
     let by_themselves = alone * real(gone.len()) + draw * real(fresh);
     let mut evidence = respread.min(by_themselves);
     let at = |pick: fn(&FlowMemory) -> &[f64; 2]| {
@@ -167,6 +171,16 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
         share,
         gone: gone.len(),
     })
+}
+
+fn at_once(gone: &[&&FlowMemory], layer: usize) -> bool {
+    let moved = gone
+        .iter()
+        .filter_map(|flow| flow.moved_at.get(layer).copied());
+    let (first, last) = moved.fold((f64::MAX, 0.0_f64), |(first, last), at| {
+        (first.min(at), last.max(at))
+    });
+    gone.len() > 1 && last - first <= AT_ONCE_S
 }
 
 /// Whether a flow went to another metro: flows of an anycast split change sides.
@@ -268,7 +282,7 @@ fn weigh(
         ),
     ];
     // An ingress known by an address alone may answer from another one now.
-    let nameless = look.layer == 0 && !memory.book.is_resolved(look.key);
+    let nameless = look.layer == 0 && !is_surely_another(memory, look);
     if mature && confidence >= confidence::EVENT && !nameless {
         memory.spare.suspicion = None;
         memory.spare.open = Some(Box::new(open));
@@ -290,6 +304,14 @@ fn weigh(
     Vec::new()
 }
 
+/// Whether the router, or each one that its flows are on now, is known by name or alias set: a name covers a router's addresses.
+fn is_surely_another(memory: &PathMemory, look: &Look) -> bool {
+    let book = &memory.book;
+    let left = |flow: &&FlowMemory| flow.usual.first() == Some(&look.key);
+    let named = |flow: &FlowMemory| flow.now.first().is_some_and(|key| book.is_resolved(*key));
+    book.is_resolved(look.key) || memory.flows.iter().filter(left).all(named)
+}
+
 fn opened(from: Option<Value>, onset: [f64; 2], at: f64, confidence: f64) -> Open {
     Open {
         class: Class::RedundancyLost,
@@ -305,6 +327,30 @@ fn opened(from: Option<Value>, onset: [f64; 2], at: f64, confidence: f64) -> Ope
         last_away: at,
         notified: false,
         muted: false,
+    }
+}
+
+/// The path was adopted as it is: no flow left a router for a reason that is still to be found.
+pub(crate) fn accept_all(memory: &mut PathMemory) {
+    for verdict in &memory.window {
+        if let Some(flow) = memory
+            .flows
+            .iter_mut()
+            .find(|flow| flow.flow == verdict.flow)
+        {
+            for (now, key) in flow
+                .now
+                .iter_mut()
+                .zip([verdict.router_key, verdict.handoff_key])
+            {
+                if key != 0 {
+                    *now = key;
+                }
+            }
+        }
+    }
+    for (layer, _) in LAYERS {
+        accept(memory, layer);
     }
 }
 

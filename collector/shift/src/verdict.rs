@@ -56,11 +56,10 @@ pub struct Verdict {
     pub seen_at: Option<IpAddr>,
     /// The router of the ingress; 0: not seen.
     pub router_key: u32,
+    /// Whether it is surely the ingress, and no router behind one that was silent.
+    pub entered: bool,
     /// Whether it is sure that a novel ingress is another router and no other address of a known one.
     pub resolved: bool,
-    /// Whether the handoff before a novel ingress is novel too: other addresses of Microsoft's routers do not move a
-    /// provider's.
-    pub beside: bool,
     /// Router of the handoff; 0: not seen.
     pub handoff_key: u32,
     /// Router before the handoff; 0: not seen.
@@ -69,8 +68,36 @@ pub struct Verdict {
     pub ingress_us: u32,
 }
 
+/// What is known of a flow before it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    /// TTL of the first public hop.
+    pub first_ttl: u8,
+    /// Whether the address probed is one that the baseline was made with.
+    pub same_target: bool,
+    /// The router that the flow used to enter by; 0: not known.
+    pub router: u32,
+}
+
+impl Before {
+    /// Of a flow while the baseline is being made.
+    pub const LEARNING: Self = Self {
+        first_ttl: u8::MAX,
+        same_target: true,
+        router: 0,
+    };
+}
+
+/// Whether it is known which router a flow left, so that a named one is surely another.
+fn left_is_resolved(book: &Book, router: u32) -> bool {
+    match router {
+        0 => book.ingresses_are_resolved(),
+        known => book.is_resolved(known),
+    }
+}
+
 /// Judges one flow.
-pub fn judge(view: &View, at: f64, book: &Book, first_ttl: u8, same_target: bool) -> Verdict {
+pub fn judge(view: &View, at: f64, book: &Book, before: Before) -> Verdict {
     let mut verdict = Verdict {
         flow: view.flow,
         at,
@@ -81,9 +108,9 @@ pub fn judge(view: &View, at: f64, book: &Book, first_ttl: u8, same_target: bool
         upstream_key: view.upstream.map_or(0, |seen| seen.hop.router),
         ..Verdict::default()
     };
-    uplink(&mut verdict, view, book, first_ttl);
+    uplink(&mut verdict, view, book, before.first_ttl);
     provider(&mut verdict, view, book);
-    ingress(&mut verdict, view, book, same_target);
+    ingress(&mut verdict, view, book, before);
     metro(&mut verdict, view, book);
     verdict
 }
@@ -161,12 +188,14 @@ fn replaces(view: &View, book: &Book) -> bool {
     view.unbroken && book.carriers().any(|asn| !here(asn))
 }
 
-fn ingress(verdict: &mut Verdict, view: &View, book: &Book, same_target: bool) {
+fn ingress(verdict: &mut Verdict, view: &View, book: &Book, before: Before) {
     let Some(seen) = view.ingress else { return };
     let behind = book.knows_as(seen.address, Role::Inside);
     if !view.certain && behind && !book.knows_as(seen.address, Role::Ingress) {
         return; // the ingress is silent, this is the router behind it
     }
+    let by_name = seen.hop.named && !seen.hop.backbone;
+    verdict.entered = by_name || (view.certain && !seen.hop.backbone);
     if book.knows(seen.address) || book.knows_router(seen.hop.router) {
         verdict.router = Mark::Usual;
         verdict.router_key = seen.hop.router;
@@ -174,18 +203,15 @@ fn ingress(verdict: &mut Verdict, view: &View, book: &Book, same_target: bool) {
         verdict.ingress_us = seen.rtt_us.unwrap_or_default();
         return;
     }
-    if !same_target {
+    if !before.same_target {
         return; // another address of the target may have routers of its own
     }
     verdict.router = Mark::Novel;
     verdict.router_key = seen.hop.router;
     verdict.seen_at = Some(seen.address);
     verdict.ingress_us = seen.rtt_us.unwrap_or_default();
-    verdict.resolved = seen.hop.resolved
-        && book.ingresses_are_resolved()
-        && (view.certain || (seen.hop.named && !seen.hop.backbone));
-    let novel = |seen: &Seen| !book.knows(seen.address);
-    verdict.beside = view.adjacent && view.handoff.as_ref().is_some_and(novel);
+    verdict.resolved =
+        seen.hop.resolved && left_is_resolved(book, before.router) && (view.certain || by_name);
 }
 
 fn metro(verdict: &mut Verdict, view: &View, book: &Book) {
@@ -197,7 +223,6 @@ fn metro(verdict: &mut Verdict, view: &View, book: &Book) {
     let Some((seen, metro)) = placed.and_then(|seen| Some((seen, seen.hop.metro?))) else {
         return;
     };
-    verdict.seen_at = Some(seen.address);
     verdict.metro_key = metro.get();
     verdict.metro = if book.knows_metro(metro) || book.knows(seen.address) {
         Mark::Usual
@@ -206,4 +231,7 @@ fn metro(verdict: &mut Verdict, view: &View, book: &Book) {
     } else {
         Mark::Silent
     };
+    if verdict.metro == Mark::Novel || verdict.seen_at.is_none() {
+        verdict.seen_at = Some(seen.address);
+    }
 }

@@ -42,9 +42,24 @@ fn merge_one(known: &mut Verdict, new: &Verdict) {
         known.router = before.router;
         known.router_key = before.router_key;
         known.seen_at = known.seen_at.or(before.seen_at);
-        (known.resolved, known.beside) = (before.resolved, before.beside);
+        known.resolved = before.resolved;
         known.ingress_us = before.ingress_us;
     } else if new.router == before.router && before.ingress_us > 0 && new.ingress_us > 0 {
         known.ingress_us = before.ingress_us.min(new.ingress_us);
     }
+}
+
+/// Whether nothing that is novel now was novel before.
+pub(crate) fn contradicts(window: &[Verdict], verdicts: &[Verdict]) -> bool {
+    let shared = |new: &Verdict, old: &Verdict| {
+        let both =
+            |pick: fn(&Verdict) -> Mark| pick(new) == Mark::Novel && pick(old) == Mark::Novel;
+        both(|verdict| verdict.uplink) && new.uplink_asn == old.uplink_asn
+            || both(|verdict| verdict.provider) && new.provider_asn == old.provider_asn
+            || both(|verdict| verdict.metro) && new.metro_key == old.metro_key
+            || both(|verdict| verdict.router) && new.router_key == old.router_key
+    };
+    !verdicts
+        .iter()
+        .any(|new| window.iter().any(|old| shared(new, old)))
 }

@@ -419,3 +419,53 @@ fn two_uplinks_at_work_and_pools_of_addresses_are_the_baseline() {
     recording.play(&usual(), 3_600.0);
     assert_eq!(claims(&judge_with(&world(), &both(&recording.lines))), []);
 }
+
+#[test]
+fn a_fresh_hash_that_meets_a_router_no_flow_met_before_is_no_event() {
+    let mut path = usual();
+    path.ingress.push("198.19.1.3".into());
+    path.pick = [2, 0, 2, 2, 1, 2, 0, 1];
+    let mut recording = Recording::learned();
+    recording.moved(&path, 1_800.0);
+    quiet("fresh hash", &recording);
+}
+
+#[test]
+fn what_was_adopted_without_certainty_leaves_no_redundancy_to_be_lost() {
+    let mut path = usual();
+    path.ingress = vec!["198.19.1.77".into(), "198.19.1.78".into()];
+    let mut recording = Recording::learned();
+    recording.moved(&path, 3_600.0);
+    recording.moved(&usual(), 3_600.0);
+    quiet("adopted", &recording);
+}
+
+#[test]
+fn an_end_needs_no_burst() {
+    let mut recording = Recording::learned();
+    recording.moved(&case("geo"), 900.0);
+    let back = recording.now;
+    recording.play(&usual(), 600.0);
+    let lines = recording.judged();
+    let end = lines.iter().find(|line| line["phase"] == "end").unwrap();
+    assert!(end["ts"].as_f64().unwrap() - back <= 95.0, "{end}");
+}
+
+#[test]
+fn an_alias_before_a_failover_does_not_make_its_onset_earlier() {
+    let mut recording = Recording::learned();
+    let mut alias = usual();
+    alias.ingress = vec!["198.19.1.77".into(), "198.19.1.78".into()];
+    recording.moved(&alias, 300.0);
+    let before = recording.now;
+    recording.moved(&case("geo"), 600.0);
+    let lines = recording.judged();
+    let start = lines
+        .iter()
+        .find(|line| line["phase"] == "start" && line["status"] == "event")
+        .unwrap();
+    assert!(
+        start["onset"][0].as_f64().unwrap() >= before - 35.0,
+        "{start}"
+    );
+}
