@@ -8,7 +8,8 @@
 //! Rules, in this order:
 //! 1. Two packets that meet one router are at least one interval apart.
 //! 2. A router that all destinations of a family meet at this TTL, and at every TTL before it, alone, is asked for all of
-//!    them: whoever comes while another destination has just asked goes without, and does not wait.
+//!    them: whoever comes while another destination has just asked goes without, and does not wait. Whoever went without the
+//!    last time waits for the next turn if that is near, for of two whose rounds keep step the second would never ask.
 //! 3. Elsewhere a packet waits its turn, up to [`PATIENCE`]; what would wait longer is not sent and is counted. Who was
 //!    served longest ago comes first: the [`SURE`] longest unserved wait up to [`LONG_PATIENCE`], and with more than [`RIVALS`]
 //!    of better claim a packet is refused at once.
@@ -43,6 +44,9 @@ const RIVALS: usize = 32;
 
 /// Who was refused and has not asked again for so long has no claim any more: the slowest stream asks within it.
 const CLAIM: Duration = Duration::from_secs(150);
+
+/// Intervals that a packet waits, at most, for a router that it went without last time.
+const SHORT_WAIT: u32 = 2;
 
 /// A burst that has asked a router will ask it again within this: the next of its flows or rounds.
 const BURST_HOLD: Duration = Duration::from_secs(6);
@@ -83,6 +87,8 @@ struct Cell {
     hop: Option<IpAddr>,
     served_at: Option<Instant>,
     refused_at: Option<Instant>,
+    /// It went without last time, because another destination had just asked.
+    went_without: bool,
 }
 
 /// The budget of a process.
@@ -183,7 +189,9 @@ impl HopBudget {
             return Admission::Skip;
         }
         let is_shared = ttl <= self.shared_depth(is_ipv6);
-        if haste != Haste::Burst && at > now && is_shared && self.was_asked_for_another(key) {
+        let goes_without = haste != Haste::Burst && at > now && is_shared;
+        if goes_without && self.was_asked_for_another(key) && !self.is_its_turn(key, at, now) {
+            self.note_without(key);
             return Admission::Skip;
         }
         let rivals = if haste == Haste::Burst {
@@ -221,6 +229,7 @@ impl HopBudget {
             let cell = self.cells.entry(key).or_default();
             cell.served_at = Some(at);
             cell.refused_at = None;
+            cell.went_without = false;
         }
         Admission::At(at)
     }
@@ -355,6 +364,19 @@ impl HopBudget {
             Haste::Patient | Haste::Yielding => hop.free_at,
         };
         hops.map(free_at).chain(unknown).fold(now, Instant::max)
+    }
+
+    /// Whether a packet that may go without at a router that all share waits for it this time: it went without before, and the
+    /// wait is short.
+    fn is_its_turn(&self, key: CellKey, at: Instant, now: Instant) -> bool {
+        let cell = self.cells.get(&key);
+        cell.is_some_and(|cell| cell.went_without) && at <= now + self.interval * SHORT_WAIT
+    }
+
+    fn note_without(&mut self, key: CellKey) {
+        if key.is_remembered() {
+            self.cells.entry(key).or_default().went_without = true;
+        }
     }
 
     /// Whether a burst needs one of the routers that a packet may meet.

@@ -145,6 +145,67 @@ fn the_common_start_is_asked_for_one_of_all_and_nobody_waits_there() {
 }
 
 #[test]
+fn of_two_whose_rounds_keep_step_each_asks_the_common_start_by_turns() {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    let common = router(1, 0, 1, 2, 40);
+    for to in 1..=2 {
+        budget.learn(destination(to), 0, 1, common, start);
+    }
+    let mut asked = [0, 0];
+    for round in 1..=10 {
+        // The second one is always a little later.
+        for to in 1..=2_u8 {
+            let now = start + SECOND * 10 * round + SECOND / 10 * u32::from(to);
+            if let Admission::At(at) = budget.gate(destination(to)).admit(0, &[1], now)[0] {
+                assert!(at <= now + SECOND, "the wait is short");
+                budget.learn(destination(to), 0, 1, common, at);
+                asked[usize::from(to) - 1] += 1;
+            }
+        }
+    }
+    assert_eq!(asked, [10, 5], "each second time at least");
+}
+
+#[test]
+fn a_burst_asks_before_all_who_wait_and_they_go_without() {
+    let start = testing::start();
+    let mut budget = HopBudget::default();
+    let (near, now) = (router(1, 0, 3, 0, 5), start + SECOND * 10);
+    for to in 1..=2 {
+        for flow in 0..8 {
+            budget.learn(destination(to), flow, 3, near, start);
+        }
+    }
+    let tail = Stream::Tail(crate::plan::Span {
+        from_ttl: 3,
+        to_ttl: 3,
+    });
+    let mut waiting = Vec::new();
+    for flow in 0..5 {
+        waiting.extend(budget.gate(destination(1)).of(tail).admit(flow, &[3], now));
+    }
+    assert_eq!(waiting[4], Admission::At(now + SECOND * 4));
+    assert!(budget.gate(destination(1)).of(tail).confirm(0, 3, now));
+    let soon = now + SECOND / 2;
+    let burst = Stream::Burst(None);
+    let first = budget.gate(destination(2)).of(burst).admit(0, &[3], soon);
+    assert_eq!(first, [Admission::At(now + SECOND)], "after who has asked");
+    let turn = now + SECOND;
+    assert!(!budget.gate(destination(1)).of(tail).confirm(1, 3, turn));
+    assert!(budget.gate(destination(2)).of(burst).confirm(0, 3, turn));
+    let second = budget.gate(destination(2)).of(burst).admit(1, &[3], turn);
+    assert_eq!(
+        second,
+        [Admission::At(turn + SECOND)],
+        "no faster than others"
+    );
+    let after = turn + SECOND * 10;
+    let again = budget.gate(destination(1)).of(tail).admit(6, &[3], after);
+    assert_eq!(again, [Admission::At(after)], "the burst is over");
+}
+
+#[test]
 fn what_a_reply_shows_counts_even_where_another_router_was_expected() {
     let start = testing::start();
     let mut budget = HopBudget::default();

@@ -439,3 +439,73 @@ proptest! {
         );
     }
 }
+
+/// What two flows of earlier rounds met here, except that `other` stands at TTL 3.
+fn expecting(flows: u16, other: Option<IpAddr>) -> Known {
+    let at = |ttl: u8| {
+        let end = ttl == 6;
+        other
+            .filter(|_| ttl == 3)
+            .unwrap_or(if end { destination() } else { router(ttl) })
+    };
+    let places = (0..flows).flat_map(|flow| (1..=6).map(move |ttl| (flow, ttl)));
+    Known {
+        destination_ttl: Some(6),
+        last_ttl: Some(6),
+        expected: places.map(|place| (place, at(place.1))).collect(),
+        ..Known::default()
+    }
+}
+
+#[test]
+fn a_round_that_meets_another_router_ends_with_a_second_flow_and_a_burst_does_not() {
+    let network = Network {
+        routers: vec![GOOD; 5],
+        destination_answers: true,
+    };
+    let moved = expecting(8, Some(Ipv4Addr::new(198, 51, 100, 77).into()));
+    for (name, stream, known, flows) in [
+        ("as expected", Stream::Full, expecting(8, None), 8),
+        ("moved", Stream::Full, moved.clone(), 2),
+        ("moved before a burst", Stream::Burst(None), moved, 8),
+    ] {
+        let outcome = drive(
+            &network,
+            TracePlan {
+                stream,
+                ..plan(8, known)
+            },
+        );
+        assert_eq!(outcome.flows.len(), flows, "{name}");
+        for flow in &outcome.flows {
+            assert_eq!(flow.destination_ttl, Some(6), "{name}: all of it is met");
+        }
+        if flows == 2 {
+            let late = outcome.took > 100 * MS;
+            assert!(!late, "the second flow starts at once: {:?}", outcome.took);
+        }
+    }
+}
+
+#[test]
+fn a_round_that_is_cut_short_from_outside_waits_for_what_is_under_way() {
+    let start = testing::start();
+    let mut round = TraceRound::new(plan(8, expecting(8, None)), start);
+    let mut sent = Vec::new();
+    while let Step::Transmit(probe) = round.poll(start, &mut Open) {
+        sent.push(probe);
+    }
+    assert_eq!(sent.len(), 6, "the first flow");
+    round.cut_short(start + 10 * MS);
+    let mut second = 0;
+    while let Step::Transmit(probe) = round.poll(start + 10 * MS, &mut Open) {
+        assert_eq!(probe.flow, 1);
+        second += 1;
+    }
+    assert_eq!(second, 6, "one flow alone says little");
+    let reply = Reply::plain(router(2), ReplyKind::TimeExceeded, 11 << 8, 60);
+    assert!(round.on_reply(sent[1].id, reply, start + 20 * MS));
+    let flows = round.into_flows();
+    assert_eq!(flows.len(), 2);
+    assert_eq!(flows[0].hop(2).map(|hop| hop.address), Some(router(2)));
+}

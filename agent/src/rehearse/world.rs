@@ -12,7 +12,7 @@ use crate::probe::met::Reply;
 use crate::probe::trace::{FlowPath, ProbeId, Step as RoundStep, TraceRound};
 use crate::run::plan::{periods, round_plan};
 use crate::schedule::desk::BurstDesk;
-use crate::schedule::rounds::Round;
+use crate::schedule::rounds::{Round, Says};
 use crate::schedule::view::PathView;
 use crate::schedule::{Action, Step, TargetSchedule};
 
@@ -147,7 +147,7 @@ impl<'a> World<'a> {
         let handoff = handoff.unwrap_or(Network::destination(number));
         if self.desk.news(handoff, now) > Some(target.heard) {
             target.heard = now;
-            target.schedule.suspect(now);
+            target.schedule.hear(now);
         }
         loop {
             let (desk, random) = (&mut self.desk, &mut self.random);
@@ -162,7 +162,7 @@ impl<'a> World<'a> {
                             desk.is_shared(handoff),
                             self.request.plan.trace_flows,
                         ),
-                        target.view.known(),
+                        target.view.known(target.schedule.is_aftermath(now)),
                     );
                     self.numbered += 1;
                     let round = usize::try_from(self.numbered).unwrap_or(usize::MAX);
@@ -241,7 +241,15 @@ impl<'a> World<'a> {
         let Some(target) = self.targets.get_mut(number) else {
             return;
         };
+        let handoff = target.view.handoff();
         let showed = target.view.learn(kind, &flows, Network::is_inside);
+        if let (Some(handoff), true) = (
+            handoff,
+            showed.suspicious && showed.says == Says::Moved && !target.schedule.is_aftermath(now),
+        ) {
+            self.desk.tell(handoff, now);
+            target.heard = now;
+        }
         if kind != Round::Refresh {
             if target.learnt.is_some() {
                 let gap = now.saturating_duration_since(target.looked_at_tail);

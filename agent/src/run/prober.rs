@@ -297,6 +297,14 @@ impl Prober {
         handoff.is_some_and(|handoff| desk.is_shared(handoff))
     }
 
+    /// Most flows of a target have moved at `handoff`.
+    pub(super) fn tell_desk(&self, handoff: Option<IpAddr>) {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handoff) = handoff {
+            desk.tell(handoff, clock::now());
+        }
+    }
+
     /// The burst of `target` is over; it `found` a change or not.
     pub(super) fn leave_desk(&self, target: usize, found: bool) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);

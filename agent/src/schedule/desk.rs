@@ -31,7 +31,7 @@ pub(crate) type Watcher = (usize, u16);
 pub(crate) struct BurstDesk {
     /// By handoff: the targets, and when they began. No more entries than targets by all their ways out.
     held: BTreeMap<IpAddr, Vec<(Watcher, Instant)>>,
-    /// Handoffs where a burst has found a change, and when it ended. No more entries than handoffs of all targets.
+    /// Handoffs where a change was found, and when. No more entries than handoffs of all targets.
     changed: BTreeMap<IpAddr, Instant>,
 }
 
@@ -103,7 +103,14 @@ impl BurstDesk {
         self.held.retain(|_, holders| !holders.is_empty());
     }
 
-    /// When a burst last found a change at `handoff`: its other targets do not wait for rounds of their own to see it.
+    /// A round has found that most flows of a target moved at `handoff`: its other targets look as well, before any burst is over.
+    pub(crate) fn tell(&mut self, handoff: IpAddr, now: Instant) {
+        self.changed
+            .retain(|_, at| now.saturating_duration_since(*at) < NEWS);
+        self.changed.insert(handoff, now);
+    }
+
+    /// When a change was last found at `handoff`: its other targets do not wait for rounds of their own to see it.
     pub(crate) fn news(&self, handoff: IpAddr, now: Instant) -> Option<Instant> {
         let at = self.changed.get(&handoff).copied();
         at.filter(|at| now.saturating_duration_since(*at) < NEWS)

@@ -141,6 +141,16 @@ impl TargetSchedule {
             .is_some_and(|rounds| rounds.suspect(now))
     }
 
+    /// Another target has found a change where this one's packets pass. Says whether that had any effect.
+    pub(crate) fn hear(&mut self, now: Instant) -> bool {
+        self.rounds.as_mut().is_some_and(|rounds| rounds.hear(now))
+    }
+
+    /// Whether a change has just been found, and other flows than those that found it are still to show it.
+    pub(crate) fn is_aftermath(&self, now: Instant) -> bool {
+        (self.rounds.as_ref()).is_some_and(|rounds| rounds.is_aftermath(now))
+    }
+
     /// Whether a round is under way whose early end a suspicion waits for.
     pub(crate) fn is_in_the_way(&self) -> bool {
         self.rounds.as_ref().is_some_and(Rounds::is_in_the_way)

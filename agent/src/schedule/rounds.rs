@@ -41,6 +41,9 @@ const LEAST_SPACING: Duration = Duration::from_secs(1);
 /// The first round waits for the name to be resolved, and not for that of other targets.
 const FIRST_AFTER: Duration = Duration::from_millis(500);
 
+/// What another target finds so soon after this one has found a change is the same one.
+const KNOWN_FOR: Duration = Duration::from_mins(3);
+
 /// A suspicion that could not be looked at for so long is left to the next round.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -148,6 +151,8 @@ pub(crate) struct Rounds {
     changed: bool,
     /// The burst that runs, or ran last, is about something new.
     found: bool,
+    /// When a burst last ended that had found something new.
+    found_at: Option<Instant>,
     no_round_before: Instant,
     no_burst_before: Instant,
     missed: u64,
@@ -175,6 +180,7 @@ impl Rounds {
             found_before: false,
             changed: false,
             found: false,
+            found_at: None,
             no_round_before: first,
             no_burst_before: now,
             missed: 0,
@@ -256,6 +262,20 @@ impl Rounds {
         true
     }
 
+    /// Another target has found a change where this one's packets pass. Says whether that is news.
+    pub(crate) fn hear(&mut self, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let knows = self.burst.is_some() || self.found_at.is_some_and(|at| since(at) < KNOWN_FOR);
+        !knows && self.suspect(now)
+    }
+
+    /// Whether a burst has just found a change: the flows that it did not ask have to be met anew, which is no news.
+    pub(crate) fn is_aftermath(&self, now: Instant) -> bool {
+        let lasts = self.plan.tail + self.plan.tail / 2;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        self.found_at.is_some_and(|at| since(at) < lasts)
+    }
+
     /// A round is over. Says whether a burst ended with it, whose place another target may then take.
     pub(crate) fn on_end(&mut self, round: Round, showed: Showed, now: Instant) -> bool {
         self.no_round_before = self.no_round_before.max(now);
@@ -269,7 +289,7 @@ impl Rounds {
         }
         self.changed |= showed.suspicious;
         let ended = matches!(round, Round::Burst { .. }) && self.on_burst_round(showed, now);
-        if showed.suspicious && self.burst.is_none() && !ended {
+        if showed.suspicious && self.burst.is_none() && !ended && !self.is_aftermath(now) {
             self.suspect(now);
             // The round that raises the suspicion is the first to say what the others have to agree with.
             self.seen_before = u16::from(showed.says == Says::Moved);
@@ -424,6 +444,9 @@ impl Rounds {
             return false;
         }
         self.burst = None;
+        if self.found {
+            self.found_at = Some(now);
+        }
         self.tail.by(now + self.plan.tail);
         if !agreed {
             self.no_burst_before = now + self.plan.burst_interval * COOL_DOWN_INTERVALS;

@@ -277,3 +277,104 @@ proptest! {
         prop_assert!(of(&started, is_burst).is_empty());
     }
 }
+
+/// A round that shows a change on most flows.
+const MOVED: Showed = Showed {
+    differs: true,
+    suspicious: true,
+    says: Says::Moved,
+};
+
+#[test]
+fn a_target_that_still_learns_is_surprised_once_it_has_seen_three_rounds() {
+    for (name, moved_s, bursts) in [("the second round", 9, 0), ("the fourth round", 26, 2)] {
+        let moved = SECOND * moved_s..SECOND * (moved_s + 8);
+        let showed = |round: Round, began: Duration| {
+            if round == Round::Full && moved.contains(&began) {
+                MOVED
+            } else {
+                QUIET
+            }
+        };
+        let started = drive(plan(), 120 * SECOND, || 0.5, showed);
+        let burst = of(&started, is_burst);
+        // The round that showed it counts as the first of three.
+        assert_eq!(burst.len(), bursts, "{name}: {started:?}");
+        assert!(
+            burst.first().is_none_or(|at| *at < moved.end + 2 * SECOND),
+            "{name}"
+        );
+        let full = of(&started, |round| round == Round::Full);
+        assert!(full.len() > 10, "{name}: it goes on learning");
+    }
+}
+
+#[test]
+fn a_suspicion_ends_a_round_that_only_has_to_notice_and_no_burst() {
+    let (start, mut random) = (crate::clock::now(), || 0.5);
+    let short = RoundPlan {
+        learning_rounds: 1,
+        ..plan()
+    };
+    let mut rounds = Rounds::new(short, start, &mut random);
+    let mut now = start + 2 * SECOND;
+    rounds.poll(now, &mut random, |_| true);
+    now += FULL_TAKES;
+    rounds.on_end(Round::Full, QUIET, now);
+    assert!(!rounds.is_learning());
+    now += 130 * SECOND;
+    let mut looked = rounds.poll(now, &mut random, |_| true);
+    if looked == Some(Round::Refresh) {
+        looked = rounds.poll(now, &mut random, |_| true);
+    }
+    assert_eq!(looked, Some(Round::Full));
+    assert!(!rounds.is_in_the_way());
+    assert!(rounds.suspect(now) && rounds.is_in_the_way());
+    rounds.on_end(Round::Full, QUIET, now + SECOND);
+    now += 2 * SECOND;
+    let burst = rounds.poll(now, &mut random, |_| true);
+    assert_eq!(burst, Some(Round::Burst { head: true }));
+    assert!(!rounds.is_in_the_way());
+}
+
+#[test]
+fn who_has_found_a_change_takes_the_news_of_others_and_its_other_flows_for_the_same() {
+    let (start, mut random) = (crate::clock::now(), || 0.5);
+    let short = RoundPlan {
+        learning_rounds: 1,
+        ..plan()
+    };
+    let mut rounds = Rounds::new(short, start, &mut random);
+    let mut now = start + 2 * SECOND;
+    rounds.poll(now, &mut random, |_| true);
+    rounds.on_end(Round::Full, QUIET, now + FULL_TAKES);
+    now += 130 * SECOND;
+    assert!(rounds.hear(now), "it has found nothing yet");
+    let mut ended = false;
+    while !ended {
+        let round = rounds.poll(now, &mut random, |_| true);
+        if let Some(round @ Round::Burst { head }) = round {
+            let showed = if head { MOVED } else { QUIET };
+            ended = rounds.on_end(round, showed, now + BURST_TAKES);
+        } else if let Some(round) = round {
+            rounds.on_end(round, QUIET, now);
+        }
+        now += 5 * SECOND;
+    }
+    assert!(rounds.has_found() && rounds.is_aftermath(now));
+    assert!(!rounds.hear(now));
+    now += 30 * SECOND;
+    while let Some(round) = rounds.poll(now, &mut random, |_| true) {
+        rounds.on_end(round, MOVED, now);
+        now += SECOND;
+    }
+    assert!(
+        rounds.suspected.is_none(),
+        "flows that were not asked before"
+    );
+    now += 60 * SECOND;
+    assert!(!rounds.is_aftermath(now));
+    assert!(!rounds.hear(now), "the same change, found by a slower one");
+    assert!(rounds.suspect(now), "its own pulses count at once");
+    assert!(rounds.hear(now + KNOWN_FOR));
+}

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firstmile_wire::v1::Protocol;
 
@@ -33,6 +33,10 @@ struct PulseHistory {
     off: u32,
 }
 
+/// A pulse off the median or lost in one series and one in another so soon after it make a suspicion too: the two families of a
+/// target are asked at one moment, two losses in a row take twice the interval.
+const TOGETHER: Duration = Duration::from_secs(6);
+
 /// Destinations with a history: two families, two protocols, and a few addresses before the oldest is forgotten.
 const MAX_HISTORIES: usize = 16;
 
@@ -40,6 +44,8 @@ const MAX_HISTORIES: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Triggers {
     pulses: Vec<PulseHistory>,
+    /// The newest first doubt, and of which series.
+    doubt: Option<(Protocol, IpAddr, Instant)>,
     edge_codes: Vec<(IpAddr, String)>,
     reply_ttls: Vec<(IpAddr, ReplyTtls)>,
 }
@@ -52,6 +58,34 @@ struct ReplyTtls {
 }
 
 impl Triggers {
+    /// Books a pulse that was sent `at`; true when two in a row are lost (TCP) or off the median, or one each of two series within
+    /// [`TOGETHER`].
+    pub(crate) fn on_pulse_at(
+        &mut self,
+        at: Instant,
+        protocol: Protocol,
+        destination: IpAddr,
+        outcome: Outcome,
+    ) -> bool {
+        if self.on_pulse(protocol, destination, outcome) {
+            self.doubt = None;
+            return true;
+        }
+        let same = |h: &&PulseHistory| h.protocol == protocol && h.destination == destination;
+        let history = self.pulses.iter().find(same);
+        if !history.is_some_and(PulseHistory::begins_to_doubt) {
+            return false;
+        }
+        let apart = |other: Instant| at.max(other).saturating_duration_since(at.min(other));
+        let together = self.doubt.take_if(|(other, to, when)| {
+            (*other, *to) != (protocol, destination) && apart(*when) <= TOGETHER
+        });
+        if together.is_none() {
+            self.doubt = Some((protocol, destination, at));
+        }
+        together.is_some()
+    }
+
     /// Books a pulse; true when two in a row are lost (TCP) or off the median.
     pub(crate) fn on_pulse(
         &mut self,
@@ -153,6 +187,12 @@ impl ReplyTtls {
 }
 
 impl PulseHistory {
+    /// Whether the last pulse is the first of a row that was lost or off the median.
+    fn begins_to_doubt(&self) -> bool {
+        let lost = self.protocol == Protocol::Tcp && self.losses == 1 && !self.answered.is_empty();
+        lost || self.losses == 0 && self.off == 1
+    }
+
     fn book(&mut self, outcome: Outcome) -> bool {
         if let Some(rtt) = outcome.rtt() {
             self.losses = 0;
@@ -262,6 +302,62 @@ mod tests {
         }
         let near = [vec![Some(1); 12], vec![Some(3); 3]].concat();
         assert!(fires(Protocol::Tcp, &near).is_empty(), "2 ms are nothing");
+    }
+
+    #[test]
+    fn one_pulse_each_of_two_series_fires_when_they_are_near_in_time() {
+        let start = crate::clock::now();
+        let other = IpAddr::from([198, 51, 100, 1]);
+        let lost = Outcome::Timeout;
+        let answered = |ms| Outcome::Answered(Duration::from_millis(ms));
+        let (tcp, icmp) = (Protocol::Tcp, Protocol::Icmp);
+        for (name, first, second, apart_s, want) in [
+            (
+                "both families off",
+                (tcp, answered(30)),
+                (tcp, answered(30)),
+                0,
+                true,
+            ),
+            ("both families lost", (tcp, lost), (tcp, lost), 0, true),
+            (
+                "one lost, one off",
+                (tcp, lost),
+                (icmp, answered(30)),
+                5,
+                true,
+            ),
+            ("too far apart", (tcp, lost), (tcp, lost), 7, false),
+            (
+                "echoes are often limited",
+                (icmp, lost),
+                (icmp, lost),
+                0,
+                false,
+            ),
+            ("one is as ever", (tcp, lost), (tcp, answered(20)), 0, false),
+        ] {
+            let mut triggers = Triggers::default();
+            for second in 0..12 {
+                let at = start + Duration::from_secs(second);
+                for (protocol, to) in [
+                    (tcp, destination()),
+                    (icmp, other),
+                    (tcp, other),
+                    (icmp, destination()),
+                ] {
+                    assert!(!triggers.on_pulse_at(at, protocol, to, answered(20)));
+                }
+            }
+            let at = start + Duration::from_secs(20);
+            assert!(
+                !triggers.on_pulse_at(at, first.0, destination(), first.1),
+                "{name}"
+            );
+            let later = at + Duration::from_secs(apart_s);
+            let fired = triggers.on_pulse_at(later, second.0, other, second.1);
+            assert_eq!(fired, want, "{name}");
+        }
     }
 
     #[test]

@@ -46,7 +46,12 @@ impl PathView {
         }
         if matches!(round, Round::Full | Round::Burst { head: true }) {
             self.tail = tail_of(flows, is_inside);
-            self.handoff = self.tail.and_then(|tail| last_before(flows, tail));
+            self.handoff = self.tail.and_then(|tail| {
+                // A router that was not asked, or held back, this time is still the handoff.
+                let next = |ttl: u8| ttl == tail.from_ttl + 1;
+                let known = last_before(flows, next).or(self.handoff);
+                known.or_else(|| last_before(flows, |ttl| ttl <= tail.from_ttl + 1))
+            });
         }
         Showed {
             differs: change.differs,
@@ -55,9 +60,13 @@ impl PathView {
         }
     }
 
-    /// What the next round may take for granted.
-    pub(crate) fn known(&self) -> Known {
-        self.memory.known()
+    /// What the next round may take for granted; in the `aftermath` of a change nothing that it meets is a surprise.
+    pub(crate) fn known(&self, aftermath: bool) -> Known {
+        let mut known = self.memory.known();
+        if aftermath {
+            known.expected.clear();
+        }
+        known
     }
 
     /// The last router before the ingress.
@@ -119,10 +128,10 @@ fn tail_of(flows: &[FlowPath], is_inside: impl Fn(IpAddr) -> bool) -> Option<Spa
     })
 }
 
-/// The last router that answered before the ingress, which is two TTLs after the start of the tail.
-fn last_before(flows: &[FlowPath], tail: Span) -> Option<IpAddr> {
+/// The last router that answered at one of the TTLs.
+fn last_before(flows: &[FlowPath], is_before: impl Fn(u8) -> bool) -> Option<IpAddr> {
     let before = |flow: &FlowPath| {
-        let near = flow.answers().rfind(|(ttl, _)| *ttl <= tail.from_ttl + 1);
+        let near = flow.answers().rfind(|(ttl, _)| is_before(*ttl));
         near.map(|(_, hop)| hop.address)
     };
     flows.iter().find_map(before)
@@ -187,6 +196,10 @@ mod tests {
         let inside = |address| address >= router(50);
         view.learn(Round::Full, &[flow(0, &[1, 2, 3, 4, 50, 51, 99])], inside);
         assert_eq!(view.handoff(), Some(router(4)));
+        view.learn(Round::Full, &[flow(0, &[1, 2, 3, 0, 50, 51, 99])], inside);
+        assert_eq!(view.handoff(), Some(router(4)), "silent this time");
+        view.learn(Round::Full, &[flow(0, &[1, 2, 3, 5, 50, 51, 99])], inside);
+        assert_eq!(view.handoff(), Some(router(5)));
     }
 
     #[test]

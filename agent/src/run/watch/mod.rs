@@ -125,7 +125,7 @@ impl Watch {
             let handoff = self.handoff();
             if self.prober.news(handoff, now) > Some(self.heard) {
                 self.heard = now;
-                self.schedule.suspect(now);
+                self.schedule.hear(now);
             }
             if self.schedule.is_in_the_way() {
                 self.tracing.cut.cancel();
@@ -271,7 +271,7 @@ impl Watch {
                 self.record(at, Some(destination), protocol, Phase::Rtt, measured);
                 let returns_otherwise = self.triggers.on_reply_ttl(destination, measured.reply_ttl);
                 self.triggers
-                    .on_pulse(protocol, destination, measured.outcome)
+                    .on_pulse_at(at, protocol, destination, measured.outcome)
                     || returns_otherwise
             }
             Finding::Https {

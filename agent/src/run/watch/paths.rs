@@ -16,7 +16,7 @@ use crate::probe::trace::FlowPath;
 use crate::report::batch::Observation;
 use crate::run::plan::round_plan;
 use crate::run::probes::{self, Probing, UnderWay};
-use crate::schedule::rounds::{Round, Showed};
+use crate::schedule::rounds::{Round, Says, Showed};
 use crate::schedule::view::PathView;
 
 /// Destinations whose path is remembered; a target that moves on forgets one of the others.
@@ -35,6 +35,8 @@ pub(super) struct Path {
 pub(super) struct Lane {
     left: usize,
     showed: Showed,
+    /// The handoff of the path as it was when they began: other targets still know it by that.
+    handoff: Option<IpAddr>,
     /// Ends the rounds early: those of all destinations, once one of them has met something new.
     pub(super) cut: CancellationToken,
 }
@@ -52,9 +54,11 @@ impl Watch {
             self.schedule.on_refused(round, clock::now());
             return;
         }
+        let handoff = self.handoff();
         *self.lane(round) = Lane {
             left: started.len(),
             showed: Showed::default(),
+            handoff,
             cut,
         };
         probes.extend(started);
@@ -75,7 +79,8 @@ impl Watch {
         let view = path.map_or(&unknown, |path| &path.view);
         let shares = self.prober.shares_burst(self.handoff());
         let flows = view.flows(round, shares, self.prober.tracer.flows());
-        let (stream, known) = (view.stream(round), view.known());
+        let aftermath = self.schedule.is_aftermath(clock::now());
+        let (stream, known) = (view.stream(round), view.known(aftermath));
         let to = SocketAddr::new(destination, self.target.port);
         let plan = round_plan(&self.prober.plan, stream, flows, known);
         probes::trace(&self.prober, to, round, plan, cut)
@@ -120,7 +125,12 @@ impl Watch {
         lane.showed.suspicious |= showed.suspicious;
         lane.showed.says = lane.showed.says.max(showed.says);
         if lane.left == 0 {
-            let showed = lane.showed;
+            let (showed, handoff) = (lane.showed, lane.handoff);
+            let is_old = self.schedule.is_aftermath(clock::now());
+            if showed.suspicious && showed.says == Says::Moved && !is_old {
+                self.prober.tell_desk(handoff);
+                self.heard = clock::now();
+            }
             if self.schedule.on_round(round, showed, clock::now()) {
                 let found = self.schedule.has_found();
                 self.prober.leave_desk(self.index, found);

@@ -5,6 +5,7 @@ mod diamond;
 mod multipath;
 mod own;
 mod peers;
+mod rehearsal;
 mod simulated;
 
 use std::collections::BTreeMap;
@@ -87,6 +88,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     single(&mut figures, far_rtt_s, &own, &all);
     bench.losses(&mut figures)?;
     bench.picture(&mut figures)?;
+    rehearsal::judge(&mut figures, &args.agent_bin)?;
     if args.multipath_runs > 0 {
         multipath::judge(
             &mut figures,

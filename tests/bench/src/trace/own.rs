@@ -88,7 +88,7 @@ pub(crate) fn read_multipath(text: &str) -> anyhow::Result<Multipath> {
 }
 
 /// The one object that was printed; lines of the log may come before it.
-fn object(text: &str) -> anyhow::Result<Value> {
+pub(super) fn object(text: &str) -> anyhow::Result<Value> {
     let start = text.find("\n{").map_or(0, |at| at + 1);
     let mut objects = serde_json::Deserializer::from_str(text.get(start..).unwrap_or_default())
         .into_iter::<Value>();
