@@ -3,6 +3,7 @@
 //! Exit codes: 0 all went well; 1 failed, or `doctor` found a problem; 2 the configuration or the call is wrong; 3 `once` or
 //! `trace` reached nothing.
 
+mod cli;
 mod clock;
 mod config;
 mod delay;
@@ -21,108 +22,26 @@ mod trace;
 
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
-use firstmile_wire::join::JoinString;
+use clap::Parser as _;
 #[cfg(windows)]
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+#[cfg(windows)]
+use crate::cli::ServiceCommand;
+use crate::cli::{Arguments, Command};
 use crate::config::{AgentConfig, Target};
 use crate::delay::Delays;
-use crate::enroll::{Identity, ObtainError};
+use crate::enroll::{Identity, Invitation, ObtainError};
 use crate::net::tls::{TlsError, probe_roots};
 use crate::report::status::Status;
 use crate::run::RunError;
-
-/// Measures how far this machine is from Microsoft's nearest edge, by which path, and when that changes.
-#[derive(Parser)]
-#[command(name = "firstmile-agent", version, about)]
-struct Arguments {
-    /// Configuration file [default: /etc/firstmile/agent.toml, or the built-in defaults where there is none]
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Measure and report until stopped
-    Run,
-    /// Measure every target once and print a table; needs no collector
-    Once {
-        /// Print JSON instead of a table
-        #[arg(long)]
-        json: bool,
-    },
-    /// Get an identity from a collector
-    Enroll {
-        /// The join string; `-` reads it from standard input
-        #[arg(value_name = "JOIN STRING", required_unless_present = "join_file")]
-        join: Option<String>,
-        /// Read the join string from a file, so that it is in no process list
-        #[arg(long, value_name = "FILE", conflicts_with = "join")]
-        join_file: Option<PathBuf>,
-        /// Give up the identity that this agent has
-        #[arg(long)]
-        replace: bool,
-    },
-    /// Tell how the running agent is doing
-    Status {
-        /// Print JSON instead of text
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check the configuration and print what it amounts to
-    CheckConfig,
-    /// Look for what keeps this machine from measuring well, and say what to change
-    Doctor {
-        /// Print JSON instead of text
-        #[arg(long)]
-        json: bool,
-    },
-    Trace(trace::Options),
-    /// Run hours of the plan on a virtual clock and a made-up network, and state what it sends and how soon it confirms
-    #[command(hide = true)]
-    Rehearse {
-        /// Targets
-        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
-        targets: u16,
-        /// Hours
-        #[arg(long, value_name = "H", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=48))]
-        hours: u32,
-        /// The same numbers come of the same seed
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        seed: u64,
-        /// Print JSON instead of text
-        #[arg(long)]
-        json: bool,
-    },
-    /// Be a service of Windows
-    #[cfg(windows)]
-    Service {
-        #[command(subcommand)]
-        action: ServiceCommand,
-    },
-}
-
-/// What to do with the service.
-#[cfg(windows)]
-#[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
-enum ServiceCommand {
-    /// Put it in: it starts with Windows, and again when it fails. Wants an administrator
-    Install,
-    /// Stop it and take it out; identity and reports stay. Wants an administrator
-    Uninstall,
-    /// What Windows calls
-    Run,
-}
 
 /// How a command ended when nothing went wrong with the command itself.
 enum Ending {
@@ -144,6 +63,10 @@ fn main() -> ExitCode {
         }
     };
     start_log(&arguments.command);
+    #[cfg(windows)]
+    if is_run_by_windows(&arguments.command) {
+        return be_a_service(arguments.config);
+    }
     let config = match config::load(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return complain(&error.into(), 2),
@@ -181,10 +104,11 @@ fn dispatch(command: Command, config: AgentConfig, file: Option<&Path>) -> Resul
         Command::Enroll {
             join,
             join_file,
+            collector,
             replace,
         } => {
             let text = join_text(join.as_deref(), join_file.as_deref())?;
-            enroll_agent(&text, &config, replace)
+            enroll_agent(&text, collector.as_deref(), &config, replace)
         }
         Command::Status { json } => show_status(&config, json),
         Command::CheckConfig => check_config(&config),
@@ -224,20 +148,52 @@ fn serve(action: ServiceCommand, config: &AgentConfig, file: Option<&Path>) -> R
     match action {
         ServiceCommand::Install => service::install(file, &config.state_dir)?,
         ServiceCommand::Uninstall => service::uninstall()?,
-        ServiceCommand::Run => {
-            let config = config.clone();
-            service::run(move || match run_agent(config.clone()) {
-                Ok(Ending::Well) => 0,
-                Ok(Ending::WrongUsage) => 2,
-                Ok(Ending::Failed | Ending::NothingReached) => 1,
-                Err(error) => {
-                    complain(&error, 1);
-                    1
-                }
-            })?;
-        }
+        ServiceCommand::Adopt => service::adopt(&config.state_dir)?,
+        ServiceCommand::Forget => service::forget()?,
+        ServiceCommand::Run => anyhow::bail!("a service reads its configuration when it runs"),
     }
     Ok(Ending::Well)
+}
+
+/// Hands the program to Windows, and only then reads the configuration: what is wrong with it is the service's failure, which
+/// Windows shows, and after which it starts the service again.
+#[cfg(windows)]
+fn be_a_service(file: Option<std::path::PathBuf>) -> ExitCode {
+    use host::windows::service;
+    let work = move || match run_invited(file.as_deref()) {
+        Ok(Ending::Well) => 0,
+        Ok(Ending::WrongUsage) => 2,
+        Ok(Ending::Failed | Ending::NothingReached) => 1,
+        Err(error) => {
+            let (error, code) = blame(
+                error,
+                file.as_deref().unwrap_or(Path::new(config::DEFAULT_FILE)),
+            );
+            complain(&error, code);
+            u32::from(code)
+        }
+    };
+    match service::run(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error.into(), 1),
+    }
+}
+
+/// The agent as a service: where a join string was left for it, or it has no identity yet, that comes first.
+#[cfg(windows)]
+fn run_invited(file: Option<&Path>) -> Result<Ending> {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error.into(), 2);
+            return Ok(Ending::WrongUsage);
+        }
+    };
+    if block_on(host::windows::joining::wait(&config))?? {
+        run_agent(config)
+    } else {
+        Ok(Ending::Well)
+    }
 }
 
 fn rehearse_plan(
@@ -263,14 +219,16 @@ fn rehearse_plan(
     Ok(Ending::Well)
 }
 
-fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Ending> {
-    let join: JoinString = match text.parse() {
-        Ok(join) => join,
+fn enroll_agent(
+    text: &str,
+    collector: Option<&str>,
+    config: &AgentConfig,
+    replace: bool,
+) -> Result<Ending> {
+    let join = match Invitation::read(text, collector) {
+        Ok(invitation) => invitation.join,
         Err(error) => {
-            complain(
-                &anyhow::Error::from(error).context("this is no join string"),
-                2,
-            );
+            complain(&error.into(), 2);
             return Ok(Ending::WrongUsage);
         }
     };
@@ -284,10 +242,7 @@ fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Endin
     let obtained = block_on(enroll::obtain(
         &join,
         &config.state_dir,
-        enroll::Newcomer {
-            hostname: host::hostname(),
-            tag: config.site_tag.clone(),
-        },
+        enroll::Newcomer::here(config),
         &config.proxy,
     ))?;
     let identity = match obtained {
@@ -309,7 +264,8 @@ fn enroll_agent(text: &str, config: &AgentConfig, replace: bool) -> Result<Endin
 /// The join string from the command line, a file, or standard input.
 fn join_text(join: Option<&str>, file: Option<&Path>) -> Result<String> {
     match (join, file) {
-        (_, Some(file)) => std::fs::read_to_string(file)
+        (_, Some(file)) => std::fs::read(file)
+            .map(|bytes| enroll::text_of(&bytes))
             .with_context(|| format!("cannot read the join string from {}", file.display())),
         (Some("-") | None, None) => {
             let mut text = String::new();
@@ -394,7 +350,7 @@ fn start_log(command: &Command) {
         .with_writer(io::stderr)
         .with_ansi(ansi);
     #[cfg(windows)]
-    let layer = layer.and_then(is_run_by_windows(command).then(|| {
+    let layer = layer.and_then(is_service(command).then(|| {
         host::windows::events::open();
         tracing_subscriber::fmt::layer()
             .with_writer(host::windows::events::EventLog)
@@ -406,6 +362,12 @@ fn start_log(command: &Command) {
         .with(log_targets(&filter))
         .try_init();
     drop(started);
+}
+
+/// Whether nobody sees what is printed: Windows or its installer called.
+#[cfg(windows)]
+const fn is_service(command: &Command) -> bool {
+    matches!(command, Command::Service { .. })
 }
 
 #[cfg(windows)]

@@ -434,6 +434,13 @@ pub(super) fn check_config(config: &Config) -> Result<()> {
     print("the configuration is good")
 }
 
+/// Prints what a shell completes `command` by.
+pub(super) fn completions(shell: clap_complete::Shell, mut command: clap::Command) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, "firstmile-collector", &mut text);
+    done(print(&String::from_utf8_lossy(&text)))
+}
+
 /// Prints the document that `docs/openapi.json` is checked against.
 pub(super) fn openapi() -> Result<()> {
     print(firstmile_collector::api::openapi::document_json().trim_end())

@@ -13,7 +13,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use firstmile_collector::config::Config;
 use tracing_subscriber::EnvFilter;
 
@@ -111,6 +112,12 @@ enum Command {
     /// Print the `OpenAPI` document of the JSON API.
     #[command(hide = true)]
     Openapi,
+    /// Print what a shell completes these commands by; the packages bring it.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// Where the new agent will stand.
@@ -151,6 +158,9 @@ struct JoinArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
+    if let Command::Completions { shell } = cli.command {
+        return commands::completions(shell, Cli::command());
+    }
     if let Command::Paths { command } = &cli.command {
         return commands::done(paths::run(command));
     }
@@ -193,6 +203,7 @@ fn main() -> ExitCode {
                 commands::done(notify_commands::run(&config, command).await)
             }
             Command::CheckConfig => commands::done(commands::check_config(&config)),
+            Command::Completions { shell } => commands::completions(shell, Cli::command()),
             Command::Openapi => commands::done(commands::openapi()),
         }
     })

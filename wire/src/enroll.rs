@@ -28,6 +28,25 @@ pub struct EnrollRequest {
 pub struct RenewRequest {
     /// Certificate signing request, PEM; only its public key is used.
     pub csr_pem: String,
+    /// Set by a machine that is a clone of the one that enrolled: it asks for an identity of its own. A collector of 0.1.0 did
+    /// not know this and renews the old identity; whoever asks looks at the identity that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<CloneRequest>,
+}
+
+/// What a clone says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CloneRequest {
+    /// Host name of the machine.
+    pub hostname: String,
+    /// Version of the agent's program.
+    pub agent_version: String,
+    /// Tag that the machine was given, for the rules of the sites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The machine's own address on the way to the collector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::IpAddr>,
 }
 
 /// The identity that was granted.

@@ -1,5 +1,6 @@
 //! What is built before anything runs: the dashboard, then the binaries that embed it.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -132,6 +133,34 @@ fn put_beside(target: &Path) -> Result<()> {
     fs::copy(&from, &waiting)
         .with_context(|| format!("cannot copy {} to {}", from.display(), waiting.display()))?;
     fs::rename(&waiting, &to).with_context(|| format!("cannot replace {}", to.display()))
+}
+
+/// Flags for rustc and for C compilers that keep paths of this machine out of programs: they would differ from builder to
+/// builder. Rust's are separated as `CARGO_ENCODED_RUSTFLAGS` wants them.
+pub(crate) fn without_paths(target: &Path) -> (String, String) {
+    // Of several that fit, the last counts.
+    let mapped = [
+        (cargo_home(), "/cargo"),
+        (tree::root(), "/firstmile"),
+        (target.to_path_buf(), "/target"),
+    ];
+    let rust: Vec<_> = mapped
+        .iter()
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect();
+    let c: Vec<_> = mapped
+        .iter()
+        .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+        .collect();
+    (rust.join("\x1f"), c.join(" "))
+}
+
+/// Where cargo keeps the sources of what we depend on.
+fn cargo_home() -> PathBuf {
+    env::var_os("CARGO_HOME").map_or_else(
+        || env::home_dir().unwrap_or_default().join(".cargo"),
+        PathBuf::from,
+    )
 }
 
 fn digest_of(files: &[PathBuf]) -> Result<String> {

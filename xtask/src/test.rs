@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::artefacts::{self, Profile};
 use crate::step::{command, command_line, minutes, now, shown, step};
-use crate::{bench, ci, fuzz, lab, needs, run, tidy, tree, windows};
+use crate::{bench, ci, dist, fuzz, lab, needs, run, tidy, tree, windows};
 
 /// How long each fuzz target is searched, seconds: enough to see that it lives, on every run.
 const FUZZ_S: u32 = 3;
@@ -127,6 +127,10 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         &["firstmile-agent", "firstmile-collector", "firstmile-tests"],
         Profile::Dev,
     )?;
+    tally.tier(
+        "packages: .deb on a real systemd, .msi by msiexec under wine",
+        || packages(&bin),
+    );
     tally.tier("lab, end to end", || {
         cargo_test(&[LAB, &["--lib", "--bins", "--test", "e2e"]].concat())
     });
@@ -197,6 +201,21 @@ fn on_windows(full: bool) -> Result<Count> {
     let tested = windows::test_command(&toolchain).and_then(|mut tests| counted(&mut tests));
     windows::Wine::here().end();
     tested
+}
+
+/// The packages of the programs that were just built, installed, upgraded, broken, removed.
+fn packages(bin: &Path) -> Result<Count> {
+    let exe = windows::Toolchain::ready(None)?.build(false)?;
+    let (chapters, bad) = dist::try_out(bin, &exe)?;
+    for line in &bad {
+        println!("    {line}");
+    }
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(Count {
+        passed: count(chapters.saturating_sub(bad.len())),
+        failed: count(bad.len()),
+        skipped: 0,
+    })
 }
 
 fn cargo_test(arguments: &[&str]) -> Result<Count> {

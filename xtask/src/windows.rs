@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::artefacts;
 use crate::needs::{self, Package};
 use crate::step::{captured, command, run, step};
 use crate::tree;
 
-const TARGET: &str = "x86_64-pc-windows-gnu";
+pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
 
 /// What building needs.
 const BUILD: &[Package] = &[Package {
@@ -95,8 +96,8 @@ impl Toolchain {
     fn cargo(&self, verb: &str) -> Command {
         let mut cargo = command("cargo");
         cargo
-            .args([verb, "--locked", "--target", TARGET, "--target-dir"])
-            .arg(target_folder())
+            .args([verb, "--locked", "--target", TARGET])
+            .env("CARGO_TARGET_DIR", target_folder())
             .envs(self.environment.iter().cloned())
             .current_dir(tree::root());
         cargo
@@ -108,11 +109,28 @@ impl Toolchain {
         step("build the agent for Windows", || {
             let mut cargo = self.cargo("build");
             cargo.args(["--package", "firstmile-agent", "--profile", profile]);
+            if release {
+                same_everywhere(&mut cargo, &target_folder());
+            }
             run(&mut cargo)
         })?;
-        let folder = if release { profile } else { "debug" };
-        let built = target_folder().join(TARGET).join(folder);
-        Ok(built.join("firstmile-agent.exe"))
+        Ok(program_in(
+            &target_folder(),
+            if release { profile } else { "debug" },
+        ))
+    }
+
+    /// Builds the agent for release into another folder, from nothing.
+    pub(crate) fn build_again(&self, target: &Path) -> Result<PathBuf> {
+        step("build the agent for Windows again, elsewhere", || {
+            let mut cargo = self.cargo("build");
+            cargo.args(["--package", "firstmile-agent", "--profile", "small"]);
+            // The later of two is the one that counts.
+            cargo.env("CARGO_TARGET_DIR", target);
+            same_everywhere(&mut cargo, target);
+            run(&mut cargo)
+        })?;
+        Ok(program_in(target, "small"))
     }
 
     /// Lints what is there on Windows only, too.
@@ -127,7 +145,7 @@ impl Toolchain {
 
 /// The command that runs the unit tests; it prints cargo's closing lines.
 pub(crate) fn test_command(toolchain: &Toolchain) -> Result<Command> {
-    needs::install(&RUN.iter().collect::<Vec<_>>())?;
+    require_wine()?;
     let wine = Wine::here();
     wine.ready()?;
     let mut cargo = toolchain.cargo("test");
@@ -144,6 +162,19 @@ fn packages() -> impl Iterator<Item = &'static str> {
     TESTED.iter().flat_map(|package| ["--package", package])
 }
 
+fn program_in(target: &Path, folder: &str) -> PathBuf {
+    target.join(TARGET).join(folder).join("firstmile-agent.exe")
+}
+
+/// No path of this machine, and no time, goes into the program.
+fn same_everywhere(cargo: &mut Command, target: &Path) {
+    let (rust, c) = artefacts::without_paths(target);
+    let linked = "-Clink-arg=-Wl,--no-insert-timestamp";
+    cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", format!("{rust}\x1f{linked}"))
+        .env("CFLAGS", c);
+}
+
 fn target_folder() -> PathBuf {
     tree::target().join("windows")
 }
@@ -153,11 +184,36 @@ pub(crate) struct Wine {
     prefix: PathBuf,
 }
 
+/// Installs what runs Windows programs.
+pub(crate) fn require_wine() -> Result<()> {
+    needs::install(&RUN.iter().collect::<Vec<_>>())
+}
+
 impl Wine {
     pub(crate) fn here() -> Self {
         Self {
             prefix: target_folder().join("wine"),
         }
+    }
+
+    /// Another one, of which nothing is left from before.
+    pub(crate) fn fresh(name: &str) -> Result<Self> {
+        let wine = Self {
+            prefix: target_folder().join(name),
+        };
+        wine.end();
+        if wine.prefix.exists() {
+            fs::remove_dir_all(&wine.prefix)
+                .with_context(|| format!("cannot empty {}", wine.prefix.display()))?;
+        }
+        fs::create_dir_all(&wine.prefix)
+            .with_context(|| format!("cannot make {}", wine.prefix.display()))?;
+        Ok(wine)
+    }
+
+    /// Where its drive C: is.
+    pub(crate) fn drive_c(&self) -> PathBuf {
+        self.prefix.join("drive_c")
     }
 
     /// Lets a command run in it.
@@ -170,10 +226,7 @@ impl Wine {
 
     /// Makes it, and gives it the library that wine 8 lacks.
     pub(crate) fn ready(&self) -> Result<()> {
-        let library = self
-            .prefix
-            .join("drive_c/windows/system32/bcryptprimitives.dll");
-        if library.is_file() {
+        if self.library().is_file() {
             return Ok(());
         }
         step("prepare wine", || {
@@ -183,14 +236,24 @@ impl Wine {
             self.enter(boot.args(["wineboot", "--init"]));
             // What it starts lives on for a while, and would keep a pipe open.
             run(boot.stdout(Stdio::null()).stderr(Stdio::null()))?;
-            if library.is_file() {
-                return Ok(());
-            }
-            let source = tree::root().join("packaging/windows/bcryptprimitives.c");
-            let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
-            compiler.args(["-shared", "-O2", "-o"]).arg(&library);
-            run(compiler.arg(source).arg("-ladvapi32"))
+            self.complete()
         })
+    }
+
+    fn library(&self) -> PathBuf {
+        self.drive_c().join("windows/system32/bcryptprimitives.dll")
+    }
+
+    /// Gives a wine that was booted the library that wine 8 lacks.
+    pub(crate) fn complete(&self) -> Result<()> {
+        let library = self.library();
+        if library.is_file() {
+            return Ok(());
+        }
+        let source = tree::root().join("packaging/windows/bcryptprimitives.c");
+        let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
+        compiler.args(["-shared", "-O2", "-o"]).arg(&library);
+        run(compiler.arg(source).arg("-ladvapi32"))
     }
 
     /// Ends what still runs in it; nothing of other prefixes.

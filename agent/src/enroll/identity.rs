@@ -11,6 +11,7 @@ use firstmile_wire::ids::{AgentId, OrganisationId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::machine;
 use crate::report::durable::write_durably_as;
 
 /// More than any identity: two certificates, a key, a few names.
@@ -28,6 +29,9 @@ pub(crate) struct Identity {
     pub(crate) certificate_pem: String,
     pub(crate) ca_pem: String,
     pub(crate) key_pem: String,
+    /// Mark of the machine that enrolled; none of identities of 0.1.0, and where a machine has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) machine: Option<String>,
 }
 
 impl fmt::Debug for Identity {
@@ -73,6 +77,7 @@ impl Identity {
             certificate_pem: response.certificate_pem,
             ca_pem: response.ca_pem,
             key_pem,
+            machine: machine::mark(),
         }
     }
 
@@ -172,6 +177,7 @@ mod tests {
             certificate_pem: "certificate".to_owned(),
             ca_pem: "ca".to_owned(),
             key_pem: "very secret".to_owned(),
+            machine: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, Refusal, RenewRequest};
+use firstmile_wire::enroll::{CloneRequest, EnrollRequest, EnrollResponse, Refusal, RenewRequest};
 use firstmile_wire::join::{CaHash, JoinString};
 use firstmile_wire::{ENROLL_PATH, RENEW_PATH};
 use rcgen::{CertificateParams, KeyPair};
@@ -13,7 +13,8 @@ use url::Url;
 use super::Identity;
 use super::verifier::enrolment_config;
 use crate::clock;
-use crate::config::{Proxy, ProxyError, ProxyRules};
+use crate::config::{AgentConfig, Proxy, ProxyError, ProxyRules};
+use crate::host;
 use crate::net::proxy::{self, ProxyRefusal};
 use crate::net::route;
 use crate::net::tls::TlsError;
@@ -60,6 +61,11 @@ pub(crate) enum EnrollError {
     Refused { refusal: Refusal },
     #[error("{collector} answered {status} with something that is no collector's answer")]
     NotACollector { collector: Url, status: u16 },
+    #[error(
+        "the collector at {collector} is of an earlier version and gives a clone no identity of its own; upgrade it, or enrol \
+         this machine with a join string and --replace"
+    )]
+    ClonesUnknown { collector: Url },
 }
 
 /// What a machine says of itself when it enrols.
@@ -68,6 +74,16 @@ pub(crate) struct Newcomer {
     pub(crate) hostname: String,
     /// Tag that the machine was given.
     pub(crate) tag: Option<String>,
+}
+
+impl Newcomer {
+    /// This machine.
+    pub(crate) fn here(config: &AgentConfig) -> Self {
+        Self {
+            hostname: host::hostname(),
+            tag: config.site_tag.clone(),
+        }
+    }
 }
 
 /// This machine's address on the way to the collector, which may be another one on arrival. `None` where a proxy reaches the
@@ -135,6 +151,40 @@ pub(crate) async fn renew(
     identity: &Identity,
     proxy: Option<Proxy>,
 ) -> Result<Identity, EnrollError> {
+    let machine = identity.machine.clone();
+    let renewed = ask_again(identity, proxy, None).await?;
+    Ok(Identity { machine, ..renewed })
+}
+
+/// Trades the identity that this machine was cloned with for one of its own.
+///
+/// # Errors
+/// See [`EnrollError`].
+pub(super) async fn branch_off(
+    identity: &Identity,
+    newcomer: Newcomer,
+    proxy: Option<Proxy>,
+) -> Result<Identity, EnrollError> {
+    let request = CloneRequest {
+        hostname: newcomer.hostname,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        tag: newcomer.tag,
+        address: own_address(&identity.collector, proxy.as_ref()).await,
+    };
+    let granted = ask_again(identity, proxy, Some(request)).await?;
+    if granted.agent_id == identity.agent_id {
+        return Err(EnrollError::ClonesUnknown {
+            collector: identity.collector.clone(),
+        });
+    }
+    Ok(granted)
+}
+
+async fn ask_again(
+    identity: &Identity,
+    proxy: Option<Proxy>,
+    clone: Option<CloneRequest>,
+) -> Result<Identity, EnrollError> {
     let config = crate::net::tls::collector_config(
         &identity.ca_pem,
         &identity.certificate_pem,
@@ -142,8 +192,9 @@ pub(crate) async fn renew(
     )
     .map_err(|source| EnrollError::Tls { source })?;
     let (key_pem, csr_pem) = new_key()?;
+    let request = RenewRequest { csr_pem, clone };
     let response = Way::new(config, proxy)
-        .post(&identity.collector, RENEW_PATH, &RenewRequest { csr_pem })
+        .post(&identity.collector, RENEW_PATH, &request)
         .await?;
     Ok(Identity::granted(
         response,

@@ -25,8 +25,8 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::config::{AgentConfig, Proxy, ProxyError};
 use crate::delay::Delays;
-use crate::enroll::Identity;
 use crate::enroll::identity::IdentityError;
+use crate::enroll::{self, Identity, OwnError};
 use crate::host;
 use crate::host::lock::{self, LockError, StateLock};
 use crate::net::capability::{self, Advice, IcmpCapability};
@@ -55,6 +55,8 @@ pub(crate) enum RunError {
     Taken(LockError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error(transparent)]
+    Own(#[from] OwnError),
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
     #[error("cannot listen for signals")]
@@ -66,7 +68,7 @@ impl RunError {
     pub(crate) const fn is_usage(&self) -> bool {
         match self {
             Self::Identity(_) | Self::Taken(_) | Self::Proxy(_) | Self::Tls(_) => true,
-            Self::Signals { .. } => false,
+            Self::Own(_) | Self::Signals { .. } => false,
         }
     }
 }
@@ -76,9 +78,8 @@ impl RunError {
 /// # Errors
 /// See [`RunError`].
 pub(crate) async fn run(config: AgentConfig, delays: Delays) -> Result<(), RunError> {
-    let identity = Identity::load(&config.state_dir)?;
+    let (identity, _alone) = identity_of(&config).await?;
     let agent = identity.agent_id;
-    let _alone = alone_in(&config.state_dir)?;
     let capability = capability::probe();
     let proxy = config.proxy.for_url(&identity.collector)?;
     let counters = Arc::new(Counters::default());
@@ -184,6 +185,13 @@ async fn finish(tasks: &TaskTracker) {
     {
         info!("reports that are left stay on disk until the next start");
     }
+}
+
+/// This machine's own identity, and the lock on the directory that it is in.
+async fn identity_of(config: &AgentConfig) -> Result<(Identity, Option<StateLock>), RunError> {
+    let found = Identity::load(&config.state_dir)?;
+    let alone = alone_in(&config.state_dir)?;
+    Ok((enroll::own(found, config).await?, alone))
 }
 
 /// The lock on the state directory; `None` where a disk that takes no file keeps no report of another agent either.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, RenewRequest};
+use firstmile_wire::enroll::{CloneRequest, EnrollRequest, EnrollResponse, RenewRequest};
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::join::JoinSecret;
 use tracing::info;
@@ -19,6 +19,10 @@ use crate::store::{Store, StoreError};
 const MAX_HOSTNAME_CHARS: usize = 255;
 /// Longest version text that is kept.
 const MAX_VERSION_CHARS: usize = 64;
+/// Most agents of a site to which a clone is added: whoever has an agent's key cannot fill the store with agents.
+const MAX_AGENTS_BY_CLONING: usize = 1000;
+/// Life of the join string that a clone comes in by, milliseconds.
+const CLONE_GRANT_MS: i64 = 60_000;
 
 /// Spends a join string.
 ///
@@ -46,7 +50,8 @@ pub(super) async fn enroll(
             .await
             .map_err(|failure| ingest.unavailable(&failure))?,
     };
-    let agent = agent_of(&grant, site, &request, now_unix_ms);
+    let words = (&*request.hostname, &*request.agent_version);
+    let agent = newcomer_agent(&grant, site, words, now_unix_ms);
     // The certificate is made before the join string is spent: a bad signing request must not burn it.
     let certificate = certify(ingest, &request.csr_pem, &agent, now_unix_ms)?;
     let spent = ingest.store.enroll(&digest, now_unix_ms, &agent).await;
@@ -67,9 +72,13 @@ pub(super) async fn renew(
     ingest: &Ingest,
     agent: &Agent,
     body: &[u8],
+    peer: IpAddr,
     now_unix_ms: i64,
 ) -> Result<EnrollResponse, Refusal> {
     let request: RenewRequest = parse(body)?;
+    if let Some(clone) = &request.clone {
+        return branch_off(ingest, agent, &request, clone, (peer, now_unix_ms)).await;
+    }
     let certificate = certify(ingest, &request.csr_pem, agent, now_unix_ms)?;
     info!(agent = %agent.id, hostname = agent.hostname, "certificate renewed");
     note(
@@ -80,6 +89,73 @@ pub(super) async fn renew(
     )
     .await?;
     Ok(response(ingest, agent, certificate, None))
+}
+
+/// Gives a clone of an agent's machine an identity of its own: at the site that rules have for it, else at the original's.
+async fn branch_off(
+    ingest: &Ingest,
+    original: &Agent,
+    request: &RenewRequest,
+    clone: &CloneRequest,
+    (peer, now_unix_ms): (IpAddr, i64),
+) -> Result<EnrollResponse, Refusal> {
+    let store = ingest.store.as_ref();
+    let failed = |failure: StoreError| ingest.unavailable(&failure);
+    let organisation = &original.organisation;
+    let newcomer = Newcomer {
+        tag: clone.tag.clone(),
+        hostname: clone.hostname.clone(),
+        addresses: clone.address.into_iter().chain([peer]).collect(),
+    };
+    let rules = store.site_rules(organisation).await.map_err(failed)?;
+    let site = place(&rules, &newcomer).unwrap_or(original.site);
+    let agents = store.agents(organisation).await.map_err(failed)?;
+    if agents.iter().filter(|agent| agent.site == site).count() >= MAX_AGENTS_BY_CLONING {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!(
+                "the site has {MAX_AGENTS_BY_CLONING} agents, and no clone is let in beyond that; enrol it with a join string"
+            ),
+        ));
+    }
+    // A join string that nobody was told, good for this once: an agent comes in by one door only.
+    let digest = JoinSecret::new(rand::random()).digest();
+    let grant = JoinGrant {
+        secret_digest: digest,
+        organisation: organisation.clone(),
+        site: Some(site),
+        created_unix_ms: now_unix_ms,
+        expires_unix_ms: now_unix_ms.saturating_add(CLONE_GRANT_MS),
+        uses_max: 1,
+        uses: 0,
+        spent: None,
+        revoked: false,
+    };
+    let agent = newcomer_agent(
+        &grant,
+        site,
+        (&clone.hostname, &clone.agent_version),
+        now_unix_ms,
+    );
+    let certificate = certify(ingest, &request.csr_pem, &agent, now_unix_ms)?;
+    store.put_join_grant(&grant).await.map_err(failed)?;
+    if !store
+        .enroll(&digest, now_unix_ms, &agent)
+        .await
+        .map_err(failed)?
+    {
+        return Err(Refusal::busy());
+    }
+    info!(original = %original.id, agent = %agent.id, hostname = agent.hostname, "clone given an identity of its own");
+    let line = format!("gave {}, a clone of {}, an identity", agent.id, original.id);
+    note(ingest, original, now_unix_ms, &line).await?;
+    let site = store.site(organisation, site).await;
+    Ok(response(
+        ingest,
+        &agent,
+        certificate,
+        site.map(|site| site.name).ok(),
+    ))
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
@@ -146,7 +222,12 @@ fn check_grant(grant: &JoinGrant, now_unix_ms: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn agent_of(grant: &JoinGrant, site: SiteId, request: &EnrollRequest, now_unix_ms: i64) -> Agent {
+fn newcomer_agent(
+    grant: &JoinGrant,
+    site: SiteId,
+    (hostname, version): (&str, &str),
+    now_unix_ms: i64,
+) -> Agent {
     let printable = |text: &str, max| {
         text.chars()
             .filter(|letter| !letter.is_control())
@@ -157,8 +238,8 @@ fn agent_of(grant: &JoinGrant, site: SiteId, request: &EnrollRequest, now_unix_m
         id: AgentId::random(),
         organisation: grant.organisation.clone(),
         site,
-        hostname: printable(&request.hostname, MAX_HOSTNAME_CHARS),
-        version: printable(&request.agent_version, MAX_VERSION_CHARS),
+        hostname: printable(hostname, MAX_HOSTNAME_CHARS),
+        version: printable(version, MAX_VERSION_CHARS),
         os: None,
         icmp_capability: None,
         enrolled_unix_ms: now_unix_ms,

@@ -12,7 +12,7 @@ use firstmile_collector::registry::invite::Invitation;
 use firstmile_collector::registry::{Site, SiteId};
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::{InboxReport, Store};
-use firstmile_wire::enroll::{EnrollRequest, EnrollResponse, RenewRequest};
+use firstmile_wire::enroll::{CloneRequest, EnrollRequest, EnrollResponse, RenewRequest};
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 use firstmile_wire::{ENROLL_PATH, RENEW_PATH, REPORTS_PATH, frame};
 use rcgen::KeyPair;
@@ -528,7 +528,10 @@ async fn a_revoked_agent_is_refused_at_once_and_for_good() {
     let renewal = agent
         .client
         .post(bench.url(RENEW_PATH))
-        .json(&RenewRequest { csr_pem });
+        .json(&RenewRequest {
+            csr_pem,
+            clone: None,
+        });
     let refusal = refusal_of(renewal.send().await.expect("answers"), 403).await;
     assert_eq!(refusal.code, "agent_revoked");
     let served = bench.post(&other, encoded(&report(other.id, other.epoch, 1)));
@@ -563,11 +566,57 @@ async fn an_enrolment_that_is_no_request_is_refused() {
 }
 
 #[tokio::test]
+async fn a_clone_gets_an_identity_of_its_own_beside_the_original() {
+    let bench = Bench::start().await;
+    let original = bench.enroll().await;
+    let key = KeyPair::generate().expect("a key");
+    let request = RenewRequest {
+        csr_pem: csr(&key),
+        clone: Some(CloneRequest {
+            hostname: "clone.example".to_owned(),
+            agent_version: "0.2.0".to_owned(),
+            tag: None,
+            address: None,
+        }),
+    };
+    let response = original
+        .client
+        .post(bench.url(RENEW_PATH))
+        .json(&request)
+        .send()
+        .await
+        .expect("answers");
+    let granted: EnrollResponse = response.json().await.expect("JSON");
+    assert_ne!(granted.agent_id, original.id);
+    let client = bench.client(Some(&format!(
+        "{}{}",
+        key.serialize_pem(),
+        granted.certificate_pem
+    )));
+    let of_clone = encoded(&report(granted.agent_id, original.epoch, 1));
+    assert_eq!(
+        ack_of(bench.post_with(&client, of_clone).await)
+            .await
+            .stored,
+        1
+    );
+    let of_original = encoded(&report(original.id, original.epoch, 1));
+    let sent = bench.post(&original, of_original.clone()).await;
+    assert_eq!(ack_of(sent).await.stored, 1, "the original goes on");
+    let stolen = bench.post_with(&client, of_original).await;
+    assert_eq!(refusal_of(stolen, 403).await.code, "wrong_agent");
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_for_the_same_agent() {
     let bench = Bench::start().await;
     let agent = bench.enroll().await;
     let key = KeyPair::generate().expect("a key");
-    let request = RenewRequest { csr_pem: csr(&key) };
+    let request = RenewRequest {
+        csr_pem: csr(&key),
+        clone: None,
+    };
     let response = agent
         .client
         .post(bench.url(RENEW_PATH))

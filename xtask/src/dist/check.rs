@@ -12,10 +12,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::desktop::Installers;
 use super::release::Release;
-use super::{PACKAGES, failover, story};
+use super::{Built, PACKAGES, failover, msi, story};
 use crate::step::{captured, step};
-use crate::{needs, tree};
+use crate::{needs, tree, windows};
 
 /// Packages that the check needs.
 const NEEDS: &[needs::Package] = &[
@@ -46,11 +47,19 @@ pub(super) fn require() -> Result<()> {
 }
 
 /// Checks the packages, writes the measures, and fails if any of them is bad.
-pub(super) fn check(release: &Release, bin: &Path, debs: &[PathBuf], twice: bool) -> Result<()> {
+pub(super) fn check(release: &Release, built: &Built, twice: bool) -> Result<()> {
     let mut measures = Measures::default();
-    let mut outcome = run(&mut measures, release, bin, debs);
+    manuals(&mut measures, &built.bin)?;
+    let mut outcome = alone(&mut measures, release, built);
+    if outcome.is_ok() {
+        measures.chapter(
+            "lab_failover_seen",
+            "see a failover at a site of the lab",
+            || failover::tell(&share_folder(), &built.bin),
+        );
+    }
     if twice && outcome.is_ok() {
-        outcome = reproduce(&mut measures, release, debs);
+        outcome = reproduce(&mut measures, release, built);
     }
     measures.write()?;
     outcome?;
@@ -62,25 +71,35 @@ pub(super) fn check(release: &Release, bin: &Path, debs: &[PathBuf], twice: bool
     Ok(())
 }
 
-fn run(measures: &mut Measures, release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<()> {
+/// What needs no lab, for every run of the tests; gives back how many chapters there were, and what was bad.
+pub(super) fn check_alone(release: &Release, built: &Built) -> Result<(usize, Vec<String>)> {
+    let mut measures = Measures::default();
+    alone(&mut measures, release, built)?;
+    let chapters = measures.values.values().filter(|value| value.is_boolean());
+    Ok((chapters.count(), measures.failures))
+}
+
+fn alone(measures: &mut Measures, release: &Release, built: &Built) -> Result<()> {
+    let Built { bin, debs, msi, .. } = built;
     for deb in debs {
         measures.size(deb)?;
     }
-    manuals(measures, bin)?;
+    if let Some(msi) = msi {
+        measures.set("msi_mb", json!(megabytes(msi)?));
+    }
     step("ask lintian", || lintian(measures, debs))?;
     let share = share(release, bin, debs)?;
-    story::tell(measures, &share)?;
-    measures.chapter(
-        "lab_failover_seen",
-        "see a failover at a site of the lab",
-        || failover::tell(&share, bin),
-    );
-    Ok(())
+    let installers = installers(release, built)?;
+    story::tell(measures, &share, installers.as_ref())
+}
+
+fn share_folder() -> PathBuf {
+    tree::target().join("nspawn/share")
 }
 
 /// The folder that the machine reads: packages as released, and the same programs under a later version.
 fn share(release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<PathBuf> {
-    let share = tree::target().join("nspawn/share");
+    let share = share_folder();
     if share.exists() {
         fs::remove_dir_all(&share).with_context(|| format!("cannot empty {}", share.display()))?;
     }
@@ -94,6 +113,20 @@ fn share(release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<PathBuf> {
             .with_context(|| format!("cannot rename {}", bumped.display()))?;
     }
     Ok(share)
+}
+
+/// The installer as released, and the same program under a later version.
+fn installers(release: &Release, built: &Built) -> Result<Option<Installers>> {
+    let (Some(exe), Some(msi)) = (&built.exe, &built.msi) else {
+        return Ok(None);
+    };
+    let folder = tree::target().join("xtask/later");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let later = msi::build(&release.bumped(), exe, &release.later_number()?, &folder)?;
+    Ok(Some(Installers {
+        first: msi.clone(),
+        later,
+    }))
 }
 
 /// Every command that a program knows is in its man page.
@@ -122,17 +155,25 @@ fn manuals(measures: &mut Measures, bin: &Path) -> Result<()> {
 }
 
 /// The same commit, built and packed again, has to be the same bytes.
-fn reproduce(measures: &mut Measures, release: &Release, debs: &[PathBuf]) -> Result<()> {
+fn reproduce(measures: &mut Measures, release: &Release, built: &Built) -> Result<()> {
     let bin = release.build_again()?;
     let folder = tree::target().join("again/debs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut differing = Vec::new();
-    for (package, first) in PACKAGES.iter().zip(debs) {
+    let read =
+        |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+    for (package, first) in PACKAGES.iter().zip(&built.debs) {
         let second = package.build(release, &bin, &folder)?;
-        let read =
-            |deb: &Path| fs::read(deb).with_context(|| format!("cannot read {}", deb.display()));
         if read(first)? != read(&second)? {
             differing.push(package.name);
+        }
+    }
+    if let Some(first) = &built.msi {
+        let target = tree::target().join("again/windows");
+        let exe = windows::Toolchain::ready(None)?.build_again(&target)?;
+        let second = msi::build(release, &exe, release.number(), &folder)?;
+        if read(first)? != read(&second)? {
+            differing.push("the .msi");
         }
     }
     measures.set("reproducible", json!(differing.is_empty()));
@@ -169,6 +210,19 @@ fn lintian(measures: &mut Measures, debs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// The size of a file in 10^6 bytes.
+fn megabytes(file: &Path) -> Result<f64> {
+    let bytes = fs::metadata(file)
+        .with_context(|| format!("cannot look at {}", file.display()))?
+        .len();
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a package is far below 2^53 bytes"
+    )]
+    let megabytes = (bytes as f64 / 1e4).round() / 100.0;
+    Ok(megabytes)
+}
+
 /// What was measured, and what was bad.
 #[derive(Default)]
 pub(super) struct Measures {
@@ -183,18 +237,10 @@ impl Measures {
     }
 
     fn size(&mut self, deb: &Path) -> Result<()> {
-        let bytes = fs::metadata(deb)
-            .with_context(|| format!("cannot look at {}", deb.display()))?
-            .len();
         let name = deb.file_name().unwrap_or_default().to_string_lossy();
         let which = name.trim_start_matches("firstmile-");
         let which = which.split('_').next().unwrap_or(which);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a package is far below 2^53 bytes"
-        )]
-        let megabytes = (bytes as f64 / 1e4).round() / 100.0;
-        self.set(&format!("deb_{which}_mb"), json!(megabytes));
+        self.set(&format!("deb_{which}_mb"), json!(megabytes(deb)?));
         Ok(())
     }
 

@@ -19,6 +19,8 @@ use crate::tree;
 pub(super) struct Package {
     /// Its name, and that of its program.
     pub(super) name: &'static str,
+    /// Whether the program says itself what shells complete it by; else it is among the files.
+    pub(super) completes: bool,
     /// From the checkout, to the file system.
     pub(super) files: &'static [(&'static str, &'static str)],
 }
@@ -35,6 +37,9 @@ impl Package {
         put_file(&program, &stage.join("usr/bin").join(self.name))?;
         for (from, to) in self.files {
             put_file(&tree::root().join(from), &stage.join(to))?;
+        }
+        if self.completes {
+            self.put_completions(&program, &stage)?;
         }
         let doc = stage.join("usr/share/doc").join(self.name);
         put_file(
@@ -56,11 +61,29 @@ impl Package {
         ));
         captured(
             Command::new("dpkg-deb")
-                .args(["--root-owner-group", release.compression, "--build"])
+                .arg("--root-owner-group")
+                .args(release.compression)
+                .arg("--build")
                 .args([&stage, &deb])
                 .env("SOURCE_DATE_EPOCH", &release.epoch),
         )?;
         Ok(deb)
+    }
+
+    fn put_completions(&self, program: &Path, stage: &Path) -> Result<()> {
+        let name = self.name;
+        for (shell, file) in [
+            ("bash", format!("bash-completion/completions/{name}")),
+            ("fish", format!("fish/vendor_completions.d/{name}.fish")),
+            ("zsh", format!("zsh/vendor-completions/_{name}")),
+        ] {
+            let text = captured(Command::new(program).args(["completions", shell]))?;
+            put(
+                format!("{text}\n").as_bytes(),
+                &stage.join("usr/share").join(file),
+            )?;
+        }
+        Ok(())
     }
 
     fn folder(&self) -> PathBuf {
@@ -94,7 +117,7 @@ impl Package {
         let control = read(&self.folder().join("control"))?
             .replace("@VERSION@", &release.version)
             .replace("@ARCHITECTURE@", &release.architecture)
-            .replace("@MAINTAINER@", release.maintainer)
+            .replace("@MAINTAINER@", &release.maintainer)
             .replace("@INSTALLED_SIZE@", &bytes.div_ceil(1024).to_string())
             .replace("@DEPENDS@", &self.libraries(program)?);
         ensure!(

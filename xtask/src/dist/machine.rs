@@ -156,6 +156,11 @@ impl Machine {
         Ok(())
     }
 
+    /// A process in there.
+    pub(super) const fn leader(&self) -> u32 {
+        self.leader
+    }
+
     /// A command inside, as root, with a clean environment.
     pub(super) fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");

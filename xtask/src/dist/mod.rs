@@ -2,29 +2,36 @@
 
 mod check;
 mod deb;
+mod desktop;
 mod failover;
 mod inside;
 mod machine;
+mod msi;
 mod release;
+mod sbom;
+mod signing;
 mod story;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use sha2::{Digest, Sha256};
 
 use self::deb::Package;
 use self::release::Release;
-use crate::step::step;
-use crate::{needs, tree};
+use self::signing::Signer;
+use crate::step::{run, step};
+use crate::{artefacts, needs, tree, windows};
 
 /// What is released, and what each package holds.
 const PACKAGES: &[Package] = &[
     Package {
         name: "firstmile-agent",
+        completes: false,
         files: &[
             ("packaging/conf/agent.toml", "etc/firstmile/agent.toml"),
             (
@@ -40,6 +47,18 @@ const PACKAGES: &[Package] = &[
                 "usr/lib/systemd/system/firstmile-agent-enroll.path",
             ),
             (
+                "packaging/completions/firstmile-agent.bash",
+                "usr/share/bash-completion/completions/firstmile-agent",
+            ),
+            (
+                "packaging/completions/firstmile-agent.fish",
+                "usr/share/fish/vendor_completions.d/firstmile-agent.fish",
+            ),
+            (
+                "packaging/completions/_firstmile-agent",
+                "usr/share/zsh/vendor-completions/_firstmile-agent",
+            ),
+            (
                 "packaging/man/firstmile-agent.1",
                 "usr/share/man/man1/firstmile-agent.1.gz",
             ),
@@ -47,6 +66,7 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "firstmile-collector",
+        completes: true,
         files: &[
             (
                 "packaging/conf/collector.toml",
@@ -62,6 +82,25 @@ const PACKAGES: &[Package] = &[
             ),
         ],
     },
+];
+
+/// What this machine's programs are built for.
+const HOST: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-gnu"
+} else {
+    "x86_64-unknown-linux-gnu"
+};
+
+/// Bills of materials: package, target, name of the file, whether the dashboard is in it.
+const BILLS: &[(&str, &str, &str, bool)] = &[
+    ("firstmile-agent", HOST, "firstmile-agent", false),
+    ("firstmile-collector", HOST, "firstmile-collector", true),
+    (
+        "firstmile-agent",
+        windows::TARGET,
+        "firstmile-agent-windows",
+        false,
+    ),
 ];
 
 /// Packages to build packages with.
@@ -87,65 +126,179 @@ pub(crate) struct DistArgs {
     /// Also build everything a second time, elsewhere, and compare the bytes. Takes as long again
     #[arg(long, requires = "check", conflicts_with = "binaries")]
     reproducible: bool,
+    /// Check the programs that the tests use, as `cargo xtask test` does: without the lab, and built fast
+    #[arg(long, conflicts_with_all = ["check", "reproducible", "binaries"])]
+    trial: bool,
+    /// Who answers for the packages, as Debian writes it
+    #[arg(long, value_name = "NAME <ADDRESS>")]
+    maintainer: Option<String>,
+    /// A program of the releaser's that is called with each file to sign: the programs before they are packed, the .msi,
+    /// SHA256SUMS; the keys are its own
+    #[arg(long, value_name = "PROGRAM")]
+    signer: Option<PathBuf>,
     /// Package the binaries in this folder instead of building them
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
 }
 
+/// What was built: where the programs are, and the packages.
+struct Built {
+    /// Programs of this system.
+    bin: PathBuf,
+    debs: Vec<PathBuf>,
+    /// The agent for Windows, where it was built.
+    exe: Option<PathBuf>,
+    msi: Option<PathBuf>,
+}
+
 /// Builds what is released into `dist/`.
 pub(crate) fn dist(args: &DistArgs) -> Result<()> {
-    let needed: Vec<_> = NEEDS.iter().collect();
+    if args.trial {
+        return trial();
+    }
+    let needed: Vec<_> = NEEDS.iter().chain(msi::NEEDS).collect();
     needs::install(&needed)?;
     if args.check {
         check::require()?;
     }
-    let release = Release::of_checkout()?;
-    let bin = match &args.binaries {
-        Some(folder) => folder.clone(),
-        None => release.build()?,
+    let release = Release::of_checkout()?.maintained_by(args.maintainer.clone());
+    let (bin, exe) = match &args.binaries {
+        Some(folder) => {
+            let exe = folder.join("firstmile-agent.exe");
+            (folder.clone(), exe.is_file().then_some(exe))
+        }
+        None => (
+            release.build()?,
+            Some(windows::Toolchain::ready(None)?.build(true)?),
+        ),
     };
     let dist = tree::root().join("dist");
-    let debs = step(&format!("pack version {}", release.version), || {
-        pack(&release, &bin, &dist)
+    let built = step(&format!("pack version {}", release.version), || {
+        pack(&release, bin, exe, &dist, &Signer::new(args.signer.clone()))
     })?;
-    println!("    dist/ holds binaries, packages and SHA256SUMS");
+    println!("    dist/ holds programs, packages, bills of materials and SHA256SUMS");
     if args.check {
-        check::check(&release, &bin, &debs, args.reproducible)?;
+        check::check(&release, &built, args.reproducible)?;
     }
     Ok(())
 }
 
-/// Fills `dist/` anew and gives back its packages.
-fn pack(release: &Release, bin: &Path, dist: &Path) -> Result<Vec<PathBuf>> {
+fn trial() -> Result<()> {
+    artefacts::dashboard()?;
+    let packages: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
+    let bin = artefacts::binaries(&packages, artefacts::Profile::Dev)?;
+    let exe = windows::Toolchain::ready(None)?.build(false)?;
+    let (chapters, bad) = try_out(&bin, &exe)?;
+    println!("    {chapters} chapters");
+    ensure!(
+        bad.is_empty(),
+        "the packages are not good:\n  {}",
+        bad.join("\n  ")
+    );
+    Ok(())
+}
+
+/// Packs programs that were built for the tests, installs them as `--check` does, and gives back how many chapters of their
+/// story there were, and what was bad. The lab's part is left to the lab's own tests.
+pub(crate) fn try_out(bin: &Path, exe: &Path) -> Result<(usize, Vec<String>)> {
+    needs::install(&NEEDS.iter().chain(msi::NEEDS).collect::<Vec<_>>())?;
+    check::require()?;
+    windows::require_wine()?;
+    let release = Release::of_checkout()?.in_a_hurry();
+    let folder = tree::target().join("xtask/trial");
+    let small = folder.join("bin");
+    fs::create_dir_all(&small).with_context(|| format!("cannot make {}", small.display()))?;
+    for (from, stripper) in [
+        (bin.join("firstmile-agent"), "strip"),
+        (bin.join("firstmile-collector"), "strip"),
+        (exe.to_path_buf(), "x86_64-w64-mingw32-strip"),
+    ] {
+        // What is debugged with is most of the bytes.
+        let to = small.join(from.file_name().unwrap_or_default());
+        run(Command::new(stripper).arg("-o").arg(&to).arg(&from))?;
+    }
+    let exe = small.join("firstmile-agent.exe");
+    let built = step("pack", || {
+        pack(
+            &release,
+            small,
+            Some(exe),
+            &folder.join("dist"),
+            &Signer::new(None),
+        )
+    })?;
+    check::check_alone(&release, &built)
+}
+
+/// Fills `dist/` anew and says what is in it.
+fn pack(
+    release: &Release,
+    bin: PathBuf,
+    exe: Option<PathBuf>,
+    dist: &Path,
+    signer: &Signer,
+) -> Result<Built> {
     if dist.exists() {
         fs::remove_dir_all(dist).with_context(|| format!("cannot empty {}", dist.display()))?;
     }
     fs::create_dir_all(dist).with_context(|| format!("cannot make {}", dist.display()))?;
     let mut debs = Vec::new();
-    let mut released = Vec::new();
     for package in PACKAGES {
-        let copy = dist.join(package.name);
-        fs::copy(bin.join(package.name), &copy).with_context(|| {
-            format!(
-                "cannot copy {} to {}",
-                bin.join(package.name).display(),
-                copy.display()
-            )
-        })?;
-        debs.push(package.build(release, bin, dist)?);
-        released.push(copy);
+        put_beside(&bin.join(package.name), dist)?;
+        debs.push(package.build(release, &bin, dist)?);
     }
-    released.extend(debs.iter().cloned());
+    let mut msi = None;
+    if let Some(exe) = &exe {
+        // Windows looks at the signature of the program and at that of what brings it.
+        let exe = put_beside(exe, dist)?;
+        signer.sign(&exe)?;
+        let packed = msi::build(release, &exe, release.number(), dist)?;
+        signer.sign(&packed)?;
+        msi = Some(packed);
+    }
+    for (package, target, name, dashboard) in BILLS {
+        let file = dist.join(format!("{name}.cdx.json"));
+        fs::write(&file, sbom::of(package, target, *dashboard)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    signer.sign(&checksums(dist)?)?;
+    Ok(Built {
+        bin,
+        debs,
+        exe,
+        msi,
+    })
+}
+
+fn put_beside(file: &Path, folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join(file.file_name().unwrap_or_default());
+    fs::copy(file, &copy)
+        .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
+    Ok(copy)
+}
+
+/// Writes `SHA256SUMS` of all files of a folder.
+fn checksums(folder: &Path) -> Result<PathBuf> {
+    let mut names = Vec::new();
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+        names.push(entry.file_name());
+    }
+    names.sort();
     let mut sums = String::new();
-    for file in &released {
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
+    for name in names {
+        let file = folder.join(&name);
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let name = name.to_string_lossy();
         writeln!(sums, "{}  {name}", hex(&Sha256::digest(&bytes)))
             .context("cannot note a checksum")?;
         println!("    {name}: {} bytes", bytes.len());
     }
-    fs::write(dist.join("SHA256SUMS"), sums).context("cannot write dist/SHA256SUMS")?;
-    Ok(debs)
+    let file = folder.join("SHA256SUMS");
+    fs::write(&file, sums).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,6 @@
 //!
 //! Everything that goes into a package comes from the commit, so that the same commit makes the same bytes.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +12,8 @@ use crate::artefacts;
 use crate::step::{captured, step};
 use crate::{needs, tree};
 
-/// Who answers for the packages.
-const MAINTAINER: &str = "firstmile contributors <contributors@firstmile.example>";
+/// Who answers for packages whose releaser does not say: nobody's address (RFC 2606 §2).
+const MAINTAINER: &str = "the firstmile maintainers <maintainers@firstmile.example>";
 
 /// A release of this checkout.
 #[derive(Clone)]
@@ -27,12 +26,14 @@ pub(super) struct Release {
     pub(super) epoch: String,
     /// The same, as in a mail (RFC 5322 §3.3).
     pub(super) date: String,
+    /// The same, for a clock that stands still.
+    pub(super) date_of_clock: String,
     /// Commit.
     pub(super) commit: String,
     /// How `dpkg-deb` compresses.
-    pub(super) compression: &'static str,
+    pub(super) compression: &'static [&'static str],
     /// Name and address for the packages.
-    pub(super) maintainer: &'static str,
+    pub(super) maintainer: String,
 }
 
 impl Release {
@@ -62,9 +63,15 @@ impl Release {
             architecture: captured(Command::new("dpkg").arg("--print-architecture"))?,
             epoch: git(&["log", "-1", "--format=%ct"])?,
             date: git(&["log", "-1", "--format=%cD"])?,
+            date_of_clock: git_utc(&[
+                "log",
+                "-1",
+                "--date=format-local:%Y-%m-%d %H:%M:%S",
+                "--format=%cd",
+            ])?,
             commit,
-            compression: "-Zxz",
-            maintainer: MAINTAINER,
+            compression: &["-Zxz"],
+            maintainer: MAINTAINER.to_owned(),
         })
     }
 
@@ -72,9 +79,45 @@ impl Release {
     pub(super) fn bumped(&self) -> Self {
         Self {
             version: format!("{}+upgrade", self.version),
-            compression: "-Znone",
+            compression: &["-Zgzip", "-z1"],
             ..self.clone()
         }
+    }
+
+    /// The same, answered for by another.
+    pub(super) fn maintained_by(self, maintainer: Option<String>) -> Self {
+        Self {
+            maintainer: maintainer.unwrap_or(self.maintainer),
+            ..self
+        }
+    }
+
+    /// The same, for packages that nobody downloads.
+    pub(super) fn in_a_hurry(self) -> Self {
+        Self {
+            compression: &["-Zgzip", "-z1"],
+            ..self
+        }
+    }
+
+    /// The version's three numbers, which is what Windows compares.
+    pub(super) fn number(&self) -> &str {
+        self.version
+            .split(['~', '+'])
+            .next()
+            .unwrap_or(&self.version)
+    }
+
+    /// Three numbers that are later.
+    pub(super) fn later_number(&self) -> Result<String> {
+        let number = self.number();
+        let (before, last) = number
+            .rsplit_once('.')
+            .with_context(|| format!("{number} is no version"))?;
+        let last: u32 = last
+            .parse()
+            .with_context(|| format!("{number} is no version"))?;
+        Ok(format!("{before}.{}", last + 1))
     }
 
     /// Builds dashboard and binaries, and says where the binaries are.
@@ -101,25 +144,12 @@ impl Release {
 
     /// Paths of this machine are kept out: they would differ from builder to builder.
     fn binaries(&self, target: &Path) -> Result<PathBuf> {
-        // Of several that fit, the last counts.
-        let mapped = [
-            (cargo_home(), "/cargo"),
-            (tree::root(), "/firstmile"),
-            (target.to_path_buf(), "/target"),
-        ];
-        let rust: Vec<_> = mapped
-            .iter()
-            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-            .collect();
-        let c: Vec<_> = mapped
-            .iter()
-            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
-            .collect();
+        let (rust, c) = artefacts::without_paths(target);
         let packages = ["firstmile-agent", "firstmile-collector"];
         artefacts::release(&packages, target, |cargo| {
             cargo
-                .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
-                .env("CFLAGS", c.join(" "))
+                .env("CARGO_ENCODED_RUSTFLAGS", &rust)
+                .env("CFLAGS", &c)
                 .env("SOURCE_DATE_EPOCH", &self.epoch);
         })?;
         Ok(target.join("release"))
@@ -134,10 +164,11 @@ fn git(arguments: &[&str]) -> Result<String> {
     )
 }
 
-/// Where cargo keeps the sources of what we depend on.
-fn cargo_home() -> PathBuf {
-    env::var_os("CARGO_HOME").map_or_else(
-        || env::home_dir().unwrap_or_default().join(".cargo"),
-        PathBuf::from,
+fn git_utc(arguments: &[&str]) -> Result<String> {
+    captured(
+        Command::new("git")
+            .args(arguments)
+            .env("TZ", "UTC")
+            .current_dir(tree::root()),
     )
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::check::Measures;
+use super::desktop::{self, Installers};
 use super::inside::{Host, SOON};
 use super::machine::{Machine, SHARE, wait_until};
 use crate::step::{now, step};
@@ -23,7 +24,11 @@ const OWN_LINE: &str = "# our own line";
 const TARGETS: [&str; 5] = ["exchange", "sharepoint", "teams", "relay", "front-door"];
 
 /// Tells the story, chapter by chapter.
-pub(super) fn tell(measures: &mut Measures, share: &Path) -> Result<()> {
+pub(super) fn tell(
+    measures: &mut Measures,
+    share: &Path,
+    installers: Option<&Installers>,
+) -> Result<()> {
     let host = step("boot a machine with systemd", || {
         let machine = Machine::boot(share, None)?;
         machine.sh(&format!(
@@ -49,10 +54,18 @@ pub(super) fn tell(measures: &mut Measures, share: &Path) -> Result<()> {
                 Story::upgrade as fn(&Story) -> Result<()>,
             ),
             ("deb_recovers_ok", "mend what is broken", Story::recover),
+            (
+                "deb_clone_ok",
+                "give a clone an identity of its own",
+                Story::clone_machine,
+            ),
         ] {
             if measures.chapter(key, name, || chapter(&story)).is_none() {
                 story.host.tell()?;
             }
+        }
+        if let Some(installers) = installers {
+            desktop::tell(measures, &story.host, installers)?;
         }
     }
     measures.chapter("deb_purge_clean", "remove, install again, purge", || {
@@ -75,12 +88,23 @@ impl Story {
         let join = host.join_string("Testville --country NL")?;
         host.write("/etc/firstmile/agent.toml", &agent_config())?;
         host.preseed(&join)?;
+        // By another way than the join string has it, which wins.
+        let address = "https://127.0.0.1:8443";
+        host.sh(&format!(
+            "echo firstmile-agent firstmile-agent/collector string {address} | debconf-set-selections"
+        ))?;
         let started = now();
         host.dpkg("firstmile-agent.deb")?;
         wait_until("the agent's first sample in the API", FIRST_SAMPLE, || {
             Ok(self.answered()?.filter(|n| *n > 0))
         })?;
         let seconds = ((now() - started).as_secs_f64() * 100.0).round() / 100.0;
+        host.ensure(
+            &format!(
+                "grep -q '\"{address}/\"' /var/lib/private/firstmile-agent/identity/identity.json"
+            ),
+            "the agent goes to another address than it was told",
+        )?;
         self.ensure_secret_is_gone(&join)?;
         self.ensure_least_rights()?;
         Ok(seconds)
@@ -234,6 +258,40 @@ impl Story {
         }
         self.take_port_away()?;
         self.take_right_away()
+    }
+
+    /// The disk in another machine: it reports as an agent of its own, and the original's name is the original's.
+    fn clone_machine(&self) -> Result<()> {
+        let host = &self.host;
+        let original = self.only_agent()?;
+        let drop_in = "/run/systemd/system/firstmile-agent.service.d/test.conf";
+        host.sh("echo 0123456789abcdef0123456789abcdef > /run/another-machine")?;
+        host.write(
+            drop_in,
+            "[Service]\nBindReadOnlyPaths=/run/another-machine:/etc/machine-id",
+        )?;
+        host.sh("systemctl daemon-reload && systemctl restart firstmile-agent")?;
+        wait_until("the clone to have an identity of its own", SOON, || {
+            Ok((self.only_agent()? != original).then_some(()))
+        })?;
+        host.ensure_active("firstmile-agent")?;
+        let own = self.only_agent()?;
+        wait_until("the clone's reports in the API", SOON, || {
+            let agent = host.api(&format!("agents/{own}"))?;
+            Ok(agent.filter(|agent| {
+                agent
+                    .get("last_seen_unix_ms")
+                    .is_some_and(|at| !at.is_null())
+            }))
+        })?;
+        // From now on this is the machine.
+        host.sh("systemctl restart firstmile-agent")?;
+        host.ensure_active("firstmile-agent")?;
+        ensure!(
+            self.only_agent()? == own,
+            "the clone's identity does not last"
+        );
+        Ok(())
     }
 
     /// The collector's port is taken, the agent dies meanwhile; what it had measured arrives once the port is free.
@@ -451,7 +509,8 @@ impl Story {
     }
 }
 
-fn agent_config() -> String {
+/// Five targets, and an administrator's line.
+pub(super) fn agent_config() -> String {
     let targets = TARGETS.map(|name| {
         format!(
             "[[target]]\nname = \"{name}\"\nhost = \"{COLLECTOR}\"\nport = 8443\nprotocols = [\"icmp\", \"tcp\"]\n"

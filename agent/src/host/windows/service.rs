@@ -49,7 +49,7 @@ pub(crate) enum ServiceError {
         source: windows_service::Error,
     },
     #[error(
-        "cannot make {folder} for administrators and the service; run this as an administrator"
+        "cannot make or delete {folder} for administrators and the service; run this as an administrator"
     )]
     Folder { folder: String, source: io::Error },
     #[error(
@@ -91,15 +91,56 @@ pub(crate) fn install(config: Option<&Path>, state_dir: &Path) -> Result<(), Ser
             access,
         )
         .map_err(manager)?;
-    let told = service
-        .set_description("Measures the road from this machine to Microsoft's network")
+    let described =
+        service.set_description("Measures the road from this machine to Microsoft's network");
+    set_recovery(&service, described);
+    Ok(())
+}
+
+/// Makes what a service needs that an installer has put in: its folders, and what happens when it fails.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub(crate) fn adopt(state_dir: &Path) -> Result<(), ServiceError> {
+    let manager = |source| ServiceError::Manager {
+        what: "configure",
+        source,
+    };
+    make_folders(Path::new(DEFAULT_FILE), state_dir)?;
+    let services = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)
+        .map_err(manager)?;
+    let access = ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let service = services.open_service(NAME, access).map_err(manager)?;
+    set_recovery(&service, Ok(()));
+    Ok(())
+}
+
+fn set_recovery(service: &Service, before: windows_service::Result<()>) {
+    let told = before
         .and_then(|()| service.update_failure_actions(recovery()))
         .and_then(|()| service.set_failure_actions_on_non_crash_failures(true));
     if let Err(error) = told {
         // Wine does not know them. The service works without.
         warn!(%error, "the service is in, and will not be started again when it fails");
     }
-    Ok(())
+}
+
+/// Deletes the default folder, and all that is in it: configuration, identity, reports. What is of others stays.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub(crate) fn forget() -> Result<(), ServiceError> {
+    let Some(home) = Path::new(DEFAULT_FILE).parent() else {
+        return Ok(());
+    };
+    refuse_foreign(home)?;
+    match std::fs::remove_dir_all(home) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ServiceError::Folder {
+            folder: home.display().to_string(),
+            source,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Stops the service and takes it out; identity, spool and status stay.

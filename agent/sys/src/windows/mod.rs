@@ -6,6 +6,7 @@ pub mod events;
 pub mod folder;
 pub mod icmp;
 pub mod load;
+pub mod machine;
 pub mod network;
 pub mod process;
 pub mod proxy;
