@@ -12,7 +12,7 @@ use crate::observer::Sight;
 use crate::redundancy;
 use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
 use crate::verdict::{Mark, Verdict};
-use crate::window::{contradicts, merge};
+use crate::window::{contradicts, first_said, merge};
 
 /// Rounds that have to agree.
 const AGREEING: u8 = 3;
@@ -77,7 +77,7 @@ pub(crate) fn on_round(
         let before = newest.fold(0.0, f64::max);
         suspect(memory, sight, &finding);
         if let Some(suspicion) = &mut memory.path.suspicion {
-            suspicion.last_good = suspicion.last_good.max(before);
+            suspicion.not_before = before;
         }
         changes.extend(agree(memory, sight, &finding, finding.novel, peers));
         return changes;
@@ -357,7 +357,9 @@ fn open(
     (sure, reasons): (f64, Vec<String>),
 ) -> Change {
     let suspicion = memory.path.suspicion.take().unwrap_or_default();
-    let good = last_good(memory, finding).min(suspicion.first_novel);
+    let good = last_good(memory, finding)
+        .max(suspicion.not_before)
+        .min(suspicion.first_novel);
     let novel = |verdict: &&Verdict| mark_of(verdict, finding) == Mark::Novel;
     let moved = memory.window.iter().filter(novel);
     let flows = moved.fold(0, |flows, verdict| flows | flow_bit(verdict.flow));
@@ -462,10 +464,6 @@ fn follow(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>) -> Option<Ch
         return change;
     }
     None
-}
-
-fn first_said(one: Mark, other: Mark) -> Mark {
-    if one == Mark::Silent { other } else { one }
 }
 
 const fn flow_bit(flow: u16) -> u32 {

@@ -82,6 +82,9 @@ pub struct Change {
 pub struct Suspicion {
     /// Last moment that showed the old path.
     pub last_good: f64,
+    /// The round that showed something else again than this, if one did.
+    #[serde(default)]
+    pub not_before: f64,
     /// First moment that showed something else.
     pub first_novel: f64,
     /// Whether that round showed the old path too: it ran while the path moved.

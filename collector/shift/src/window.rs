@@ -63,3 +63,8 @@ pub(crate) fn contradicts(window: &[Verdict], verdicts: &[Verdict]) -> bool {
         .iter()
         .any(|new| window.iter().any(|old| shared(new, old)))
 }
+
+/// What one layer says, or the other where it is silent.
+pub(crate) fn first_said(one: Mark, other: Mark) -> Mark {
+    if one == Mark::Silent { other } else { one }
+}
