@@ -98,6 +98,8 @@ pub struct HopBudget {
     hops: BTreeMap<IpAddr, Hop>,
     cells: BTreeMap<CellKey, Cell>,
     destinations: BTreeMap<Way, Known>,
+    /// By their numbers.
+    ways: Vec<Way>,
     /// For each family and TTL: when a packet that may meet anybody there may leave.
     unknown: BTreeMap<(bool, u8), Instant>,
     /// For each family and TTL: the routers that are known there, and how many flows meet each.
@@ -121,6 +123,7 @@ impl HopBudget {
             hops: BTreeMap::new(),
             cells: BTreeMap::new(),
             destinations: BTreeMap::new(),
+            ways: Vec::new(),
             unknown: BTreeMap::new(),
             at_ttl: BTreeMap::new(),
             strangers: BTreeMap::new(),
@@ -255,10 +258,14 @@ impl HopBudget {
         }
         let number = if self.destinations.len() < MAX_DESTINATIONS {
             // None was forgotten so far: numbers are given in turn.
+            self.ways.push(way);
             u16::try_from(self.destinations.len()).unwrap_or(u16::MAX)
         } else {
             self.forget_oldest(now)
         };
+        if let Some(slot) = self.ways.get_mut(usize::from(number)) {
+            *slot = way;
+        }
         let asked = now;
         self.destinations.insert(way, Known { number, asked });
         Number { number, is_ipv6 }
@@ -392,6 +399,13 @@ impl HopBudget {
             .is_some_and(|hop| hop.asked_for != key.number())
     }
 
+    /// Who comes first of those that were served at the same time: by the address, not by who asked first.
+    fn rank(&self, key: CellKey) -> (Option<Way>, u64) {
+        let number = usize::try_from(key.number()).ok();
+        let way = number.and_then(|number| self.ways.get(number)).copied();
+        (way, key.flow_and_ttl())
+    }
+
     /// Those who were refused at the same router, still want to ask, and were served longer ago.
     fn rivals(&self, key: CellKey, now: Instant) -> usize {
         let is_claim = |refused: Option<Instant>| {
@@ -403,9 +417,10 @@ impl HopBudget {
             return 0;
         }
         let mine = self.cells.get(&key).and_then(|cell| cell.served_at);
+        let mine = (mine, self.rank(key));
         let has_better = |other: &&CellKey| {
             self.cells.get(*other).is_some_and(|cell| {
-                is_claim(cell.refused_at) && (cell.served_at, **other) < (mine, key)
+                is_claim(cell.refused_at) && (cell.served_at, self.rank(**other)) < mine
             })
         };
         let strangers = self.strangers.get(&key.place());

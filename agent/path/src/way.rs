@@ -56,6 +56,10 @@ impl CellKey {
         self.0 >> 25
     }
 
+    pub(crate) const fn flow_and_ttl(self) -> u64 {
+        self.0 & 0xff_ffff
+    }
+
     pub(crate) const fn is_remembered(self) -> bool {
         (self.0 >> 8 & 0xffff) < MAX_FLOWS as u64
     }
