@@ -199,6 +199,9 @@ impl Pipeline {
             let mut pending = pending;
             let outcome = keep_all(&store, &counters, &mut pending);
             note(&status, &outcome);
+            // What the report was gathered in is free now.
+            #[cfg(target_os = "linux")]
+            firstmile_sys::allocator::give_back();
             kept.notify_one();
             changed.notify_one();
             pending
