@@ -1,6 +1,7 @@
 //! A report as bytes: one zstd frame (RFC 8878) around one protobuf message.
 
 use prost::{Message, encoding};
+use zstd::zstd_safe::CParameter;
 
 use crate::VERSION;
 use crate::v1::Report;
@@ -17,6 +18,10 @@ pub const MAX_MESSAGES: usize = 250_000;
 
 const ZSTD_LEVEL: i32 = 3;
 
+/// Binary logarithms of the sizes of zstd's two tables. By itself it takes half a megabyte for a report of some tens of
+/// kilobytes: more than a twentieth of the memory that an agent has.
+const ZSTD_TABLES: [CParameter; 2] = [CParameter::HashLog(14), CParameter::ChainLog(13)];
+
 /// Encodes a report.
 ///
 /// # Errors
@@ -29,8 +34,7 @@ pub fn encode(report: &Report) -> Result<Vec<u8>, FrameError> {
             max: MAX_DECODED_BYTES,
         });
     }
-    let framed = zstd::bulk::compress(&plain, ZSTD_LEVEL)
-        .map_err(|source| FrameError::Compress { source })?;
+    let framed = compress(&plain).map_err(|source| FrameError::Compress { source })?;
     if framed.len() > MAX_ENCODED_BYTES {
         return Err(FrameError::TooLarge {
             bytes: framed.len(),
@@ -38,6 +42,14 @@ pub fn encode(report: &Report) -> Result<Vec<u8>, FrameError> {
         });
     }
     Ok(framed)
+}
+
+fn compress(plain: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+    for table in ZSTD_TABLES {
+        compressor.set_parameter(table)?;
+    }
+    compressor.compress(plain)
 }
 
 /// Decodes a report from untrusted bytes, in bounded memory.
