@@ -239,7 +239,7 @@ fn flood(flood: &Flood) -> anyhow::Result<()> {
             done += 1;
             answered += u64::from(matches!(completion.ending, Ending::Answered(_)));
         }
-        if done >= flood.count / TENTHS * next_tenth {
+        while next_tenth <= TENTHS && done >= flood.count / TENTHS * next_tenth {
             resident.push(resident_kib()?);
             next_tenth += 1;
         }
