@@ -22,6 +22,7 @@ use crate::probe::met::MultipathHop;
 use crate::probe::running::Running;
 use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePlan};
 use crate::report::counters::Counters;
+use crate::schedule::slot::Slots;
 
 /// What a round brought.
 #[derive(Clone, Debug)]
@@ -150,6 +151,8 @@ pub(crate) struct Tracer {
     vantage: u16,
     /// When which router may be asked: shared by all rounds.
     budget: Arc<Mutex<HopBudget>>,
+    /// When packets that are due leave; `None`: at once.
+    slots: Option<Slots>,
     v4: Mutex<Option<Arc<dyn Means>>>,
     v6: Mutex<Option<Arc<dyn Means>>>,
 }
@@ -173,6 +176,7 @@ impl Tracer {
             exit: Exit::default(),
             vantage: 0,
             budget: Arc::default(),
+            slots: None,
             v4: Mutex::new(None),
             v6: Mutex::new(None),
         }
@@ -185,6 +189,7 @@ impl Tracer {
             exit,
             vantage,
             budget: Arc::clone(&self.budget),
+            slots: self.slots,
             ..Self::new(self.flows, Arc::clone(&self.counters), tasks, cancel)
         }
     }
@@ -204,9 +209,21 @@ impl Tracer {
         }
     }
 
+    /// The same tracer, whose packets leave together with what else is due.
+    pub(crate) fn in_slots(self, slots: Slots) -> Self {
+        Self {
+            slots: Some(slots),
+            ..self
+        }
+    }
+
     /// Flows of each round.
     pub(crate) const fn flows(&self) -> u16 {
         self.flows
+    }
+
+    fn begin_at(&self, due: Instant) -> Instant {
+        self.slots.map_or(due, |slots| slots.at(due))
     }
 
     /// The network is another one: rounds from now on leave by sockets that are opened from now on.
@@ -297,7 +314,7 @@ impl Tracer {
                     }
                 }
                 Step::WaitUntil(deadline) => tokio::select! {
-                    () = tokio::time::sleep_until(deadline.into()) => {}
+                    () = tokio::time::sleep_until(self.begin_at(deadline).into()) => {}
                     () = cut.cancelled(), if !is_told => {}
                     heard = line.replies.recv() => if let Some((id, reply, at)) = heard {
                         self.book(&mut round, destination.ip(), id, reply, at);

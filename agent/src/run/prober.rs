@@ -34,6 +34,7 @@ use crate::report::counters::Counters;
 use crate::report::pipeline::Recorder;
 use crate::report::status::Status;
 use crate::schedule::desk::{Ask, BurstDesk};
+use crate::schedule::slot::Slots;
 use crate::timekeeper::Timekeeper;
 
 /// Lists of hops that may wait for their names.
@@ -55,6 +56,8 @@ pub(super) struct Surroundings {
 /// The engines and the way out.
 pub(super) struct Prober {
     pub(super) plan: Plan,
+    /// When what is due is begun.
+    pub(super) slots: Slots,
     pub(super) delays: Delays,
     pub(super) keeper: Timekeeper,
     /// Told when everything is to be tried anew.
@@ -121,8 +124,10 @@ impl Prober {
             Arc::clone(&ingresses),
             cancel.clone(),
         ));
+        let slots = Slots::new(clock::now());
         Ok(Self {
             plan: config.plan,
+            slots,
             delays,
             keeper,
             renewed: Mutex::new(began),
@@ -141,7 +146,8 @@ impl Prober {
                 Arc::clone(&counters),
                 tasks.clone(),
                 cancel.clone(),
-            ),
+            )
+            .in_slots(slots),
             recorder,
             counters,
             ingresses,
@@ -193,6 +199,7 @@ impl Prober {
         let tls = self.tls.clone().by(exit);
         Ok(Self {
             plan,
+            slots: self.slots,
             delays: self.delays.clone(),
             keeper: self.keeper.clone(),
             upheavals: self.upheavals.clone(),

@@ -8,6 +8,7 @@
 pub(crate) mod backoff;
 pub(crate) mod desk;
 pub(crate) mod rounds;
+pub(crate) mod slot;
 pub(crate) mod stream;
 pub(crate) mod trigger;
 pub(crate) mod upset;

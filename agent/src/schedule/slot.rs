@@ -1,0 +1,58 @@
+//! Moments at which what is due is begun, a twentieth of a second apart: probes of several targets that fall due between two of
+//! them share one wake-up of the processor, which costs more than the probe itself.
+//!
+//! Pure. The slots of a process begin with it, so that they are in step with nothing in the network, the turn of the second
+//! least of all. What has to be so far apart stays so: an interval of whole slots is one after the rounding as well.
+
+use std::time::{Duration, Instant};
+
+/// From one slot to the next: far below every interval of a plan.
+const SLOT: Duration = Duration::from_millis(50);
+
+/// The slots of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slots {
+    origin: Instant,
+}
+
+impl Slots {
+    /// Slots that begin at `origin`.
+    pub(crate) const fn new(origin: Instant) -> Self {
+        Self { origin }
+    }
+
+    /// The first slot at which something is due that is due at `at`.
+    pub(crate) fn at(self, at: Instant) -> Instant {
+        let since = at.saturating_duration_since(self.origin);
+        let into = since.as_nanos() % SLOT.as_nanos();
+        let into = Duration::from_nanos(u64::try_from(into).unwrap_or(0));
+        if into.is_zero() {
+            at
+        } else {
+            at + SLOT.saturating_sub(into)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_begins_early_or_a_slot_late_and_distances_of_whole_slots_stay(
+            first_us in 0u64..10_000_000_000, apart in 0u32..1_000,
+        ) {
+            let origin = crate::clock::now();
+            let slots = Slots::new(origin);
+            let first = origin + Duration::from_micros(first_us);
+            let begun = slots.at(first);
+            prop_assert!(begun >= first && begun < first + SLOT);
+            prop_assert_eq!(slots.at(begun), begun, "a slot is its own");
+            let second = slots.at(first + SLOT * apart);
+            prop_assert_eq!(second - begun, SLOT * apart);
+        }
+    }
+}
