@@ -9,6 +9,7 @@ pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod detect;
+pub mod evidence;
 pub mod geo;
 pub mod incident;
 pub mod ingest;

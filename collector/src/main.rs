@@ -4,6 +4,7 @@
 
 mod bgp;
 mod commands;
+mod incident_commands;
 mod notify_commands;
 mod paths;
 mod sites;
@@ -102,7 +103,17 @@ enum Command {
         #[command(subcommand)]
         command: bgp::BgpCommand,
     },
-    /// Try the channels of notifications out.
+    /// List incidents, look after one, note, take the evidence along.
+    Incident {
+        #[command(subcommand)]
+        command: incident_commands::IncidentCommand,
+    },
+    /// Change windows: times in which incidents are recorded and not told.
+    Mute {
+        #[command(subcommand)]
+        command: incident_commands::MuteCommand,
+    },
+    /// Try the channels of notifications out; see what was told.
     Notify {
         #[command(subcommand)]
         command: notify_commands::NotifyCommand,
@@ -199,6 +210,12 @@ fn main() -> ExitCode {
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
             Command::Bgp { command } => commands::done(bgp::run(&command)),
+            Command::Incident { command } => {
+                commands::done(incident_commands::run(&config, command).await)
+            }
+            Command::Mute { command } => {
+                commands::done(incident_commands::mute(&config, command).await)
+            }
             Command::Notify { command } => {
                 commands::done(notify_commands::run(&config, command).await)
             }

@@ -74,6 +74,25 @@ pub(crate) const SCRIPTS: &[Package] = &[Package {
     why: "the client that scripts for Microsoft.Peering use",
 }];
 
+/// What notifications are sent to in the tests.
+pub(crate) const NOTIFY: &[Package] = &[
+    Package {
+        name: "prometheus-alertmanager",
+        program: "prometheus-alertmanager",
+        why: "an alert that is shown and resolved",
+    },
+    Package {
+        name: "python3-aiosmtpd",
+        program: "aiosmtpd",
+        why: "a mail server",
+    },
+    Package {
+        name: "rsyslog",
+        program: "rsyslogd",
+        why: "a receiver of syslog",
+    },
+];
+
 /// What the browser tests need beyond the lab.
 pub(crate) const BROWSER: &[Package] = &[Package {
     name: "chromium",

@@ -91,6 +91,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
             .chain(needs::LAB)
             .chain(needs::SITE)
             .chain(needs::SCRIPTS)
+            .chain(needs::NOTIFY)
             .chain(needs::BROWSER)
             .collect();
         needs::install(&wanted)

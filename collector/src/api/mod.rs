@@ -8,8 +8,10 @@ mod arm;
 mod body;
 mod connections;
 mod dashboard;
+mod desk;
 pub mod embedded;
 mod events;
+mod evidence;
 mod failure;
 mod geographies;
 mod invitations;
@@ -37,7 +39,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, patch, post};
+use axum::routing::{any, delete, get, patch, post, put};
 use axum::{Router, http};
 use firstmile_wire::ids::OrganisationId;
 use tokio::sync::broadcast;
@@ -111,6 +113,21 @@ pub fn router(state: ApiState) -> Router {
         .route("/agents/{id}/path", get(path::path))
         .route("/events", get(events::events))
         .route("/events/{id}", get(events::event))
+        .route("/event-types", get(desk::event_types))
+        .route("/incidents/{id}/marks", get(desk::marks))
+        .route(
+            "/incidents/{id}/acknowledgement",
+            put(desk::acknowledge).delete(desk::unacknowledge),
+        )
+        .route("/incidents/{id}/notes", post(desk::note))
+        .route("/incidents/{id}/evidence", get(evidence::evidence))
+        .route(
+            "/change-windows",
+            get(desk::windows).post(desk::make_window),
+        )
+        .route("/change-windows/{id}", delete(desk::delete_window))
+        .route("/sites/{id}/time-zone", put(desk::set_zone))
+        .route("/notifications", get(desk::notifications))
         .route("/join-strings", post(invitations::invite))
         .route("/connections", get(connections::connections))
         .route("/pops", get(pops::pops))

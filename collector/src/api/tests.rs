@@ -7,4 +7,5 @@ mod changes;
 mod connections;
 mod desk;
 mod live;
+mod marks;
 mod thousand;

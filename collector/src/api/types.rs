@@ -4,6 +4,7 @@
 //! every figure carries its `n`, its loss, and the agents behind it.
 
 mod connection;
+mod desk;
 mod event;
 mod incident;
 mod machine;
@@ -13,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use connection::{Connection, ConnectionPrefix, ConnectionSite, PathCompliance};
+pub use desk::{
+    ChangeWindow, ChannelState, Doing, IncidentMarks, IncidentNote, Letter, NoteRequest,
+    Notifications, SiteZone,
+};
 pub use event::{Event, EventClass, EventStatus, Observability, RttCost};
 pub use incident::{Incident, IncidentEvent, TimelineEntry};
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};

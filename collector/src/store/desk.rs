@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::ids::{AgentId, OrganisationId};
 
 use super::StoreResult;
 use crate::notify::core::mute::WindowWish;
 use crate::registry::SiteId;
+use crate::store::InboxReport;
 
 /// Notes of one incident.
 pub const NOTES_MAX: u32 = 200;
@@ -87,6 +88,14 @@ pub trait Desk: Send + Sync {
         id: &str,
         by: Doing,
     ) -> StoreResult<bool>;
+    /// Reports of an agent as they were received in a span, oldest first, at most `limit`; for evidence.
+    async fn reports_of(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        received_unix_ms: (i64, i64),
+        limit: u32,
+    ) -> StoreResult<Vec<InboxReport>>;
     /// IANA time zones of sites, by the identity of the site.
     async fn site_zones(
         &self,

@@ -33,7 +33,7 @@ export async function get<T>(path: string, parameters: Parameters = {}, signal?:
 }
 
 /** Sends `body` as JSON. */
-export async function send<T>(method: "POST" | "PATCH", path: string, body: unknown): Promise<T> {
+export async function send<T>(method: "POST" | "PATCH" | "PUT" | "DELETE", path: string, body: unknown): Promise<T> {
   return call<T>(method, path, body, undefined);
 }
 

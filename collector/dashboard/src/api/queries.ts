@@ -6,6 +6,7 @@ import type {
   Agent,
   GeographyLevel,
   GeographyReport,
+  IncidentMarks,
   LatencyReport,
   Machine,
   PathEvent,
@@ -100,6 +101,13 @@ export function eventQuery(id: string) {
   return queryOptions({
     queryKey: [EVENTS, "one", id],
     queryFn: ({ signal }) => get<PathEvent>(`/events/${encodeURIComponent(id)}`, {}, signal),
+  });
+}
+
+export function incidentMarksQuery(id: string) {
+  return queryOptions({
+    queryKey: ["incidents", "marks", id],
+    queryFn: ({ signal }) => get<IncidentMarks>(`/incidents/${encodeURIComponent(id)}/marks`, {}, signal),
   });
 }
 

@@ -72,6 +72,75 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/change-windows": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Change windows, oldest first, at most 500. */
+        readonly get: operations["changeWindows"];
+        readonly put?: never;
+        /** Makes a change window: what it covers is recorded and not told while it holds. One that names an incident mutes it. */
+        readonly post: operations["makeChangeWindow"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/change-windows/{id}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Takes a change window away. */
+        readonly delete: operations["deleteChangeWindow"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/connections": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All connections with their prefixes, and how their sites' paths kept the promise. */
+        readonly get: operations["connections"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/event-types": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The types of events with their levels: Microsoft's published prefix events word for word, then ours. */
+        readonly get: operations["eventTypes"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/events": {
         readonly parameters: {
             readonly query?: never;
@@ -117,6 +186,78 @@ export interface paths {
         readonly get: operations["geographies"];
         readonly put?: never;
         readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/incidents/{id}/acknowledgement": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        /** Looks after an incident from now on. Who did so first stays. */
+        readonly put: operations["acknowledgeIncident"];
+        readonly post?: never;
+        /** Takes an acknowledgement back: nobody looks after the incident. */
+        readonly delete: operations["unacknowledgeIncident"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/incidents/{id}/evidence": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * The evidence of an incident as one HTML file that opens without an account or a network: paths before and after, affected agents,
+         *     unaffected ones for comparison, what was not seen, and the rounds as JSON inside it.
+         */
+        readonly get: operations["incidentEvidence"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/incidents/{id}/marks": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** What people said of an incident, and what was told of it. */
+        readonly get: operations["incidentMarks"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/incidents/{id}/notes": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Writes a note to an incident. */
+        readonly post: operations["addIncidentNote"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -208,6 +349,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/notifications": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** What was told to whom: the channels, and the newest 100 messages. */
+        readonly get: operations["notifications"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/pops": {
         readonly parameters: {
             readonly query?: never;
@@ -257,6 +415,23 @@ export interface paths {
         readonly head?: never;
         /** Changes a site's name or geography (RFC 7396: an absent field stays, an explicit null clears). */
         readonly patch: operations["changeSite"];
+        readonly trace?: never;
+    };
+    readonly "/api/v1/sites/{id}/time-zone": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        /** Declares the time zone of a site, for change windows that recur at its local time. */
+        readonly put: operations["setSiteTimeZone"];
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
         readonly trace?: never;
     };
     readonly "/api/v1/status": {
@@ -349,6 +524,100 @@ export interface components {
             readonly code: string;
             /** @description What was tried, on what, why it failed and what to do. */
             readonly message: string;
+        };
+        /** @description A change window: a time in which incidents are recorded and not told. */
+        readonly ChangeWindow: {
+            /**
+             * Format: int64
+             * @description When it was made.
+             */
+            readonly created_unix_ms: number;
+            /** @description Whether it holds now; of one without a time zone, at sites that have none (UTC). */
+            readonly holds: boolean;
+            /** @description Who made it. */
+            readonly who: string;
+            /** @description What was asked for. */
+            readonly window: components["schemas"]["WindowWish"];
+            /** @description Its identity. */
+            readonly window_id: string;
+        };
+        /** @description A channel and its messages, counted. */
+        readonly ChannelState: {
+            /** @description Its name in the configuration. */
+            readonly channel: string;
+            /**
+             * Format: int32
+             * @description Given up, of those that are kept.
+             */
+            readonly dead: number;
+            /**
+             * Format: int32
+             * @description Delivered, of those that are kept.
+             */
+            readonly delivered: number;
+            /** @description Why the newest failure failed. */
+            readonly last_error?: string | null;
+            /**
+             * Format: int64
+             * @description When the oldest on its way was made.
+             */
+            readonly oldest_waiting_unix_ms?: number | null;
+            /**
+             * Format: int32
+             * @description On their way.
+             */
+            readonly waiting: number;
+        };
+        /** @description A connection: what was bought, and what came of it. */
+        readonly Connection: {
+            /** @description Backup peering location; absent: the plain internet. */
+            readonly backup?: string | null;
+            /** @description Id of the resource in the REST interface of `Microsoft.Peering`. */
+            readonly id: string;
+            /** @description Its name. */
+            readonly name: string;
+            /** @description Its prefixes. */
+            readonly prefixes: readonly components["schemas"]["ConnectionPrefix"][];
+            /** @description Primary peering location, as registered. */
+            readonly primary: string;
+            /** @description The partner. */
+            readonly provider: string;
+            /** @description AS numbers of the partner, by its registered `peerAsns`. None: which partner carries the traffic is not looked at. */
+            readonly provider_asns: readonly number[];
+            /** @description Sites that its tag `sites` names, and that are known. */
+            readonly sites: readonly components["schemas"]["ConnectionSite"][];
+            /** @description Sites that the tag names, and that nobody knows. */
+            readonly unknown_sites: readonly string[];
+        };
+        /** @description A prefix of a connection. */
+        readonly ConnectionPrefix: {
+            /** @description What was found, rule by rule. */
+            readonly findings: readonly string[];
+            /** @description Its name. */
+            readonly name: string;
+            /** @description The prefix. */
+            readonly prefix: string;
+            /** @description `Verified`, `Warning`, `Unknown`, `Failed` or `Invalid`. */
+            readonly state: string;
+        };
+        /** @description A site of a connection. */
+        readonly ConnectionSite: {
+            /** @description One for each agent and target. */
+            readonly paths: readonly components["schemas"]["PathCompliance"][];
+            /** @description Identity of the site. */
+            readonly site_id: string;
+            /** @description Its name. */
+            readonly site_name: string;
+        };
+        /** @description Who did something, and when. */
+        readonly Doing: {
+            /**
+             * Format: int64
+             * @description When.
+             */
+            readonly at_unix_ms: number;
+            /** @description Who. */
+            readonly who: string;
         };
         /** @description What an agent had to give up, counted since its program started. */
         readonly EngineCounters: {
@@ -541,10 +810,33 @@ export interface components {
          */
         readonly EventClass: "uplink" | "unreachable" | "provider" | "geo" | "partial_geo" | "local" | "redundancy_lost" | "flapping" | "front_door_moved" | "site_silent";
         /**
+         * @description How grave an event is; Microsoft's four levels.
+         * @enum {string}
+         */
+        readonly EventLevel: "Information" | "Warning" | "Error" | "Critical";
+        /**
+         * @description Who defined an event type.
+         * @enum {string}
+         */
+        readonly EventOrigin: "microsoft" | "firstmile";
+        /**
          * @description Whether it is claimed.
          * @enum {string}
          */
         readonly EventStatus: "event" | "possible";
+        /** @description One type of event. */
+        readonly EventType: {
+            /** @description The class of incident that it tells of, absent for Microsoft's own types. */
+            readonly class?: string | null;
+            /** @description Its name, such as `PathGeoFailoverEvent`. */
+            readonly event_type: string;
+            /** @description How grave it is. */
+            readonly level: components["schemas"]["EventLevel"];
+            /** @description What it means, in one sentence. */
+            readonly meaning: string;
+            /** @description Who defined it. */
+            readonly origin: components["schemas"]["EventOrigin"];
+        };
         /** @description RTT and loss of a set of samples. Quantiles are absent without an answered probe. */
         readonly Figures: {
             /**
@@ -875,6 +1167,28 @@ export interface components {
              */
             readonly tunnelled_targets: readonly string[];
         };
+        /** @description What people said of an incident, and what was told of it. */
+        readonly IncidentMarks: {
+            readonly acknowledged?: components["schemas"]["Doing"] | null;
+            /** @description Messages about it, newest first, at most 100. */
+            readonly messages: readonly components["schemas"]["Letter"][];
+            /** @description Change windows that name this incident. */
+            readonly mutes: readonly components["schemas"]["ChangeWindow"][];
+            /** @description Notes, oldest first. */
+            readonly notes: readonly components["schemas"]["IncidentNote"][];
+        };
+        /** @description A note of an incident. */
+        readonly IncidentNote: {
+            /**
+             * Format: int64
+             * @description When it was written.
+             */
+            readonly at_unix_ms: number;
+            /** @description What it says. */
+            readonly text: string;
+            /** @description Who wrote it. */
+            readonly who: string;
+        };
         /** @description What a POST to `/api/v1/join-strings` asks for. */
         readonly JoinStringRequest: {
             /** @description True: the rules of the sites say where each agent stands. */
@@ -957,6 +1271,37 @@ export interface components {
             /** @description What the figures cover. */
             readonly window: components["schemas"]["Window"];
         };
+        /** @description A message to one channel. */
+        readonly Letter: {
+            /**
+             * Format: int32
+             * @description Tries so far.
+             */
+            readonly attempts: number;
+            /** @description The channel. */
+            readonly channel: string;
+            /**
+             * Format: int64
+             * @description When it was made.
+             */
+            readonly created_unix_ms: number;
+            /**
+             * Format: int64
+             * @description When it is tried next, of one that waits.
+             */
+            readonly due_unix_ms: number;
+            /**
+             * Format: int64
+             * @description When it was delivered or given up.
+             */
+            readonly finished_unix_ms?: number | null;
+            /** @description Why the last try failed. */
+            readonly last_error?: string | null;
+            /** @description What it says. */
+            readonly notice: components["schemas"]["Notification"];
+            /** @description `waiting`, `delivered` or `dead`. */
+            readonly state: string;
+        };
         /** @description A message of `/api/v1/live` (server-sent events); the event's name is the variant's. */
         readonly Live: {
             /** @description The event as it is now. */
@@ -1013,6 +1358,11 @@ export interface components {
              */
             readonly until_unix_ms: number | null;
         };
+        /** @description A note to write. */
+        readonly NoteRequest: {
+            /** @description What it says, 1 to 2000 characters. */
+            readonly text: string;
+        };
         /** @description Something that somebody should know. */
         readonly Notice: {
             /** @description A constant word for programs, such as `no_edge_reached`. */
@@ -1022,6 +1372,127 @@ export interface components {
             /** @description One sentence for people: what is so, and what to do. */
             readonly text: string;
         };
+        /** @description One notification. */
+        readonly Notification: {
+            /**
+             * Format: int32
+             * @description Agents affected.
+             */
+            readonly agents_affected: number;
+            /** @description Class of the incident, such as `geo`. */
+            readonly class: string;
+            /**
+             * Format: double
+             * @description Share of such claims that come true, 0 to 1.
+             */
+            readonly confidence_ratio?: number | null;
+            readonly cost?: components["schemas"]["NotificationCost"] | null;
+            /**
+             * Format: int64
+             * @description When it was decided.
+             */
+            readonly decided_unix_ms: number;
+            /**
+             * Format: int64
+             * @description When it was over; only at the end.
+             */
+            readonly ended_unix_ms?: number | null;
+            /** @description How it ended, such as `recovery`; only at the end. */
+            readonly ending?: string | null;
+            /** @description How grave it is. */
+            readonly event_level: components["schemas"]["EventLevel"];
+            /** @description Type of the event, such as `PathGeoFailoverEvent`. */
+            readonly event_type: string;
+            /** @description What was before, where known. */
+            readonly from?: string | null;
+            /** @description Geographies of the affected sites: countries or subdivisions, sorted, at most 20. */
+            readonly geographies: readonly string[];
+            /** @description Identity of the incident. */
+            readonly incident_id: string;
+            /** @description Where the dashboard shows it, where the collector knows its own address. */
+            readonly link?: string | null;
+            /** @description Identity of this message: the same whenever it is sent again, so a receiver can drop doubles. */
+            readonly message_id: string;
+            /**
+             * Format: int64
+             * @description It happened after this.
+             */
+            readonly onset_from_unix_ms: number;
+            /**
+             * Format: int64
+             * @description It happened before this.
+             */
+            readonly onset_to_unix_ms: number;
+            /** @description Which message of the incident it is. */
+            readonly phase: components["schemas"]["NotificationPhase"];
+            /** @description The prefix that it is about, where it is about one. */
+            readonly prefix?: string | null;
+            /**
+             * Format: int32
+             * @description AS number of the provider, where known.
+             */
+            readonly provider_asn?: number | null;
+            /** @description Why, one reason a line. */
+            readonly reasons: readonly string[];
+            /**
+             * Format: int32
+             * @description How often it came back, for an incident that comes and goes.
+             */
+            readonly reopenings: number;
+            /**
+             * Format: int32
+             * @description Order of the messages of an incident, from 1.
+             */
+            readonly sequence: number;
+            /** @description Names of the affected sites, sorted, at most 20. */
+            readonly sites: readonly string[];
+            /**
+             * Format: int32
+             * @description Sites affected.
+             */
+            readonly sites_affected: number;
+            /** @description One sentence for people. */
+            readonly summary: string;
+            /** @description Targets affected, sorted, at most 20. */
+            readonly targets: readonly string[];
+            /** @description What is now, where known. */
+            readonly to?: string | null;
+            /**
+             * Format: int32
+             * @description Version of this form: fields are added, never renamed; another meaning is another version.
+             */
+            readonly version: number;
+        };
+        /** @description What an incident costs its users: how far the RTT moved. */
+        readonly NotificationCost: {
+            /**
+             * Format: int64
+             * @description How far the RTT moved, microseconds; positive is slower.
+             */
+            readonly delta_us: number;
+            /**
+             * Format: int64
+             * @description Upper end of its confidence interval, where known.
+             */
+            readonly high_us?: number | null;
+            /**
+             * Format: int64
+             * @description Lower end of its confidence interval, where known.
+             */
+            readonly low_us?: number | null;
+        };
+        /**
+         * @description Which message of an incident it is.
+         * @enum {string}
+         */
+        readonly NotificationPhase: "start" | "update" | "end" | "digest" | "test";
+        /** @description Notifications: channels and the newest messages. */
+        readonly Notifications: {
+            /** @description The channels that have had messages. */
+            readonly channels: readonly components["schemas"]["ChannelState"][];
+            /** @description The newest messages, at most 100. */
+            readonly messages: readonly components["schemas"]["Letter"][];
+        };
         /** @description How often each level could have been decided in the last day: `A` (95 % of the rounds), `B` (70 %), `C` (30 %) or `D`. */
         readonly Observability: {
             /** @description Ingress metro. */
@@ -1030,6 +1501,51 @@ export interface components {
             readonly local: string;
             /** @description AS path and handoff. */
             readonly provider: string;
+        };
+        /** @description Whether one path keeps the promise of its connection. */
+        readonly PathCompliance: {
+            /** @description Identity of the agent. */
+            readonly agent_id: string;
+            /**
+             * Format: double
+             * @description With one router seen: a second one with this share of the flows or more would have been seen with a certainty of 95 %.
+             */
+            readonly hidden_share_below_ratio?: number | null;
+            /** @description Host name of the agent. */
+            readonly hostname: string;
+            /**
+             * Format: int64
+             * @description The last time at the backup location; absent: never seen there in the window.
+             */
+            readonly last_backup_from_unix_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Its end.
+             */
+            readonly last_backup_to_unix_ms?: number | null;
+            /**
+             * Format: double
+             * @description Share of the time with a known path on which one AS stood between the site and Microsoft; absent where none is known.
+             */
+            readonly one_hop_ratio?: number | null;
+            /**
+             * Format: double
+             * @description Share of the time of which something is known on the preferred path; absent where nothing is known.
+             */
+            readonly preferred_ratio?: number | null;
+            /** @description Two routers at the primary location: `proven`, `one_seen`, `replaced`, `not_observable`. */
+            readonly redundancy: string;
+            /** @description The routers that it rests on. */
+            readonly routers: readonly string[];
+            /** @description Target's name. */
+            readonly target: string;
+            /**
+             * @description Milliseconds in each place: `primary`, `local_alternate`, `backup_metro`, `other_metro`, `other_provider`, `unreachable`,
+             *     `unknown`. They add up to the window.
+             */
+            readonly time_ms: {
+                readonly [key: string]: number;
+            };
         };
         /** @description All routers that flows met at one TTL. */
         readonly PathHop: {
@@ -1284,6 +1800,11 @@ export interface components {
             /** @description ISO 3166-2 subdivision. */
             readonly subdivision?: string | null;
         };
+        /** @description The time zone of a site. */
+        readonly SiteZone: {
+            /** @description IANA name, such as `Europe/Amsterdam`; `null` for none. */
+            readonly time_zone?: string | null;
+        };
         /** @description The state of the collector, for the frame of the dashboard and for scripts. */
         readonly Status: {
             /**
@@ -1320,6 +1841,20 @@ export interface components {
             /** @description Version of the collector's program. */
             readonly version: string;
         };
+        /** @description The same local time on some days of each week. */
+        readonly WeeklyWindow: {
+            /** @description Days on which it starts: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`. */
+            readonly days: readonly string[];
+            /**
+             * Format: int32
+             * @description How long it lasts, 1 to 1440 minutes.
+             */
+            readonly minutes: number;
+            /** @description Local time at which it starts, such as `22:00`. */
+            readonly start: string;
+            /** @description IANA time zone, such as `Europe/Amsterdam`; absent: that of each site, and UTC where a site has none. */
+            readonly time_zone?: string | null;
+        };
         /** @description A span of time that an answer covers. */
         readonly Window: {
             /**
@@ -1332,6 +1867,48 @@ export interface components {
              * @description End, exclusive.
              */
             readonly to_unix_ms: number;
+        };
+        /** @description What a window covers; what is absent is not asked for, and all absent is everything. */
+        readonly WindowCovers: {
+            /**
+             * @description A country such as `NL`, or a subdivision such as `US-CA`.
+             * @default null
+             */
+            readonly geography: string | null;
+            /**
+             * @description One incident, by its identity.
+             * @default null
+             */
+            readonly incident_id: string | null;
+            /**
+             * Format: int32
+             * @description A provider, by its AS number.
+             * @default null
+             */
+            readonly provider_asn: number | null;
+            /**
+             * @description A site, by its identity.
+             * @default null
+             */
+            readonly site_id: string | null;
+        };
+        /** @description A change window as it is asked for and kept. */
+        readonly WindowWish: {
+            /** @description What it covers. */
+            readonly covers?: components["schemas"]["WindowCovers"];
+            /**
+             * Format: int64
+             * @description Start, of one that holds once.
+             */
+            readonly from_unix_ms?: number | null;
+            /** @description Why, for people; at most 200 characters. */
+            readonly reason: string;
+            /**
+             * Format: int64
+             * @description End, of one that holds once; at most 90 days after its start.
+             */
+            readonly to_unix_ms?: number | null;
+            readonly weekly?: components["schemas"]["WeeklyWindow"] | null;
         };
     };
     responses: never;
@@ -1510,6 +2087,201 @@ export interface operations {
             };
         };
     };
+    readonly changeWindows: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["ChangeWindow"][];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly makeChangeWindow: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WindowWish"];
+            };
+        };
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ChangeWindow"];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly deleteChangeWindow: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the window */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly connections: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description `15m`, `1h`, `6h`, `12h`, `1d`, `7d`, `30d`; default `7d` */
+                readonly window?: string;
+                /** @description Start, milliseconds since 1970; instead of `window` */
+                readonly from?: number;
+                /** @description End; default now */
+                readonly to?: number;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["Connection"][];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly eventTypes: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["EventType"][];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
     readonly events: {
         readonly parameters: {
             readonly query?: {
@@ -1639,6 +2411,240 @@ export interface operations {
                 };
             };
             readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly acknowledgeIncident: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the incident */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["IncidentMarks"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly unacknowledgeIncident: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the incident */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["IncidentMarks"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly incidentEvidence: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the incident */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "text/html": string;
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly incidentMarks: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the incident */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["IncidentMarks"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly addIncidentNote: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the incident */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["NoteRequest"];
+            };
+        };
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["IncidentMarks"];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -1872,6 +2878,33 @@ export interface operations {
             };
         };
     };
+    readonly notifications: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Notifications"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
     readonly pops: {
         readonly parameters: {
             readonly query?: never;
@@ -1983,6 +3016,64 @@ export interface operations {
                 };
             };
             readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly setSiteTimeZone: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the site */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SiteZone"];
+            };
+        };
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["SiteZone"];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
                 headers: {
                     readonly [name: string]: unknown;
                 };

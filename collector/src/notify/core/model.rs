@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
+#[schema(as = EventLevel)]
 pub enum Level {
     /// Worth keeping, nothing to do.
     Information,
@@ -49,6 +50,7 @@ impl Level {
 /// Who defined an event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = EventOrigin)]
 pub enum Origin {
     /// Published for Azure Peering Service.
     Microsoft,

@@ -25,6 +25,7 @@ const REASON_MAX: usize = 200;
 /// What a window covers; what is absent is not asked for, and all absent is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = WindowCovers)]
 pub struct Covers {
     /// One incident, by its identity.
     pub incident_id: Option<String>,
@@ -39,6 +40,7 @@ pub struct Covers {
 /// The same local time on some days of each week.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = WeeklyWindow)]
 pub struct Weekly {
     /// Days on which it starts: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`.
     pub days: Vec<String>,

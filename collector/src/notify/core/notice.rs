@@ -12,6 +12,7 @@ pub const NAMES_MAX: usize = 20;
 /// Which message of an incident it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = NotificationPhase)]
 pub enum Phase {
     /// It began.
     Start,
@@ -40,6 +41,7 @@ impl Phase {
 
 /// What an incident costs its users: how far the RTT moved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = NotificationCost)]
 pub struct Cost {
     /// How far the RTT moved, microseconds; positive is slower.
     pub delta_us: i64,
@@ -51,6 +53,7 @@ pub struct Cost {
 
 /// One notification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Notification)]
 pub struct Notice {
     /// Version of this form: fields are added, never renamed; another meaning is another version.
     pub version: u32,

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::ids::{AgentId, OrganisationId};
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::registry::{self, all};
 use super::writer::Durability;
-use super::{Embedded, engine, forms};
+use super::{Embedded, engine, forms, inbox};
 use crate::registry::SiteId;
 use crate::store::desk::{Desk, Doing, KeptWindow, Marks, NOTES_MAX, Note, WINDOWS_MAX};
-use crate::store::{StoreError, StoreResult};
+use crate::store::{InboxReport, StoreError, StoreResult};
 
 #[async_trait]
 impl Desk for Embedded {
@@ -97,6 +97,21 @@ impl Desk for Embedded {
                     )?;
                 }
                 Ok(gone)
+            })
+            .await
+    }
+
+    async fn reports_of(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        received_unix_ms: (i64, i64),
+        limit: u32,
+    ) -> StoreResult<Vec<InboxReport>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read reports of an agent", move |tx| {
+                inbox::of_agent(tx, &organisation, agent, received_unix_ms, limit)
             })
             .await
     }

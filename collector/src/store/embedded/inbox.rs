@@ -103,6 +103,27 @@ pub(super) fn pending(tx: &Transaction<'_>, limit: u32) -> StoreResult<Vec<Inbox
     Ok(reports)
 }
 
+/// Reports of an agent as they were received in a span, oldest first.
+pub(super) fn of_agent(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+    (from_unix_ms, to_unix_ms): (i64, i64),
+    limit: u32,
+) -> StoreResult<Vec<InboxReport>> {
+    let sql = "SELECT organisation, agent, epoch, sequence, received_unix_ms, frame FROM inbox
+        WHERE organisation = ?1 AND agent = ?2 AND received_unix_ms >= ?3 AND received_unix_ms < ?4
+        ORDER BY received_unix_ms, sequence LIMIT ?5";
+    let key = params![
+        organisation.as_str(),
+        agent.0.as_bytes(),
+        from_unix_ms,
+        to_unix_ms,
+        limit
+    ];
+    super::registry::all(tx, sql, key, report_of)
+}
+
 /// Marks a report as one that cannot be applied.
 pub(super) fn set_aside(tx: &Transaction<'_>, key: &ReportKey, reason: &str) -> StoreResult<()> {
     let (organisation, agent, epoch, sequence) = columns(key);
