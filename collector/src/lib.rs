@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod detect;
 pub mod evidence;
+pub mod feed;
 pub mod geo;
 pub mod incident;
 pub mod ingest;

@@ -67,6 +67,8 @@ enum BenchCommand {
     Cost(PassedOn),
     /// A path of 12 routers beside mtr, traceroute, scamper and trippy: wall time, packets, hops, false losses, branches
     Trace(PassedOn),
+    /// How fast BGP is read and judged, beside a bare parse; and the time from a socket to a stored alert
+    Bgp(PassedOn),
     /// How right the path-shift classifier is, on seeded histories with known truth
     Shift(PassedOn),
     /// RTT, paths and a failover that the whole product sees, against the lab's truth
@@ -89,13 +91,14 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             engine("cost", &[AGENT, COLLECTOR], passed_on)
         }
         BenchCommand::Trace(passed_on) => trace(passed_on),
+        BenchCommand::Bgp(options) => bgp(options),
         BenchCommand::Shift(options) => shift(options),
         BenchCommand::Lab(args) => lab::check(args),
     }
 }
 
 /// The benches that `cargo xtask test --full` runs, each with its options as they are.
-pub(crate) const TIERS: [&str; 5] = ["accuracy", "capacity", "cost", "trace", "shift"];
+pub(crate) const TIERS: [&str; 6] = ["accuracy", "bgp", "capacity", "cost", "trace", "shift"];
 
 /// Runs one of [`TIERS`].
 pub(crate) fn tier(name: &str) -> Result<()> {
@@ -104,6 +107,7 @@ pub(crate) fn tier(name: &str) -> Result<()> {
     };
     let command = match name {
         "accuracy" => BenchCommand::Accuracy(usual),
+        "bgp" => BenchCommand::Bgp(usual),
         "capacity" => BenchCommand::Capacity(usual),
         "cost" => BenchCommand::Cost(usual),
         "trace" => BenchCommand::Trace(usual),
@@ -148,6 +152,21 @@ fn trippy(tools: &Path) -> Result<()> {
 /// Programs of the product that a bench runs, each with the option that names it.
 const AGENT: (&str, &str) = ("firstmile-agent", "--agent-bin");
 const COLLECTOR: (&str, &str) = ("firstmile-collector", "--collector-bin");
+
+/// Reads and judges routes made by rule; the figures go to `target/bench/bgp.json`.
+fn bgp(passed_on: &PassedOn) -> Result<()> {
+    artefacts::dashboard()?;
+    let packages = ["firstmile-bench-routing", "firstmile-collector"];
+    let bin = artefacts::binaries(&packages, Profile::Release)?;
+    let mut command = Command::new(bin.join("firstmile-bench-routing"));
+    command
+        .arg("--json")
+        .arg(tree::target().join("bench/bgp.json"))
+        .arg("--collector-bin")
+        .arg(bin.join("firstmile-collector"))
+        .args(&passed_on.options);
+    step::run(command.current_dir(tree::root()))
+}
 
 /// Judges seeded histories and scores them; the figures go to `target/bench/shift.json`.
 fn shift(passed_on: &PassedOn) -> Result<()> {

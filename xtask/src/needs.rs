@@ -43,6 +43,20 @@ pub(crate) const LAB: &[Package] = &[
     },
 ];
 
+/// What the tests of feeds need: real speakers of BGP with BMP, a real server of RTR.
+pub(crate) const ROUTING: &[Package] = &[
+    Package {
+        name: "gobgpd",
+        program: "gobgpd",
+        why: "BGP with BMP, for the tests of feeds",
+    },
+    Package {
+        name: "stayrtr",
+        program: "stayrtr",
+        why: "RPKI, for the tests of feeds",
+    },
+];
+
 /// What the tests of difficult sites need beyond the lab.
 pub(crate) const SITE: &[Package] = &[
     Package {

@@ -89,6 +89,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         let wanted: Vec<_> = needs::BUILD
             .iter()
             .chain(needs::LAB)
+            .chain(needs::ROUTING)
             .chain(needs::SITE)
             .chain(needs::SCRIPTS)
             .chain(needs::NOTIFY)

@@ -25,6 +25,7 @@ mod path;
 mod pops;
 mod principal;
 mod query;
+mod routing;
 mod session;
 mod sites;
 mod status;
@@ -46,6 +47,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::login::Logins;
+use crate::feed::Feeds;
 use crate::geo::Meaning;
 use crate::ingest::Counters;
 use crate::registry::invite::Inviter;
@@ -85,6 +87,8 @@ pub struct ApiState {
     pub inviter: Arc<Inviter>,
     /// Connections, prefixes and peerings.
     pub registry: Arc<PeeringRegistry>,
+    /// Feeds of routes.
+    pub feeds: Arc<Feeds>,
     /// True where the page listens beyond loopback: the loopback principal does not exist there.
     pub login_required: bool,
     /// Whether the page is served over TLS, so that cookies are marked for it.
@@ -128,6 +132,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/change-windows/{id}", delete(desk::delete_window))
         .route("/sites/{id}/time-zone", put(desk::set_zone))
         .route("/notifications", get(desk::notifications))
+        .route("/routing/verdicts", get(routing::verdicts))
+        .route("/routing/feeds", get(routing::feeds))
         .route("/join-strings", post(invitations::invite))
         .route("/connections", get(connections::connections))
         .route("/pops", get(pops::pops))

@@ -34,6 +34,8 @@ use utoipa::OpenApi;
         super::desk::set_zone,
         super::desk::notifications,
         super::evidence::evidence,
+        super::routing::verdicts,
+        super::routing::feeds,
         super::invitations::invite,
         super::connections::connections,
         super::pops::pops,

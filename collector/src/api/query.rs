@@ -77,6 +77,17 @@ pub(super) struct EventsQuery {
     pub(super) agent: Option<String>,
 }
 
+/// Which verdicts of routing.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct VerdictsQuery {
+    /// `15m`, `1h`, `6h`, `12h`, `1d`, `7d`, `30d`, up to now; `1d` when absent.
+    pub(super) window: Option<String>,
+    /// `open` or `closed`; both when absent.
+    pub(super) state: Option<String>,
+}
+
 /// Which geographies.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

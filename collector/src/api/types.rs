@@ -9,6 +9,7 @@ mod event;
 mod incident;
 mod machine;
 mod path;
+mod routing;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +23,7 @@ pub use event::{Event, EventClass, EventStatus, Observability, RttCost};
 pub use incident::{Incident, IncidentEvent, TimelineEntry};
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
 pub use path::{PathHop, PathIdentity, PathNode, PathReport, PathSpan};
+pub use routing::{RoutingEvidence, RoutingFeed, RoutingVerdict};
 
 /// A span of time that an answer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

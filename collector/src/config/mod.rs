@@ -4,6 +4,7 @@
 
 mod keys;
 pub mod notify;
+pub mod routing;
 mod values;
 
 use std::fs;
@@ -42,6 +43,8 @@ pub struct Config {
     pub retention: Retention,
     /// Who is told of what.
     pub notify: notify::Notify,
+    /// What is registered, and which feeds tell of routes.
+    pub routing: routing::Routing,
     /// Whether to offer the project's simulated internet where no real one is reached; from the command line only.
     pub hint_lab: bool,
 }
@@ -150,6 +153,7 @@ impl Config {
         let geo = Geo::read(top.section("geo")?, folder)?;
         let retention = Retention::read(top.section("retention")?)?;
         let notify = notify::Notify::read(top.section("notify")?, file)?;
+        let routing = routing::Routing::read(top.section("routing")?, folder)?;
         top.finish()?;
         Ok(Self {
             file: file.to_owned(),
@@ -159,6 +163,7 @@ impl Config {
             geo,
             retention,
             notify,
+            routing,
             hint_lab: false,
         })
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::auth::authority::AuthorityError;
 use crate::auth::login::LoginError;
 use crate::auth::tls::TlsError;
+use crate::feed::RoutingError;
 use crate::notify::channel::OpenError;
 use crate::store::StoreError;
 
@@ -73,6 +74,14 @@ pub enum StartError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The rules of routing cannot be used.
+    #[error("routing.rules = {} cannot be used", path.display())]
+    Routing {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: RoutingError,
+    },
     /// An address cannot be listened on.
     #[error("{key} = {address} cannot be listened on; is another collector running?")]
     Listen {
@@ -92,6 +101,7 @@ impl StartError {
             Self::LoginMissing { .. }
             | Self::Channel { .. }
             | Self::Table { .. }
+            | Self::Routing { .. }
             | Self::Tls(_) => true,
             Self::DataDir { .. }
             | Self::Taken { .. }

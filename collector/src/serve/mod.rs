@@ -11,9 +11,11 @@ mod tables;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use firstmile_feeds::watch::Watch as RouteWatch;
 
 use certificates::{Certificates, dashboard_tls};
 pub use error::StartError;
@@ -32,6 +34,7 @@ use crate::auth::tls::{self, Showing};
 use crate::clock;
 use crate::config::notify::Channel;
 use crate::config::{Config, DashboardTls};
+use crate::feed::{self, Feeds};
 use crate::geo::Meaning;
 use crate::ingest::Counters;
 use crate::ingest::apply::Worker;
@@ -119,6 +122,7 @@ pub async fn open_store(config: &Config) -> Result<Embedded, StartError> {
 pub fn check(config: &Config) -> Result<(), StartError> {
     read_meaning(&config.geo)?;
     open_channels(config)?;
+    open_routing(config)?;
     if let Some(DashboardTls::Files { certificate, key }) = &config.dashboard.tls {
         Showing::new(tls::read_identity(certificate, key)?)?;
     }
@@ -135,6 +139,17 @@ fn open_channels(config: &Config) -> Result<BTreeMap<String, Sender>, StartError
         }),
     };
     config.notify.channels.iter().map(open).collect()
+}
+
+/// Reads what is registered; connects to nobody.
+fn open_routing(config: &Config) -> Result<Option<RouteWatch>, StartError> {
+    let open = |path: &PathBuf| {
+        feed::open(path).map_err(|source| StartError::Routing {
+            path: path.clone(),
+            source,
+        })
+    };
+    config.routing.rules.as_ref().map(open).transpose()
 }
 
 fn open_logins(config: &Config) -> Result<Logins, StartError> {
@@ -157,9 +172,15 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let store: Arc<dyn Store> = Arc::new(open_store(config).await?);
     let meaning = Arc::new(read_meaning(&config.geo)?);
     let channels = open_channels(config)?;
+    let routes = open_routing(config)?;
     let certificates = Certificates::open(Arc::clone(&authority), config)?;
     let ingest_socket = bind("ingest.listen", config.ingest.listen)?;
     let dashboard_socket = bind("dashboard.listen", config.dashboard.listen)?;
+    let bmp_socket = config
+        .routing
+        .bmp_listen
+        .map(|address| bind("routing.bmp_listen", address));
+    let bmp_socket = bmp_socket.transpose()?;
     let mut starting = Starting {
         alone,
         counters: Arc::default(),
@@ -171,8 +192,21 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         authority,
         logins,
         channels,
+        feeds: Arc::default(),
     };
     starting.start_notifying(config);
+    if let Some(watch) = routes {
+        let (stop, tasks) = &starting.outer;
+        let store = Arc::clone(&starting.store);
+        feed::start(
+            &config.routing,
+            watch,
+            bmp_socket,
+            store,
+            &starting.feeds,
+            (stop, tasks),
+        );
+    }
     let running =
         starting.start_inner_tasks(config, certificates, ingest_socket, dashboard_socket)?;
     let (stop, tasks) = &running.outer;
@@ -192,6 +226,7 @@ struct Starting {
     authority: Arc<Authority>,
     logins: Arc<Logins>,
     channels: BTreeMap<String, Sender>,
+    feeds: Arc<Feeds>,
 }
 
 impl Starting {
@@ -307,6 +342,7 @@ impl Starting {
             counters: Arc::clone(&self.counters),
             logins: Arc::clone(&self.logins),
             registry: Arc::default(),
+            feeds: Arc::clone(&self.feeds),
             inviter: Arc::new(Inviter::new(
                 Arc::clone(&self.store),
                 url,

@@ -12,6 +12,7 @@ pub mod incidents;
 pub mod notifying;
 pub mod registered;
 pub mod roll_out;
+pub mod routing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -259,6 +260,7 @@ pub trait Store:
     + notifying::Notifying
     + registered::Registered
     + roll_out::RollOut
+    + routing::RoutingVerdicts
 {
     /// Makes reports durable in one group commit; returns only after the data is synced. Outcomes are in the order given.
     async fn append(&self, reports: Vec<InboxReport>) -> StoreResult<Vec<Appended>>;

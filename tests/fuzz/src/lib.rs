@@ -8,6 +8,7 @@ mod collector;
 mod echo;
 mod edge;
 mod path;
+mod routing;
 mod wire;
 
 /// A parser under test.
@@ -23,6 +24,16 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "bgp-update",
+        text: "a BGP UPDATE inside of a RIS Live message, for Only-to-Customer",
+        run: routing::update,
+    },
+    Target {
+        name: "bmp",
+        text: "a BMP session, from a router",
+        run: routing::bmp,
+    },
     Target {
         name: "echo",
         text: "ICMP and ICMPv6 echo replies and quoted requests, from the network",
@@ -54,6 +65,11 @@ pub const TARGETS: &[Target] = &[
         run: wire::join,
     },
     Target {
+        name: "mrt",
+        text: "an MRT file, from anybody's archive",
+        run: routing::mrt,
+    },
+    Target {
         name: "probe",
         text: "our own trace probes of every kind, as routers quote them",
         run: path::probes,
@@ -77,6 +93,26 @@ pub const TARGETS: &[Target] = &[
         name: "reply",
         text: "TCP segments and echo replies of a trace's destination",
         run: path::answers,
+    },
+    Target {
+        name: "ris",
+        text: "messages of RIS Live, and what the detector makes of them",
+        run: routing::ris_message,
+    },
+    Target {
+        name: "routing-rules",
+        text: "rules of routing",
+        run: routing::rules,
+    },
+    Target {
+        name: "rtr",
+        text: "an RTR session, from a validator",
+        run: routing::rtr,
+    },
+    Target {
+        name: "vrp-file",
+        text: "a file of RPKI payloads",
+        run: routing::vrp_file,
     },
 ];
 

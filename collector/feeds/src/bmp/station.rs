@@ -115,7 +115,8 @@ impl Station {
         let mut buffer = vec![0; READ];
         loop {
             let read = tokio::select! {
-                () = cancel.cancelled() => break,
+                // A collector that stops has seen no route go.
+                () = cancel.cancelled() => return,
                 read = tokio::time::timeout(IDLE, stream.read(&mut buffer)) => read,
             };
             let octets = match read {
@@ -149,7 +150,6 @@ impl Station {
             status.sessions -= 1;
             status.gaps += 1;
         });
-        // A collector that stops tells nobody, and then nobody is there to hear it.
         if events.send(session.closed((self.clock)())).await.is_ok() {
             info!(%router, "bmp session closed");
         }

@@ -91,6 +91,7 @@ async fn open(login_required: bool) -> Desk {
         counters: Arc::new(Counters::default()),
         logins: Arc::new(Logins::open(folder.path()).expect("opens")),
         registry: Arc::default(),
+        feeds: Arc::default(),
         inviter: Arc::new(Inviter::new(Arc::clone(&store), url, CaHash([7; 32]))),
         login_required,
         tls: login_required,

@@ -15,7 +15,7 @@ use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
 use super::vantage::{Answered, LEVELS, Vantage, cell_or_skip, level_number, merged_of};
 use super::{
     Retention, cell_table, desk, engine, events, history, inbox, incidents, millis, notifying,
-    paths, registry,
+    paths, registry, routing,
 };
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
@@ -77,6 +77,7 @@ pub(super) fn step(
         + registry::forget(tx, past)?
         + notifying::forget(tx, past)?
         + desk::forget(tx, past)?
+        + routing::forget(tx, past)?
         > 0)
 }
 

@@ -24,6 +24,7 @@ mod registered;
 mod registry;
 mod retention;
 mod roll_out;
+mod routing;
 mod schema;
 mod vantage;
 mod writer;

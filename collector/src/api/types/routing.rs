@@ -1,0 +1,73 @@
+//! What routing says: verdicts with their evidence, and how the feeds are.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Something that is or was wrong with routes to a registered prefix, or of an own AS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoutingVerdict {
+    /// Its number.
+    pub verdict_no: i64,
+    /// What is wrong: `hijack.exact.origin`, `leak.path`, …
+    pub class: String,
+    /// The prefix that is announced, or gone.
+    pub prefix: String,
+    /// The registered prefix that it concerns.
+    pub matched: Option<String>,
+    /// The AS that does it, if that is known.
+    pub offender: Option<u32>,
+    /// `information`, `warning`, `error` or `critical`.
+    pub severity: String,
+    /// Peers that see it; after its end: that saw it.
+    pub peers: u32,
+    /// Peers with another route to the prefix, when it started.
+    pub others: u32,
+    /// One sentence.
+    pub reason: String,
+    /// The paths that showed it when it started, the most frequent first.
+    pub evidence: Vec<RoutingEvidence>,
+    /// When it started, by the clock of the feed.
+    pub started_unix_ms: i64,
+    /// When it was stored.
+    pub stored_unix_ms: i64,
+    /// When it ended; absent: it is so now.
+    pub ended_unix_ms: Option<i64>,
+    /// How it ended: `over`, or `restart` when the collector was started anew and looks again.
+    pub ending: Option<String>,
+}
+
+/// A path that shows a verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoutingEvidence {
+    /// AS numbers, the origin last; sets in braces.
+    pub as_path: String,
+    /// Peers that have it.
+    pub peers: u32,
+}
+
+/// How a feed of routes is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RoutingFeed {
+    /// What it is called.
+    pub name: String,
+    /// Whether it is connected, or its file was read.
+    pub connected: bool,
+    /// What is wrong with it: `disconnected`, `silent`, `canary_gone`, `withdraws_only`. Routes are not to be blamed for that.
+    pub alarms: Vec<String>,
+    /// When the last message came.
+    pub last_message_unix_ms: Option<i64>,
+    /// Messages.
+    pub messages: u64,
+    /// Announced prefixes.
+    pub announced: u64,
+    /// Withdrawn prefixes.
+    pub withdrawn: u64,
+    /// Messages or records that could not be read, or not wholly.
+    pub unread: u64,
+    /// Events that were dropped because there were too many.
+    pub dropped: u64,
+    /// Times that the connection was lost.
+    pub gaps: u64,
+    /// Sessions of routers, or payloads of RPKI.
+    pub sessions: u64,
+}
