@@ -11,8 +11,9 @@ use prefix_trie::joint::JointPrefixMap;
 use crate::class::Class;
 use crate::examine::{Finding, Registry};
 use crate::instance::{Agreement, Instance, Key};
-use crate::path::Route;
+use crate::path::{Hop, Route};
 use crate::routes::{RouteId, Routes};
+use crate::rule::Rule;
 use crate::verdict::{Phase, Verdict};
 use crate::vrp::Vrps;
 use held::Held;
@@ -142,7 +143,7 @@ impl Detector {
         let hijacked = findings.iter().any(|finding| finding.class.is_hijack());
         self.apply(at, peer, prefix, findings);
         if !hijacked && !self.instances.is_empty() {
-            self.supersede(at, peer, prefix);
+            self.supersede(at, peer, prefix, route);
         }
     }
 
@@ -320,9 +321,8 @@ impl Detector {
     }
 
     /// A benign route of the owner to one half of a hijacked prefix, or to all its parts, takes the traffic back at this peer.
-    fn supersede(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
-        let registered = self.registry.rules.matching(&prefix);
-        if !registered.is_some_and(|found| found.exact) {
+    fn supersede(&mut self, at: f64, peer: PeerId, prefix: IpNet, route: &Route) {
+        if !self.is_of_the_owner(&prefix, route) {
             return;
         }
         let replaced: Vec<IpNet> = self
@@ -353,6 +353,16 @@ impl Detector {
                 self.leave(at, peer, key);
             }
         }
+    }
+
+    /// Whether a route that nothing is wrong with is registered, or a part that is left alone and comes from a named origin.
+    fn is_of_the_owner(&self, prefix: &IpNet, route: &Route) -> bool {
+        let Some(found) = self.registry.rules.matching(prefix) else {
+            return false;
+        };
+        let origin = route.path.origin().and_then(Hop::single);
+        let named = |rule: &&Rule| origin.is_some_and(|origin| rule.origins.names(origin));
+        found.exact || found.rules.iter().any(named)
     }
 
     /// Whether benign routes of this peer to parts of `wider` make up the whole of it.
