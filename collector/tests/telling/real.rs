@@ -118,16 +118,9 @@ async fn a_mail_server_takes_text_and_html_under_one_identity() {
     let port = free_port();
     let mut server = start(
         "python3-aiosmtpd",
-        Command::new("python3")
-            .args([
-                "-u",
-                "-m",
-                "aiosmtpd",
-                "-n",
-                "-c",
-                "aiosmtpd.handlers.Debugging",
-                "stdout",
-            ])
+        Command::new("/usr/bin/aiosmtpd")
+            .args(["-n", "-c", "aiosmtpd.handlers.Debugging", "stdout"])
+            .env("PYTHONUNBUFFERED", "1")
             .args(["-l", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::piped()),
     );
