@@ -2,6 +2,7 @@
 
 use super::super::Config;
 use super::*;
+use crate::notify::core::model::Level;
 
 fn parse(text: &str) -> Result<Notify, ConfigError> {
     Config::parse(text, Path::new("/etc/firstmile/collector.toml")).map(|config| config.notify)
