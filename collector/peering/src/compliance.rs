@@ -188,9 +188,20 @@ pub fn judge(
     }
 }
 
-/// The parts of the stretches within the window, in order, without overlaps.
+/// The parts of the stretches within the window, in order, without overlaps. Where the site could not get through, no path
+/// counts.
 fn cut_to(stretches: &[Stretch], from_unix_ms: i64, to_unix_ms: i64) -> Vec<Stretch> {
-    let mut sorted: Vec<&Stretch> = stretches.iter().collect();
+    let (dead, mut sorted): (Vec<Stretch>, Vec<Stretch>) = stretches
+        .iter()
+        .cloned()
+        .partition(|stretch| stretch.seen == Seen::Unreachable);
+    for hole in &dead {
+        sorted = sorted
+            .into_iter()
+            .flat_map(|stretch| without(stretch, hole))
+            .collect();
+    }
+    sorted.extend(dead);
     sorted.sort_by_key(|stretch| stretch.from_unix_ms);
     let mut free_from = from_unix_ms;
     let mut cut = Vec::new();
@@ -208,6 +219,25 @@ fn cut_to(stretches: &[Stretch], from_unix_ms: i64, to_unix_ms: i64) -> Vec<Stre
     }
     bridge(&mut cut, to_unix_ms);
     cut
+}
+
+/// What is left of a stretch around a hole.
+fn without(stretch: Stretch, hole: &Stretch) -> Vec<Stretch> {
+    if hole.to_unix_ms <= stretch.from_unix_ms || stretch.to_unix_ms <= hole.from_unix_ms {
+        return vec![stretch];
+    }
+    let before = Stretch {
+        to_unix_ms: hole.from_unix_ms,
+        ..stretch.clone()
+    };
+    let after = Stretch {
+        from_unix_ms: hole.to_unix_ms,
+        ..stretch
+    };
+    [before, after]
+        .into_iter()
+        .filter(|part| part.from_unix_ms < part.to_unix_ms)
+        .collect()
 }
 
 /// Lets each stretch last until the next one, or the end, begins, where that is soon.
@@ -346,9 +376,12 @@ fn redundancy(promise: &Promise, stretches: &[Stretch]) -> Redundancy {
     }
 }
 
-/// Whether `b` carried flows at a time around which `a` did, before and after, within a day.
+/// Whether `b` carried flows while `a` did, or between two times of `a` that lie within a day.
 fn both_carry(a: &[(i64, i64)], b: &[(i64, i64)]) -> bool {
     b.iter().any(|(from, to)| {
+        if a.iter().any(|(start, end)| start < to && from < end) {
+            return true;
+        }
         let before = a
             .iter()
             .filter(|(start, _)| start <= from)
@@ -444,6 +477,27 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_within_a_stretch_is_cut_out_of_it() {
+        let mut story = days(&[(10, path(&[64_496], &["ZRH"], &["icr01"]))]);
+        story.push(Stretch {
+            from_unix_ms: 4 * HOUR,
+            to_unix_ms: 6 * HOUR,
+            rounds: 0,
+            seen: Seen::Unreachable,
+        });
+        let times = judge(&promise(), &story, 0, 10 * HOUR).time_ms;
+        let want = [
+            (Place::Primary, 8),
+            (Place::Unreachable, 2),
+            (Place::Unknown, 0),
+        ];
+        assert_eq!(
+            times,
+            want.map(|(place, hours)| (place, hours * HOUR)).into()
+        );
+    }
+
+    #[test]
     fn one_as_hop_leaves_the_customer_out() {
         for (name, as_path, one) in [
             ("the partner alone", &[64_496][..], true),
@@ -469,7 +523,10 @@ mod tests {
         let pair = Redundancy::Proven {
             routers: ["a".to_owned(), "b".to_owned()],
         };
-        assert_eq!(judged(&[(1, zurich(&["a", "b"]))]), pair, "at once");
+        for hours in [1, 100] {
+            let story = [(hours, zurich(&["a", "b"]))];
+            assert_eq!(judged(&story), pair, "at once, for {hours} h");
+        }
         assert_eq!(
             judged(&[
                 (1, zurich(&["a"])),

@@ -19,6 +19,8 @@ use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::Target;
 use crate::store::{Applied, ByAgent, Scope, Span, StoreResult};
 
+/// After a silence longer than this nobody knows where the path was meanwhile: a span of its own begins.
+const UNSEEN_MS: i64 = 5 * 60_000;
 /// A target that this long was in no report, while the agent sent others, is no longer measured.
 const TARGET_GONE_AFTER: Duration = Duration::from_mins(15);
 
@@ -163,8 +165,11 @@ fn put_identity(
 ) -> StoreResult<()> {
     let organisation = subject.organisation.as_str();
     let newest = newest_span(tx, subject, target, at_unix_ms)?;
-    let span = newest.and_then(|(from, before)| {
+    let span = newest.and_then(|(from, to, before)| {
         let again = from == at_unix_ms;
+        if at_unix_ms - to > UNSEEN_MS {
+            return None;
+        }
         let whole = joined(&before, identity).or(again.then_some(before));
         whole.map(|whole| (from, whole))
     });
@@ -190,16 +195,16 @@ fn put_identity(
         .map_err(engine("write a path identity"))
 }
 
-/// The span that began last, at or before a time.
+/// The span that began last, at or before a time: from, to, and its path.
 fn newest_span(
     tx: &Transaction<'_>,
     subject: Subject<'_>,
     target: &str,
     at_unix_ms: i64,
-) -> StoreResult<Option<(i64, PathIdentity)>> {
-    let row: Option<(i64, String)> = tx
+) -> StoreResult<Option<(i64, i64, PathIdentity)>> {
+    let row: Option<(i64, i64, String)> = tx
         .prepare_cached(
-            "SELECT from_unix_ms, identity FROM path_span
+            "SELECT from_unix_ms, to_unix_ms, identity FROM path_span
              WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms <= ?4
              ORDER BY from_unix_ms DESC LIMIT 1",
         )
@@ -211,12 +216,12 @@ fn newest_span(
                     target,
                     at_unix_ms
                 ],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )
             .optional()
         })
         .map_err(engine("read a path identity"))?;
-    row.map(|(from, form)| Ok((from, forms::read("a path identity", &form)?)))
+    row.map(|(from, to, form)| Ok((from, to, forms::read("a path identity", &form)?)))
         .transpose()
 }
 
