@@ -56,8 +56,6 @@ pub(super) struct Surroundings {
 /// The engines and the way out.
 pub(super) struct Prober {
     pub(super) plan: Plan,
-    /// When what is due is begun.
-    pub(super) slots: Slots,
     pub(super) delays: Delays,
     pub(super) keeper: Timekeeper,
     /// Told when everything is to be tried anew.
@@ -124,10 +122,8 @@ impl Prober {
             Arc::clone(&ingresses),
             cancel.clone(),
         ));
-        let slots = Slots::new(clock::now());
         Ok(Self {
             plan: config.plan,
-            slots,
             delays,
             keeper,
             renewed: Mutex::new(began),
@@ -147,7 +143,7 @@ impl Prober {
                 tasks.clone(),
                 cancel.clone(),
             )
-            .in_slots(slots),
+            .in_slots(Slots::new(clock::now())),
             recorder,
             counters,
             ingresses,
@@ -199,7 +195,6 @@ impl Prober {
         let tls = self.tls.clone().by(exit);
         Ok(Self {
             plan,
-            slots: self.slots,
             delays: self.delays.clone(),
             keeper: self.keeper.clone(),
             upheavals: self.upheavals.clone(),

@@ -1,8 +1,9 @@
-//! Moments at which what is due is begun, a twentieth of a second apart: probes of several targets that fall due between two of
-//! them share one wake-up of the processor, which costs more than the probe itself.
+//! Moments at which packets of path rounds leave, a twentieth of a second apart: those of several targets that fall due between
+//! two of them share one wake-up of the processor, which costs more than the packets themselves.
 //!
-//! Pure. The slots of a process begin with it, so that they are in step with nothing in the network, the turn of the second
-//! least of all. What has to be so far apart stays so: an interval of whole slots is one after the rounding as well.
+//! Pure. What has to be so far apart stays so: an interval of whole slots is one after the rounding as well, which the hop
+//! budget wants. Pulses keep their own times: on a grid they would fall into step with the cycles of radio and cable links,
+//! which is what they are Poisson for (RFC 2330 §11.1.1). A path is not a time, so rounds may be on one.
 
 use std::time::{Duration, Instant};
 

@@ -135,7 +135,7 @@ impl Watch {
                 Step::Act(action) => self.act(action, &probes),
                 Step::WaitUntil(deadline) => tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = tokio::time::sleep_until(self.prober.slots.at(deadline).into()) => {}
+                    () = tokio::time::sleep_until(deadline.into()) => {}
                     Some(finding) = probes.next() => self.on_finding(finding),
                     Ok(()) = upheavals.changed() => {
                         let upheaval = *upheavals.borrow_and_update();
