@@ -1,0 +1,268 @@
+//! Real daemons: two `GoBGP` speakers over real sessions, one of them with BMP to our station; `stayrtr` for RPKI. Each verdict is raised
+//! and ended by a real announcement. All on loopback, on ports that nobody else has.
+
+use std::net::TcpListener as StdListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use firstmile_feeds::bmp::station::{Access, Station};
+use firstmile_feeds::event::{Event, FeedId};
+use firstmile_feeds::rpki::rtr::Rtr;
+use firstmile_feeds::status::FeedStatus;
+use firstmile_feeds::watch::Watch;
+use firstmile_routing::judge::RulesFile;
+use firstmile_routing::verdict::Phase;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(command: &mut Command) -> Self {
+        let program = command.get_program().to_owned();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.unwrap_or_else(|error| {
+            panic!(
+                "cannot start {}: {error}; install the Debian packages gobgpd and stayrtr",
+                program.display()
+            )
+        }))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A port that is free on every loopback address we use.
+fn free_port() -> u16 {
+    let listener = StdListener::bind("127.0.0.1:0").expect("loopback has a port");
+    listener.local_addr().expect("a bound socket").port()
+}
+
+struct Speaker {
+    _daemon: Daemon,
+    api: u16,
+}
+
+impl Speaker {
+    fn start(folder: &Path, name: &str, config: &str, address: &str) -> Self {
+        let file = folder.join(format!("{name}.toml"));
+        std::fs::write(&file, config).expect("the folder takes it");
+        let api = free_port();
+        let daemon = Daemon::start(
+            Command::new("gobgpd")
+                .args(["-t", "toml", "-f"])
+                .arg(&file)
+                .args([
+                    "--api-hosts",
+                    &format!("{address}:{api}"),
+                    "--pprof-disable",
+                ]),
+        );
+        Self {
+            _daemon: daemon,
+            api,
+        }
+    }
+
+    /// Runs `gobgp`, again while the daemon is starting.
+    async fn ask(&self, address: &str, words: &str) {
+        let run = || {
+            Command::new("gobgp")
+                .args(["-u", address, "-p", &self.api.to_string()])
+                .args(words.split(' '))
+                .output()
+                .expect("gobgp starts")
+        };
+        for _ in 0..100 {
+            if run().status.success() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("gobgp {words}: {}", String::from_utf8_lossy(&run().stderr));
+    }
+}
+
+struct Desk {
+    watch: Watch,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Desk {
+    fn watching(events: mpsc::Receiver<Event>) -> Self {
+        let rules = r#"{"rules":[{"prefix":"198.51.100.0/24","origins":[64496]},{"prefix":"2001:db8::/32","origins":[64496]}]}"#;
+        let (detector, _) = RulesFile::read(rules)
+            .and_then(RulesFile::build)
+            .expect("rules");
+        Self {
+            watch: Watch::new(detector),
+            events,
+        }
+    }
+
+    /// Waits until exactly this is said next.
+    async fn says(&mut self, wanted: &[&str]) {
+        let mut said = Vec::new();
+        let all = async {
+            while said.len() < wanted.len() {
+                let event = self.events.recv().await.expect("the feeds run");
+                said.extend(self.watch.apply(event).iter().map(|verdict| {
+                    let offender = verdict
+                        .offender
+                        .map_or("-".to_owned(), |asn| asn.0.to_string());
+                    let phase = if verdict.phase == Phase::Start {
+                        "start"
+                    } else {
+                        "end"
+                    };
+                    format!("{phase} {} {} {offender}", verdict.class, verdict.prefix)
+                }));
+            }
+        };
+        let outcome = tokio::time::timeout(PATIENCE, all).await;
+        assert!(
+            outcome.is_ok(),
+            "wanted {wanted:?}, got {said:?} in {PATIENCE:?}"
+        );
+        assert_eq!(said, wanted);
+    }
+}
+
+fn unix_now() -> f64 {
+    0.0
+}
+
+/// The router, with BMP to our station.
+fn router_config(router_port: u16, station_port: u16) -> String {
+    format!(
+        "[global.config]\nas = 64510\nrouter-id = \"192.0.2.1\"\nport = {router_port}\nlocal-address-list = [\"127.0.0.1\"]\n\
+             [[neighbors]]\n[neighbors.config]\nneighbor-address = \"127.0.0.2\"\npeer-as = 64500\n\
+             [neighbors.transport.config]\npassive-mode = true\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv6-unicast\"\n\
+             [[bmp-servers]]\n[bmp-servers.config]\naddress = \"127.0.0.1\"\nport = {station_port}\nroute-monitoring-policy = \"pre-policy\"\n"
+    )
+}
+
+/// Its neighbour, who announces what it is told to.
+fn neighbor_config(router_port: u16) -> String {
+    format!(
+        "[global.config]\nas = 64500\nrouter-id = \"192.0.2.2\"\nport = -1\n\
+             [[neighbors]]\n[neighbors.config]\nneighbor-address = \"127.0.0.1\"\npeer-as = 64510\n\
+             [neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1\n\
+             [neighbors.transport.config]\nlocal-address = \"127.0.0.2\"\nremote-port = {router_port}\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv6-unicast\"\n"
+    )
+}
+
+/// An RPKI validator's server, with payloads that do not allow the owner.
+fn validator(folder: &Path) -> (Daemon, u16) {
+    let rtr_port = free_port();
+    let roas = folder.join("roas.json");
+    std::fs::write(
+        &roas,
+        r#"{"metadata":{"buildtime":"2026-01-01T00:00:00Z"},"roas":[{"prefix":"198.51.100.0/24","maxLength":24,"asn":"AS64499","ta":"test"},
+            {"prefix":"2001:db8::/32","maxLength":32,"asn":"AS64498","ta":"test"}]}"#,
+    )
+    .expect("the folder takes it");
+    let daemon = Daemon::start(
+        Command::new("stayrtr")
+            .args(["-bind", &format!("127.0.0.1:{rtr_port}"), "-cache"])
+            .arg(&roas)
+            .args(["-checktime=false", "-metrics.addr", ""]),
+    );
+    (daemon, rtr_port)
+}
+
+#[tokio::test]
+async fn verdicts_are_raised_and_ended_by_real_announcements_and_by_rpki() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let (sender, events) = mpsc::channel(1000);
+    let mut desk = Desk::watching(events);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let station_port = listener.local_addr().expect("a bound socket").port();
+    let status = Arc::new(Mutex::new(FeedStatus::named("bmp")));
+    let station = Station {
+        feed: FeedId(1),
+        access: Access {
+            routers: vec!["127.0.0.1/32".parse().expect("a prefix")],
+            max_sessions: 4,
+        },
+        status: Arc::clone(&status),
+        clock: unix_now,
+    };
+    tasks.spawn(station.serve(listener, sender.clone(), tasks.clone(), cancel.clone()));
+
+    let router_port = free_port();
+    let router = Speaker::start(
+        folder.path(),
+        "router",
+        &router_config(router_port, station_port),
+        "127.0.0.1",
+    );
+    let neighbor = Speaker::start(
+        folder.path(),
+        "neighbor",
+        &neighbor_config(router_port),
+        "127.0.0.2",
+    );
+    let announce = |words: &'static str| neighbor.ask("127.0.0.2", words);
+
+    announce("global rib add 198.51.100.0/24 aspath 64497").await;
+    desk.says(&["start hijack.exact.origin 198.51.100.0/24 64497"])
+        .await;
+    announce("global rib add 198.51.100.0/24 aspath 64496").await;
+    desk.says(&["end hijack.exact.origin 198.51.100.0/24 64497"])
+        .await;
+    announce("global rib add 198.51.100.128/25 aspath 64497").await;
+    desk.says(&["start hijack.sub.origin 198.51.100.128/25 64497"])
+        .await;
+    announce("global rib del 198.51.100.128/25").await;
+    desk.says(&["end hijack.sub.origin 198.51.100.128/25 64497"])
+        .await;
+    announce("global rib add -a ipv6 2001:db8::/32 aspath 64498").await;
+    desk.says(&["start hijack.exact.origin 2001:db8::/32 64498"])
+        .await;
+
+    let (_validator, rtr_port) = validator(folder.path());
+    let client = Rtr {
+        server: format!("127.0.0.1:{rtr_port}"),
+        status: Arc::new(Mutex::new(FeedStatus::named("rtr"))),
+        clock: unix_now,
+    };
+    tasks.spawn(client.run(sender.clone(), cancel.clone()));
+    desk.says(&["start rpki.invalid_asn 198.51.100.0/24 64496"])
+        .await;
+
+    announce("global rib del 198.51.100.0/24").await;
+    desk.says(&[
+        "end rpki.invalid_asn 198.51.100.0/24 64496",
+        "start visibility.lost 198.51.100.0/24 -",
+    ])
+    .await;
+    // The neighbour is gone: a peer down withdraws what it said.
+    drop(neighbor);
+    desk.says(&["end hijack.exact.origin 2001:db8::/32 64498"])
+        .await;
+    // The router is gone: what it said no longer counts.
+    drop(router);
+    desk.says(&["end visibility.lost 198.51.100.0/24 -"]).await;
+    assert_eq!(status.lock().expect("no panic").unread, 0);
+
+    cancel.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
