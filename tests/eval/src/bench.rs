@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::ShiftArgs;
 use crate::baselines::{Baselines, NAMES};
 use crate::net::Stress;
+use crate::other::Style;
 use crate::record::{Body, Sent};
 use crate::score::{Claim, Nuisance, Score, Truth, claims};
 use crate::script::{Size, What, observable};
@@ -160,6 +161,55 @@ impl Run {
             real(false_count) / self.score.agent_days.max(1.0),
             seen / f64::max(all, 1.0),
         )
+    }
+}
+
+/// `other`: recordings of the second internet, judged and scored.
+pub(crate) fn other(seed: u64, histories: u64, agents: u64, days: f64) {
+    let mut all = Score::default();
+    for seed in seed..seed + histories {
+        let style = Style::of(seed, agents, days);
+        let mut score = Score::default();
+        of_style(&style, &mut score);
+        of_style(&style, &mut all);
+        println!("== {seed} {style:?}");
+        print_other(&score);
+    }
+    println!("== all");
+    print_other(&all);
+}
+
+fn of_style(style: &Style, score: &mut Score) {
+    let (lines, truths, nuisances) = crate::other::recording(style);
+    let mut judge = Judge::new(&style.world().to_string()).expect("the world can be read");
+    for line in &lines {
+        judge.line(line);
+    }
+    let claims = claims(&judge.finish());
+    score.slack = style.slack();
+    score.add(&truths, &claims, &nuisances, style.agents, style.days);
+}
+
+fn print_other(score: &Score) {
+    for (class, of) in &score.classes {
+        println!(
+            "{:16} p {:.3} r {:.3} of {}",
+            class.as_str(),
+            of.precision(),
+            of.recall(),
+            of.all
+        );
+    }
+    println!(
+        "false {:?} ends {} over {:.3} covered {:.3} days {}",
+        score.false_starts,
+        score.false_ends,
+        score.over_bound / score.bounded.max(1.0),
+        score.covered / score.onsets.max(1.0),
+        score.agent_days
+    );
+    for example in &score.examples {
+        println!("  {example}");
     }
 }
 

@@ -9,6 +9,7 @@ mod bench;
 mod chance;
 mod matching;
 mod net;
+mod other;
 mod record;
 mod score;
 mod script;
@@ -29,6 +30,21 @@ struct Cli {
 enum Command {
     /// Judge seeded histories and score them
     Shift(ShiftArgs),
+    /// Judge recordings of a second internet, unlike the first, and score them
+    Other {
+        /// First seed; held-out seeds begin at 1000, tuning seeds below
+        #[arg(long, default_value_t = 1_000)]
+        seed: u64,
+        /// Recordings, each with its own seed and style
+        #[arg(long, default_value_t = 12)]
+        histories: u64,
+        /// Agents of a recording
+        #[arg(long, default_value_t = 6)]
+        agents: u64,
+        /// Days of a recording
+        #[arg(long, default_value_t = 1.0)]
+        days: f64,
+    },
     /// Write a history in the judge's format, with its truth
     Generate {
         /// Seed
@@ -89,6 +105,15 @@ pub(crate) struct ShiftArgs {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Shift(args) => bench::shift(&args),
+        Command::Other {
+            seed,
+            histories,
+            agents,
+            days,
+        } => {
+            bench::other(seed, histories, agents, days);
+            Ok(())
+        }
         Command::Generate {
             seed,
             agents,

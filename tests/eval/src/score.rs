@@ -81,6 +81,8 @@ pub(crate) struct Score {
     pub agent_days: f64,
     pub briefs: (u32, u32),
     pub examples: Vec<String>,
+    /// Seconds by which decisions may come later than at the live plan.
+    pub slack: f64,
 }
 
 /// Bound of a decision by class, seconds: start and end.
@@ -157,7 +159,12 @@ impl Score {
     fn agent(&mut self, truths: &[Truth], claims: &[&Claim], nuisances: &[Nuisance]) {
         let costs: Vec<Vec<f64>> = claims
             .iter()
-            .map(|claim| truths.iter().map(|truth| cost(claim, truth)).collect())
+            .map(|claim| {
+                truths
+                    .iter()
+                    .map(|truth| cost(claim, truth, self.slack))
+                    .collect()
+            })
             .collect();
         let pairs = matching::matched(&costs);
         let mut found = vec![None; truths.len()];
@@ -215,7 +222,7 @@ impl Score {
             self.delays.push(delay);
         }
         self.bounded += 1.0;
-        self.over_bound += f64::from(u8::from(delay > bound(truth.class, true)));
+        self.over_bound += f64::from(u8::from(delay > bound(truth.class, true) + self.slack));
         self.onsets += 1.0;
         let covered = claim.onset[0] - 0.002 <= truth.at && truth.at <= claim.onset[1] + 0.002;
         self.covered += f64::from(u8::from(covered));
@@ -261,7 +268,7 @@ impl Score {
         for claim in starts {
             let came_true = truths
                 .iter()
-                .any(|truth| truth.start && cost(claim, truth) < NEVER);
+                .any(|truth| truth.start && cost(claim, truth, self.slack) < NEVER);
             let tenth = (1..10_u32)
                 .filter(|tenth| claim.confidence >= f64::from(*tenth) / 10.0)
                 .count();
@@ -306,9 +313,9 @@ impl Score {
     }
 }
 
-fn cost(claim: &Claim, truth: &Truth) -> f64 {
+fn cost(claim: &Claim, truth: &Truth, slack: f64) -> f64 {
     let away = claim.at - truth.at;
-    let latest = bound(truth.class, truth.start) + ROUND_S;
+    let latest = bound(truth.class, truth.start) + ROUND_S + slack;
     if claim.start != truth.start || away < -ROUND_S || away > latest {
         return NEVER;
     }

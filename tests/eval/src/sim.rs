@@ -493,7 +493,7 @@ impl Worker {
     }
 }
 
-fn micro(value: f64) -> u32 {
+pub(crate) fn micro(value: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
