@@ -1,6 +1,8 @@
 //! Enrolment and renewal: from a spent join string or a valid certificate to a fresh certificate.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use firstmile_wire::enroll::{CloneRequest, EnrollRequest, EnrollResponse, RenewRequest};
 use firstmile_wire::ids::{AgentId, OrganisationId};
@@ -21,6 +23,9 @@ const MAX_HOSTNAME_CHARS: usize = 255;
 const MAX_VERSION_CHARS: usize = 64;
 /// Most agents of a site to which a clone is added: whoever has an agent's key cannot fill the store with agents.
 const MAX_AGENTS_BY_CLONING: usize = 1000;
+/// Clones of one agent on a day: a few machines of a bad image, not a factory of agents.
+const CLONES_A_DAY: u32 = 10;
+const DAY_MS: i64 = 86_400_000;
 /// Life of the join string that a clone comes in by, milliseconds.
 const CLONE_GRANT_MS: i64 = 60_000;
 
@@ -72,12 +77,11 @@ pub(super) async fn renew(
     ingest: &Ingest,
     agent: &Agent,
     body: &[u8],
-    peer: IpAddr,
     now_unix_ms: i64,
 ) -> Result<EnrollResponse, Refusal> {
     let request: RenewRequest = parse(body)?;
     if let Some(clone) = &request.clone {
-        return branch_off(ingest, agent, &request, clone, (peer, now_unix_ms)).await;
+        return branch_off(ingest, agent, &request, clone, now_unix_ms).await;
     }
     let certificate = certify(ingest, &request.csr_pem, agent, now_unix_ms)?;
     info!(agent = %agent.id, hostname = agent.hostname, "certificate renewed");
@@ -91,30 +95,26 @@ pub(super) async fn renew(
     Ok(response(ingest, agent, certificate, None))
 }
 
-/// Gives a clone of an agent's machine an identity of its own: at the site that rules have for it, else at the original's.
+/// Gives a clone of an agent's machine an identity of its own, at the original's site. Whoever has an agent's key can ask for
+/// this: it opens no other site, and a few a day only.
 async fn branch_off(
     ingest: &Ingest,
     original: &Agent,
     request: &RenewRequest,
     clone: &CloneRequest,
-    (peer, now_unix_ms): (IpAddr, i64),
+    now_unix_ms: i64,
 ) -> Result<EnrollResponse, Refusal> {
     let store = ingest.store.as_ref();
     let failed = |failure: StoreError| ingest.unavailable(&failure);
-    let organisation = &original.organisation;
-    let newcomer = Newcomer {
-        tag: clone.tag.clone(),
-        hostname: clone.hostname.clone(),
-        addresses: clone.address.into_iter().chain([peer]).collect(),
-    };
-    let rules = store.site_rules(organisation).await.map_err(failed)?;
-    let site = place(&rules, &newcomer).unwrap_or(original.site);
+    let (organisation, site) = (&original.organisation, original.site);
     let agents = store.agents(organisation).await.map_err(failed)?;
-    if agents.iter().filter(|agent| agent.site == site).count() >= MAX_AGENTS_BY_CLONING {
+    if agents.iter().filter(|agent| agent.site == site).count() >= MAX_AGENTS_BY_CLONING
+        || !may_branch_off(original.id, now_unix_ms)
+    {
         return Err(Refusal::new(
             Code::TooLarge,
             format!(
-                "the site has {MAX_AGENTS_BY_CLONING} agents, and no clone is let in beyond that; enrol it with a join string"
+                "an agent lets in {CLONES_A_DAY} clones a day, and a site {MAX_AGENTS_BY_CLONING} agents so; enrol this one with a join string"
             ),
         ));
     }
@@ -156,6 +156,20 @@ async fn branch_off(
         certificate,
         site.map(|site| site.name).ok(),
     ))
+}
+
+/// Counts a clone of `original`; false when it had its share of the day. Only agents that the store knows are counted, and they
+/// are forgotten with the day.
+fn may_branch_off(original: AgentId, now_unix_ms: i64) -> bool {
+    static CLONES: Mutex<(i64, BTreeMap<AgentId, u32>)> = Mutex::new((0, BTreeMap::new()));
+    let mut clones = CLONES.lock().unwrap_or_else(PoisonError::into_inner);
+    let day = now_unix_ms / DAY_MS;
+    if clones.0 != day {
+        *clones = (day, BTreeMap::new());
+    }
+    let count = clones.1.entry(original).or_default();
+    *count = count.saturating_add(1);
+    *count <= CLONES_A_DAY
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {

@@ -281,7 +281,7 @@ async fn renew(
     let outcome = async {
         let body = read_body(request.into_body(), MAX_REQUEST_BYTES).await?;
         let (_, agent) = ingest.agent_of(chain.as_ref()).await?;
-        enrolment::renew(&ingest, &agent, &body, peer.ip(), clock::unix_ms()).await
+        enrolment::renew(&ingest, &agent, &body, clock::unix_ms()).await
     };
     match outcome.await {
         Ok(granted) => axum::Json(granted).into_response(),

@@ -132,10 +132,12 @@ impl Desktop<'_> {
 
     fn upgrade(&self, installers: &Installers) -> Result<()> {
         let before = self.agent().context("the agent has no identity")?;
-        self.msiexec("/i", &installers.later, &[])?;
+        // A transform says JOIN each time; only the first install uses it.
+        let join = self.host.join_string("Elsewhere")?;
+        self.msiexec("/i", &installers.later, &[&format!("JOIN={join}")])?;
         self.ensure_running()?;
         ensure!(
-            self.agent().as_ref() == Some(&before),
+            self.agent().as_ref() == Some(&before) && !self.home().join("state/join").exists(),
             "the upgrade changed the agent's identity"
         );
         let config = fs::read_to_string(self.home().join("agent.toml"))
@@ -302,6 +304,10 @@ impl Desktop<'_> {
             if let Some(value) = value {
                 limited.env(name, value);
             }
+        }
+        if verb == "/i" {
+            // Windows tells the version that is removed for an upgrade by a property of this name; wine does not.
+            limited.env("UPGRADINGPRODUCTCODE", "1");
         }
         command = limited;
         let file = self.wine.drive_c().join("msiexec-output.log");

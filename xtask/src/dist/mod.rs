@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: release binaries and Debian packages with checksums; `--check` proves them in a booted machine.
 
 mod check;
+mod clone;
 mod deb;
 mod desktop;
 mod failover;

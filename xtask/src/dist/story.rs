@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::check::Measures;
+use super::clone;
 use super::desktop::{self, Installers};
 use super::inside::{Host, SOON};
 use super::machine::{Machine, SHARE, wait_until};
@@ -57,7 +58,7 @@ pub(super) fn tell(
             (
                 "deb_clone_ok",
                 "give a clone an identity of its own",
-                Story::clone_machine,
+                clone::tell,
             ),
         ] {
             if measures.chapter(key, name, || chapter(&story)).is_none() {
@@ -75,8 +76,8 @@ pub(super) fn tell(
 }
 
 /// A collector and an agent on one machine.
-struct Story {
-    host: Host,
+pub(super) struct Story {
+    pub(super) host: Host,
 }
 
 impl Story {
@@ -260,40 +261,6 @@ impl Story {
         self.take_right_away()
     }
 
-    /// The disk in another machine: it reports as an agent of its own, and the original's name is the original's.
-    fn clone_machine(&self) -> Result<()> {
-        let host = &self.host;
-        let original = self.only_agent()?;
-        let drop_in = "/run/systemd/system/firstmile-agent.service.d/test.conf";
-        host.sh("echo 0123456789abcdef0123456789abcdef > /run/another-machine")?;
-        host.write(
-            drop_in,
-            "[Service]\nBindReadOnlyPaths=/run/another-machine:/etc/machine-id",
-        )?;
-        host.sh("systemctl daemon-reload && systemctl restart firstmile-agent")?;
-        wait_until("the clone to have an identity of its own", SOON, || {
-            Ok((self.only_agent()? != original).then_some(()))
-        })?;
-        host.ensure_active("firstmile-agent")?;
-        let own = self.only_agent()?;
-        wait_until("the clone's reports in the API", SOON, || {
-            let agent = host.api(&format!("agents/{own}"))?;
-            Ok(agent.filter(|agent| {
-                agent
-                    .get("last_seen_unix_ms")
-                    .is_some_and(|at| !at.is_null())
-            }))
-        })?;
-        // From now on this is the machine.
-        host.sh("systemctl restart firstmile-agent")?;
-        host.ensure_active("firstmile-agent")?;
-        ensure!(
-            self.only_agent()? == own,
-            "the clone's identity does not last"
-        );
-        Ok(())
-    }
-
     /// The collector's port is taken, the agent dies meanwhile; what it had measured arrives once the port is free.
     fn take_port_away(&self) -> Result<()> {
         let host = &self.host;
@@ -415,7 +382,7 @@ impl Story {
     }
 
     /// The identity of the agent that reports.
-    fn only_agent(&self) -> Result<String> {
+    pub(super) fn only_agent(&self) -> Result<String> {
         self.host.sh("sed -n 's/.*\"agent_id\": *\"\\([^\"]*\\)\".*/\\1/p' /var/lib/private/firstmile-agent/identity/identity.json")
     }
 
