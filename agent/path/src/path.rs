@@ -31,6 +31,10 @@ const RETURNS: u8 = 2;
 /// A place that has stayed as it was for so many rounds is no longer taken to balance: half an hour of tails.
 const STEADY: u32 = 64;
 
+/// A place that changed within so many rounds may be one that balances: what it shows is no surprise yet, and the round that meets
+/// it goes on to its end.
+const UNSETTLED: u32 = 4;
+
 /// Addresses remembered for a place that changes.
 const MAX_BRANCHES: usize = 8;
 
@@ -69,6 +73,10 @@ impl Restless {
         self.is_balanced(round) && self.met.contains(&address)
     }
 
+    const fn is_unsettled(&self, round: u32) -> bool {
+        round.saturating_sub(self.round) <= UNSETTLED
+    }
+
     const fn is_balanced(&self, round: u32) -> bool {
         self.returns >= RETURNS && round.saturating_sub(self.round) <= STEADY
     }
@@ -102,7 +110,8 @@ impl PathMemory {
                 .iter()
                 .filter_map(|new| Some((self.last.get(&new.flow)?, new)))
         };
-        let differs = first || pairs().count() != flows.len() || pairs().any(|(a, b)| !alike(a, b));
+        let differs =
+            first || pairs().count() != flows.len() || pairs().any(|(a, b)| self.is_other(a, b));
         let tail_moved = pairs().any(|(a, b)| self.tails_differ(a, b));
         self.note_changes(flows);
         self.rounds = self.rounds.saturating_add(1);
@@ -117,7 +126,7 @@ impl PathMemory {
     pub fn moved(&self, flows: &[FlowPath]) -> Vec<u16> {
         let differs = |new: &&FlowPath| {
             let old = self.last.get(&new.flow);
-            old.is_some_and(|old| !alike(old, new))
+            old.is_some_and(|old| self.is_other(old, new))
         };
         flows.iter().filter(differs).map(|new| new.flow).collect()
     }
@@ -162,7 +171,7 @@ impl PathMemory {
     fn is_restless(&self, place: (u16, u8)) -> bool {
         self.restless
             .get(&place)
-            .is_some_and(|place| place.is_balanced(self.rounds))
+            .is_some_and(|place| place.is_balanced(self.rounds) || place.is_unsettled(self.rounds))
     }
 
     /// Whether the last three places before the end of both are others, or the end moved or vanished. Where packets are
@@ -170,11 +179,22 @@ impl PathMemory {
     fn tails_differ(&self, old: &FlowPath, new: &FlowPath) -> bool {
         let end = |flow: &FlowPath| flow.hops.last().map_or(0, |place| place.ttl);
         let from_ttl = end(old).min(end(new)).saturating_sub(3);
-        let is_news = |(ttl, _, now): (u8, IpAddr, IpAddr)| {
-            let place = self.restless.get(&(new.flow, ttl));
-            ttl >= from_ttl && !place.is_some_and(|place| place.expects(now, self.rounds))
-        };
-        !same_reach(old, new) || changes(old, new).any(is_news)
+        let is_late = |change: &(u8, IpAddr, IpAddr)| change.0 >= from_ttl;
+        !same_reach(old, new) || self.news(old, new).any(|change| is_late(&change))
+    }
+
+    /// Whether a round of a flow says anything else than the one before, but for places that balance packets one by one.
+    fn is_other(&self, old: &FlowPath, new: &FlowPath) -> bool {
+        !same_reach(old, new) || self.news(old, new).next().is_some()
+    }
+
+    /// The changes that places do not make by themselves.
+    fn news(&self, old: &FlowPath, new: &FlowPath) -> impl Iterator<Item = (u8, IpAddr, IpAddr)> {
+        let flow = new.flow;
+        changes(old, new).filter(move |(ttl, _, now)| {
+            let place = self.restless.get(&(flow, *ttl));
+            !place.is_some_and(|place| place.expects(*now, self.rounds))
+        })
     }
 
     fn note_changes(&mut self, flows: &[FlowPath]) {
@@ -408,11 +428,13 @@ mod tests {
                 true,
             )
         };
-        let suspicions: Vec<bool> = (0..40)
-            .map(|number| memory.absorb(&[round(number)]).suspicious)
+        let seen: Vec<Change> = (0..40)
+            .map(|number| memory.absorb(&[round(number)]))
             .collect();
-        assert!(suspicions[1], "a new router");
-        assert!(!suspicions[5..].contains(&true), "{suspicions:?}");
+        assert!(seen[1].suspicious && seen[1].differs, "a new router");
+        assert!(!seen[5..].iter().any(|change| change.suspicious));
+        // Nor does each round bring the next report forward.
+        assert!(!seen[5..].iter().any(|change| change.differs), "{seen:?}");
         assert!(
             memory.absorb(&[flow(&[1, 2, 7, 9], true)]).suspicious,
             "a third one"
@@ -420,6 +442,23 @@ mod tests {
         memory.absorb(&[flow(&[1, 2, 3, 9], true)]);
         let swapped = memory.absorb(&[flow(&[1, 4, 3, 9], true)]);
         assert!(swapped.suspicious, "another place is as good as before");
+    }
+
+    #[test]
+    fn a_place_is_expected_to_stay_unless_it_has_just_changed() {
+        let mut memory = PathMemory::default();
+        let expected = |memory: &PathMemory| memory.known().expected.get(&(0, 3)).copied();
+        let at = |last: u8| Some(IpAddr::from([198, 51, 100, last]));
+        memory.absorb(&[flow(&[1, 2, 3, 9], true)]);
+        assert_eq!(expected(&memory), at(3));
+        let moved = flow(&[1, 2, 4, 9], true);
+        for _ in 0..UNSETTLED {
+            memory.absorb(std::slice::from_ref(&moved));
+            assert_eq!(expected(&memory), None, "it may balance packets");
+        }
+        memory.absorb(std::slice::from_ref(&moved));
+        assert_eq!(expected(&memory), at(4), "it has moved");
+        assert_eq!(memory.known().expected.get(&(0, 2)), at(2).as_ref());
     }
 
     #[test]
