@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use firstmile_wire::v1::TraceStream;
+
 use super::batch::{Flow, Hop, Round};
 
 /// Who was last met so long ago is shown no more: five rounds of the whole path on the default plan.
@@ -62,10 +64,22 @@ fn bridge(flow: &Flow, round: &Round, old_flow: &Flow, before: &Round) -> Flow {
         }
         stood = stands.then_some(ttl);
     }
+    // A tail does not ask on to the end, nor does a burst but in its first round.
+    if let (Some(from), true, None) = (stood, is_of_a_stretch(round), flow.destination_ttl) {
+        for (ttl, hop) in old.range(from + 1..) {
+            if let Some(hop) = lent(hop, round, before) {
+                hops.entry(*ttl).or_insert(hop);
+            }
+        }
+    }
     Flow {
         hops: hops.into_values().collect(),
         ..flow.clone()
     }
+}
+
+const fn is_of_a_stretch(round: &Round) -> bool {
+    matches!(round.stream, TraceStream::Tail | TraceStream::Burst)
 }
 
 /// A hop of the round before, with the time when it was met.
@@ -82,7 +96,7 @@ fn lent(hop: &Hop, round: &Round, before: &Round) -> Option<Hop> {
 mod tests {
     use std::sync::Arc;
 
-    use firstmile_wire::v1::{TraceKind, TraceStream};
+    use firstmile_wire::v1::TraceKind;
     use proptest::prelude::*;
 
     use super::*;
@@ -180,6 +194,48 @@ mod tests {
             let before = round(0, &old);
             let bridged = bridged(&round(MINUTE_MS, &new), Some(&before));
             assert_eq!(shown(&bridged), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tail_that_begins_at_the_first_hop_is_shown_on_to_the_end_as_long_as_it_stands() {
+        let before = round(0, &[1, 2, 3, 4, 99].map(Some));
+        for (name, stream, new, want) in [
+            (
+                "a tail",
+                TraceStream::Tail,
+                vec![1, 2, 3],
+                vec![1, 2, 3, 4, 99],
+            ),
+            (
+                "a burst",
+                TraceStream::Burst,
+                vec![1, 2, 3],
+                vec![1, 2, 3, 4, 99],
+            ),
+            (
+                "a tail that moved",
+                TraceStream::Tail,
+                vec![1, 2, 7],
+                vec![1, 2, 7],
+            ),
+            (
+                "a whole round",
+                TraceStream::Full,
+                vec![1, 2, 3],
+                vec![1, 2, 3],
+            ),
+        ] {
+            let new: Vec<Option<u8>> = new.into_iter().map(Some).collect();
+            let new = Round {
+                stream,
+                ..round(MINUTE_MS, &new)
+            };
+            let bridged = bridged(&new, Some(&before));
+            let hops: Vec<Option<IpAddr>> = shown(&bridged).into_iter().map(|hop| hop.1).collect();
+            let want: Vec<Option<IpAddr>> =
+                want.into_iter().map(|last| Some(router(last))).collect();
+            assert_eq!(hops, want, "{name}");
         }
     }
 
