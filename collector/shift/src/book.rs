@@ -131,6 +131,11 @@ impl Book {
         changed
     }
 
+    /// All addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.entries.iter().map(|entry| entry.address)
+    }
+
     /// Lets supports fade by `elapsed` seconds of observation.
     pub fn fade(&mut self, elapsed: f64) {
         let factor = (-elapsed.clamp(0.0, FADE_MAX_S) / HALF_LIFE_S).exp2();

@@ -17,19 +17,27 @@ const CLOSED_S: f64 = 120.0;
 /// Incidents kept: an open one of every group of a large fleet. The oldest closed ones go first.
 const KEPT: usize = 4_096;
 
-/// One incident.
+/// One incident, as far as it decides what joins it.
 #[derive(Clone, Debug)]
-struct Incident {
-    id: String,
-    provider: Option<u32>,
-    class: Class,
-    from: Option<Value>,
-    to: Option<Value>,
-    onset: [f64; 2],
-    agents: BTreeSet<String>,
+pub struct Incident {
+    /// Its identity.
+    pub id: String,
+    /// Whose network.
+    pub provider: Option<u32>,
+    /// What happened.
+    pub class: Class,
+    /// What was before.
+    pub from: Option<Value>,
+    /// What is now.
+    pub to: Option<Value>,
+    /// When it happened: the earliest of the events' intervals to the latest.
+    pub onset: [f64; 2],
+    /// All agents so far.
+    pub agents: BTreeSet<String>,
     /// Events that are not over: agent, target, start.
-    open: Vec<(String, String, f64)>,
-    closed: Option<f64>,
+    pub open: Vec<(String, String, f64)>,
+    /// When its last event was over; `None`: one is open.
+    pub closed: Option<f64>,
 }
 
 /// What to tell of a group of two or more agents.
@@ -93,6 +101,11 @@ impl Incidents {
             (Phase::Start, None) => self.join(provider, agent, target, change),
             (Phase::Notify | Phase::End, None) => (identity(provider, agent, change), None),
         }
+    }
+
+    /// Takes back what was known of an incident before the program started anew; oldest first.
+    pub fn remember(&mut self, incident: Incident) {
+        self.keep(incident);
     }
 
     fn join(

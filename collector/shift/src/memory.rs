@@ -270,6 +270,30 @@ impl PathMemory {
         Some((suspicion.first_novel, claim))
     }
 
+    /// Addresses of the baseline: what they mean is needed whenever a round is taken in.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.book.addresses()
+    }
+
+    /// The AS by which the site usually comes out, once learning is over: that of the first public hop, else the one that
+    /// hands over. Read from the tables of the last round.
+    pub fn provider(&self) -> Option<u32> {
+        let first = self.book.usual_asn(Role::First, |_| true);
+        let handoff = || self.book.usual_asn(Role::Handoff, |_| true);
+        first.or_else(handoff).filter(|_| self.learned)
+    }
+
+    /// While the path flaps: how often it moved so far.
+    pub fn flanks(&self) -> Option<u16> {
+        self.flap.map(|flap| flap.flanks)
+    }
+
+    /// Whether nothing is suspected or claimed, so that what is seen is the usual path.
+    pub fn is_quiet(&self) -> bool {
+        let tracks = [&self.path, &self.reach, &self.edge, &self.spare];
+        tracks.iter().all(|track| track.is_quiet())
+    }
+
     pub(crate) fn flow(&mut self, flow: u16) -> Option<&mut FlowMemory> {
         if let Some(index) = self.flows.iter().position(|known| known.flow == flow) {
             return self.flows.get_mut(index);

@@ -14,6 +14,25 @@ pub enum Value {
     Name(String),
 }
 
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Asn(asn) => write!(f, "AS{asn}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl From<&str> for Value {
+    /// Reads what [`std::fmt::Display`] wrote.
+    fn from(text: &str) -> Self {
+        let number = text
+            .strip_prefix("AS")
+            .and_then(|digits| digits.parse().ok());
+        number.map_or_else(|| Self::Name(text.to_owned()), Self::Asn)
+    }
+}
+
 /// Whether it is claimed or only thought possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,8 +1,8 @@
 //! Which rounds are compared at all.
 //!
 //! TCP flows take the way of users' traffic; ICMP and UDP may be hashed apart from it. So rounds of different packets are
-//! never pooled, and where TCP rounds can be had the others are evidence only. A refresh looks for every branch there is, far
-//! beyond the pinned flows: it would make each balancer a novelty.
+//! never pooled, and where TCP rounds can be had the others are evidence only. A refresh of the same packets tells the
+//! classifier what else the path has; it begins nothing.
 
 use firstmile_wire::v1::{TraceKind, TraceStream};
 
@@ -22,12 +22,11 @@ pub enum Comparability {
 /// How `round` stands to what was compared `before` ([`super::PathMemory::kind`]).
 pub fn comparability(before: i32, round: &Round) -> Comparability {
     let before = TraceKind::try_from(before).unwrap_or_default();
-    if round.stream == TraceStream::Refresh {
-        return Comparability::Evidence;
-    }
     match before {
+        TraceKind::Unspecified if round.stream == TraceStream::Refresh => Comparability::Evidence,
         TraceKind::Unspecified => Comparability::Compare,
         _ if before == round.kind => Comparability::Compare,
+        _ if round.stream == TraceStream::Refresh => Comparability::Evidence,
         _ if round.kind == TraceKind::Tcp => Comparability::Anew,
         TraceKind::Tcp | TraceKind::Udp | TraceKind::Icmp => Comparability::Evidence,
     }
@@ -78,7 +77,12 @@ mod tests {
                 assert_eq!(got, want, "{kind:?} after {before:?}");
             }
             let refresh = round(kind, TraceStream::Refresh);
-            assert_eq!(comparability(before.into(), &refresh), Evidence);
+            let want = if before == kind { Compare } else { Evidence };
+            assert_eq!(
+                comparability(before.into(), &refresh),
+                want,
+                "a refresh begins nothing"
+            );
         }
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use firstmile_wire::ids::ReportKey;
+use firstmile_wire::ids::{OrganisationId, ReportKey};
 use firstmile_wire::nat64::Nat64Prefix;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, broadcast};
@@ -26,13 +26,19 @@ use super::refusal::with_sources;
 use crate::api::LiveMessage;
 use crate::api::types::{Handshake, HostState};
 use crate::auth::identity::Identity;
+use crate::detect::{Desk, PathMemory};
 use crate::geo::Meaning;
+use crate::store::incidents::IncidentQuery;
 use crate::store::{InboxReport, Scope, Store, StoreError};
 
 /// Reports fetched at once; their frames are in memory together.
 const FETCH: u32 = 64;
 /// Times that the store may fail on a report, while others succeed, before it is set aside.
 const MAX_ATTEMPTS: u32 = 3;
+/// Incidents that were over for longer are joined by nobody.
+const JOINABLE_MS: i64 = 10 * 60_000;
+/// Incidents read when the collector starts: more than are ever open at once.
+const INCIDENTS_READ: u32 = 4_096;
 /// Pause when the store fails on everything: its disk may be full.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -48,6 +54,8 @@ pub struct Worker {
     pub live: broadcast::Sender<LiveMessage>,
     /// Woken after each commit.
     pub appended: Arc<Notify>,
+    /// What agents see together, by organisation; read from the store when it is first needed.
+    pub desks: Mutex<BTreeMap<OrganisationId, Desk>>,
 }
 
 /// Why a report was not applied.
@@ -199,12 +207,19 @@ impl Worker {
         };
         let batch = decode(&report.frame, &sender, report.received_unix_ms)?;
         let known = self.known(&batch).await?;
-        let derived = catch_unwind(AssertUnwindSafe(|| derive(&batch, known, &self.meaning)));
+        let mut desk = self
+            .desk(&sender.organisation, report.received_unix_ms)
+            .await?;
+        let derived = catch_unwind(AssertUnwindSafe(|| {
+            derive(&batch, known, &self.meaning, &mut desk)
+        }));
         let derived = derived.map_err(|_| ApplyError::Panic)?;
+        // A report that is not applied leaves no trace: its desk is dropped, and read again.
         self.store
             .apply(&report.key, derived.applied)
             .await
             .map_err(ApplyError::Store)?;
+        self.put_desk(sender.organisation, desk);
         self.counters.count_applied();
         for live in derived.live {
             let message = LiveMessage {
@@ -216,6 +231,34 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Takes what agents of an organisation see together; [`Worker::put_desk`] gives it back.
+    async fn desk(
+        &self,
+        organisation: &OrganisationId,
+        now_unix_ms: i64,
+    ) -> Result<Desk, ApplyError> {
+        let kept = self.lock_desks().remove(organisation);
+        if let Some(desk) = kept {
+            return Ok(desk);
+        }
+        let query = IncidentQuery {
+            from_unix_ms: now_unix_ms.saturating_sub(JOINABLE_MS),
+            to_unix_ms: i64::MAX,
+            limit: INCIDENTS_READ,
+            ..IncidentQuery::default()
+        };
+        let incidents = self.store.incidents(organisation, &query).await;
+        Ok(Desk::restored(&incidents.map_err(ApplyError::Store)?))
+    }
+
+    fn put_desk(&self, organisation: OrganisationId, desk: Desk) {
+        self.lock_desks().insert(organisation, desk);
+    }
+
+    fn lock_desks(&self) -> MutexGuard<'_, BTreeMap<OrganisationId, Desk>> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The NAT64 at an agent's site, as it last told.
@@ -274,7 +317,7 @@ impl Worker {
         let (mut memories, mut sightings, mut names) =
             (BTreeMap::new(), Vec::new(), BTreeMap::new());
         let mut shown = Vec::new();
-        if !batch.rounds.is_empty() {
+        if says_of_paths(batch) {
             shown = self
                 .store
                 .latest_rounds(organisation, agent.id)
@@ -292,7 +335,7 @@ impl Worker {
                 .map_err(ApplyError::Store)?
                 .remove(&agent.id)
                 .unwrap_or_default();
-            let addresses = hop_addresses(batch);
+            let addresses = hop_addresses(batch, &memories);
             let known = self
                 .store
                 .hop_names(organisation, &addresses)
@@ -322,13 +365,23 @@ enum Progress {
     Stuck,
 }
 
-fn hop_addresses(batch: &Batch) -> Vec<String> {
+/// Rounds, pulses and gaps are what the path comparison takes in.
+fn says_of_paths(batch: &Batch) -> bool {
+    !(batch.rounds.is_empty() && batch.samples.is_empty() && batch.facts.changes.is_empty())
+}
+
+/// Addresses whose names are needed: of this report's rounds, and of the paths that they are compared with.
+fn hop_addresses(batch: &Batch, memories: &BTreeMap<String, PathMemory>) -> Vec<String> {
     let hops = batch
         .rounds
         .iter()
         .flat_map(|round| &round.flows)
         .flat_map(|flow| &flow.hops);
-    let addresses: BTreeSet<IpAddr> = hops.filter_map(|hop| hop.address).collect();
+    let remembered = memories.values().flat_map(PathMemory::addresses);
+    let addresses: BTreeSet<IpAddr> = hops
+        .filter_map(|hop| hop.address)
+        .chain(remembered)
+        .collect();
     addresses
         .into_iter()
         .map(|address| address.to_string())

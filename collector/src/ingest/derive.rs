@@ -1,19 +1,16 @@
 //! What a report means, given what is known already. Pure: the worker in [`super::apply`] fetches and writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use firstmile_wire::nat64::Nat64Prefix;
-use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
-use super::batch::{Batch, Resolution, Round, Sighting};
+use super::batch::{Batch, Flow, Resolution, Round, Sighting};
 use super::{bridge, machine};
-use crate::api::types::{Handshake, Live, Pop};
-use crate::detect::comparability::{Comparability, comparability, is_whole};
-use crate::detect::failover::observe;
-use crate::detect::identity::identity_of;
-use crate::detect::{Context, Observation, PathMemory};
+use crate::api::types::{Event, Handshake, Live, MachineChange, Pop};
+use crate::detect::watch::{Showed, Watch, with_nat64};
+use crate::detect::{Context, Desk, Observation, PathMemory};
 use crate::geo::Meaning;
 use crate::registry::{Agent, Site};
 use crate::rollup::cells_of;
@@ -21,8 +18,6 @@ use crate::store::Applied;
 
 /// How old a sighting may be to say which edge a round led to: the HTTPS interval of the default plan, and its jitter.
 const EDGE_FRESH_MS: i64 = 6 * 60_000;
-/// TCP samples so near to a round are taken for its RTT.
-const RTT_NEAR_MS: i64 = 60_000;
 
 /// What is known of an agent before a report is applied.
 #[derive(Debug)]
@@ -54,7 +49,7 @@ pub(super) struct Derived {
 }
 
 /// Derives everything from one report.
-pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning) -> Derived {
+pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning, desk: &mut Desk) -> Derived {
     let mut applied = Applied {
         cells: cells_of(batch.key.agent, &batch.samples),
         hop_names: batch
@@ -73,12 +68,18 @@ pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning) -> Derived 
         facts: machine::facts(batch, &known.handshakes),
         ..Applied::default()
     };
-    compare_paths(batch, known, meaning, &mut applied);
+    compare_paths(batch, known, meaning, desk, &mut applied);
     let live = live_of(batch, &applied);
     Derived { applied, live }
 }
 
-fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut Applied) {
+fn compare_paths(
+    batch: &Batch,
+    known: Known,
+    meaning: &Meaning,
+    desk: &mut Desk,
+    applied: &mut Applied,
+) {
     let Known {
         mut memories,
         mut names,
@@ -98,58 +99,142 @@ fn compare_paths(batch: &Batch, known: Known, meaning: &Meaning, applied: &mut A
             None => names.remove(address),
         };
     }
-    let mut touched: BTreeMap<String, PathMemory> = BTreeMap::new();
-    // The path page shows a path from its first hop on.
+    let rounds: Vec<Round> = batch
+        .rounds
+        .iter()
+        .map(|round| with_nat64(round, nat64))
+        .collect();
+    let edges: Vec<Option<(i64, Pop)>> = rounds
+        .iter()
+        .map(|round| edge_before(round, sightings.iter().chain(&batch.sightings), meaning))
+        .collect();
     let mut shown: BTreeMap<String, Round> = BTreeMap::new();
-    for round in &batch.rounds {
-        let round = &Round {
-            nat64,
-            ..round.clone()
-        };
-        let target = round.target.to_string();
-        let sighting = edge_before(round, sightings.iter().chain(&batch.sightings), meaning);
-        let edge = sighting.as_ref().map(|(_, edge)| edge);
-        let memory = touched
-            .entry(target.clone())
-            .or_insert_with_key(|target| memories.remove(target).unwrap_or_default());
-        match comparability(memory.kind, round) {
-            Comparability::Evidence => continue,
-            Comparability::Anew => *memory = PathMemory::default(),
-            Comparability::Compare => {}
-        }
-        memory.kind = i32::from(round.kind);
-        let mut projection = identity_of(round, &names, edge, meaning);
-        if is_whole(round) {
-            bridge::show(round, &mut shown, &before);
-        } else {
-            // Its flows begin on the way: they can contradict the AS path, not tell it.
-            projection.identity.as_path.clear();
-        }
-        applied.identities.push((
-            target.clone(),
-            round.at_unix_ms,
-            projection.identity.clone(),
-        ));
-        let observation = Observation {
-            at_unix_ms: round.at_unix_ms,
-            destination: round.destination,
-            projection,
-            edge_seen_unix_ms: sighting.map(|(at_unix_ms, _)| at_unix_ms),
-            rtt_us: median_tcp_rtt(batch, round),
-        };
+    for target in targets_of(batch, &memories) {
+        let mut memory = memories.remove(&target).unwrap_or_default();
         let context = Context {
             organisation: batch.key.organisation.clone(),
             agent: batch.key.agent,
+            site_id: site.id.to_string(),
             site_name: site.name.clone(),
             country: site.geography.country.clone(),
-            target: round.target.to_string(),
+            target: target.clone(),
+            received_unix_ms: batch.received_unix_ms,
         };
-        applied
-            .events
-            .extend(observe(memory, &observation, &context, meaning));
+        let mut watch = Watch {
+            context: &context,
+            meaning,
+            names: &names,
+            desk: &mut *desk,
+        };
+        for observation in observations(batch, &target, &rounds, &edges) {
+            let (events, showed) = watch.take_in(&mut memory, &observation);
+            events
+                .into_iter()
+                .for_each(|event| put_event(applied, event));
+            if let (Observation::Round(round, _), Some(showed)) = (observation, showed) {
+                put_showed(applied, &mut shown, round, showed, &memory, &before);
+            }
+        }
+        applied.path_memories.push((target, memory));
     }
     applied.latest_rounds = shown.into_values().collect();
-    applied.path_memories = touched.into_iter().collect();
+}
+
+/// The targets whose paths this report says something of. A target without rounds has no path to compare.
+fn targets_of(batch: &Batch, memories: &BTreeMap<String, PathMemory>) -> BTreeSet<String> {
+    let traced = batch.rounds.iter().map(|round| round.target.to_string());
+    let pulsed = batch.samples.iter().map(|sample| &*sample.target);
+    let gaps = batch
+        .facts
+        .changes
+        .iter()
+        .any(|change| gap_of(change).is_some());
+    let remembered = memories.keys().filter(|_| gaps).cloned();
+    let pulsed: BTreeSet<&str> = pulsed
+        .filter(|target| memories.contains_key(*target))
+        .collect();
+    traced
+        .chain(pulsed.into_iter().map(str::to_owned))
+        .chain(remembered)
+        .collect()
+}
+
+/// All that the report says of one target's path, in order of time.
+fn observations<'a>(
+    batch: &'a Batch,
+    target: &str,
+    rounds: &'a [Round],
+    edges: &'a [Option<(i64, Pop)>],
+) -> Vec<Observation<'a>> {
+    let of_target = rounds
+        .iter()
+        .zip(edges)
+        .filter(|(round, _)| *round.target == *target);
+    let rounds = of_target.map(|(round, edge)| Observation::Round(round, edge.as_ref()));
+    let samples = batch
+        .samples
+        .iter()
+        .filter(|sample| *sample.target == *target);
+    let gaps = batch.facts.changes.iter().filter_map(gap_of);
+    let mut all: Vec<Observation<'a>> = rounds
+        .chain(samples.map(Observation::Sample))
+        .chain(gaps.map(|(from, until)| Observation::Gap(from, until)))
+        .collect();
+    all.sort_by_key(Observation::at_unix_ms);
+    all
+}
+
+/// A span in which the agent measured nothing.
+fn gap_of(change: &MachineChange) -> Option<(i64, i64)> {
+    let gap = matches!(change.kind.as_str(), "suspended" | "starved" | "clock_step");
+    change
+        .until_unix_ms
+        .filter(|_| gap)
+        .map(|until| (change.at_unix_ms, until))
+}
+
+/// An event is written once, as it is after the report.
+fn put_event(applied: &mut Applied, event: Event) {
+    match applied
+        .events
+        .iter_mut()
+        .find(|known| known.event_id == event.event_id)
+    {
+        Some(known) => *known = event,
+        None => applied.events.push(event/// The path page shows a path from its first hop on; the paths of events are kept beside.
+fn put_showed(
+    applied: &mut Applied,
+    shown: &mut BTreeMap<String, Round>,
+    round: &Round,
+    showed: Showed,
+    memory: &PathMemory,
+    before: &[Round],
+) {
+    let target = round.target.to_string();
+    applied
+        .identities
+        .push((target, round.at_unix_ms, showed.identity));
+    let silent = |flow: &Flow| {
+        flow.destination_ttl.is_none() && flow.hops.iter().all(|hop| hop.address.is_none())
+    };
+    if !showed.whole || round.flows.iter().all(silent) {
+        return; // nobody answered: the path that was seen last stays on its page, with its time
+    }
+    bridge::show(round, shown, before);
+    for event in &memory.open {
+        let after = (event.event_id.clone(), round.clone());
+        applied.event_rounds.push(after);
+    }
+    if memory.is_usual() {
+        applied
+            .usual_rounds
+            .retain(|known| known.target != round.target);
+        applied.usual_rounds.push(round.clone());
+    }
+}
+
+);
+    }
 }
 
 /// The edge that answered at the round's destination, as last seen before the round.
@@ -167,19 +252,6 @@ fn edge_before<'a>(
     near.sort_by_key(|sighting| std::cmp::Reverse(sighting.at_unix_ms));
     near.into_iter()
         .find_map(|one| Some((one.at_unix_ms, meaning.edge_of_headers(&one.headers)?)))
-}
-
-fn median_tcp_rtt(batch: &Batch, round: &Round) -> Option<u32> {
-    let near = batch.samples.iter().filter(|sample| {
-        sample.target == round.target
-            && sample.protocol == Protocol::Tcp
-            && sample.phase == Phase::Rtt
-            && sample.outcome == Outcome::Answered
-            && (sample.at_unix_ms - round.at_unix_ms).abs() <= RTT_NEAR_MS
-    });
-    let mut rtts_us: Vec<u32> = near.map(|sample| sample.rtt_us).collect();
-    rtts_us.sort_unstable();
-    rtts_us.get(rtts_us.len().saturating_sub(1) / 2).copied()
 }
 
 fn naming_an_edge(batch: &Batch, meaning: &Meaning) -> Vec<Sighting> {

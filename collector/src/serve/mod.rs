@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use firstmile_feeds::watch::Watch as RouteWatch;
@@ -265,6 +265,7 @@ impl Starting {
             counters: Arc::clone(&self.counters),
             live: self.live.clone(),
             appended: Arc::clone(&appended),
+            desks: Mutex::default(),
         };
         workers.spawn(worker.run(stop_worker.clone()));
         let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));

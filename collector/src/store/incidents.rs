@@ -5,6 +5,7 @@ use firstmile_wire::ids::{AgentId, OrganisationId};
 
 use super::StoreResult;
 use crate::api::types::{Event, Incident};
+use crate::ingest::batch::Round;
 
 /// Which incidents are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,4 +55,19 @@ pub trait Incidents: Send + Sync {
     ) -> StoreResult<Vec<(u64, Incident)>>;
     /// The number of the last change of an incident, 0 before the first: where one begins who does not want the past.
     async fn last_incident_change(&self, organisation: &OrganisationId) -> StoreResult<u64>;
+    /// The whole rounds that show the path before an event and after it, as far as there are any.
+    async fn event_rounds(
+        &self,
+        organisation: &OrganisationId,
+        event_id: &str,
+    ) -> StoreResult<EventRounds>;
+}
+
+/// The whole rounds that show an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventRounds {
+    /// The last on the usual path.
+    pub before: Option<Round>,
+    /// The first after the event was decided.
+    pub after: Option<Round>,
 }

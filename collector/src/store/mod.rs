@@ -92,6 +92,10 @@ pub struct Applied {
     pub cells: BTreeMap<CellKey, Cell>,
     /// The newest path rounds, one for each target, as evidence and for the path page.
     pub latest_rounds: Vec<Round>,
+    /// The newest whole rounds on the usual path, one for each target: what an event shows as before.
+    pub usual_rounds: Vec<Round>,
+    /// Whole rounds on the path that an open event went to, by the identity of the event: the first is what it shows as after.
+    pub event_rounds: Vec<(String, Round)>,
     /// Identities of all rounds, to extend or open spans of `path_span`: (target, round start, identity).
     pub identities: Vec<(String, i64, PathIdentity)>,
     /// Memory of the path comparison, one for each target touched.

@@ -14,8 +14,9 @@ use crate::outer::{Lab, Options};
 use api::{Agent, Api, Event};
 pub use report::{Flagged, Report, Row, Rtt};
 
-/// Learning takes a few rounds; past this something is wrong.
-const LEARNING: Duration = Duration::from_mins(5);
+/// Learning takes twenty whole rounds of each path, which share the budget of the routers near the site, and a discovery: some four
+/// minutes; past this something is wrong.
+const LEARNING: Duration = Duration::from_mins(10);
 /// A failover that is not flagged by then is missed.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Nothing else must be flagged within this time after a failover.

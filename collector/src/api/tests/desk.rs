@@ -11,7 +11,7 @@ use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 use firstmile_wire::join::CaHash;
-use firstmile_wire::v1::{Outcome, Phase, Protocol, TraceKind};
+use firstmile_wire::v1::{Outcome, Phase, Protocol, TraceKind, TraceStream};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +25,7 @@ use crate::api::{ApiState, LiveMessage, router};
 use crate::auth::login::{Logins, set_login};
 use crate::clock;
 use crate::detect::PathMemory;
+use crate::detect::tests::Story;
 use crate::geo::{Declared, Meaning};
 use crate::ingest::Counters;
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sample, Sighting};
@@ -245,14 +246,21 @@ fn facts() -> Vec<Fact> {
     host.into_iter().chain(handshake).collect()
 }
 
+/// A path that is shifted.
+fn shifted() -> PathMemory {
+    let mut story = Story::learned(1, "Utrecht");
+    story.enters_at(3, 11_000);
+    story.rounds(TraceStream::Burst, 3);
+    story.memory
+}
+
 fn applied(agent: &Agent, event: &Event) -> Applied {
     let identity = event.after.clone();
     let memory = PathMemory {
         latest: Some(identity.clone()),
-        open: Some(event.clone()),
-        learned: true,
+        open: vec![event.clone()],
         newest_unix_ms: Some(NOW - 10_000),
-        ..PathMemory::default()
+        ..shifted()
     };
     let address: IpAddr = Ipv4Addr::new(203, 0, 113, 10).into();
     let resolution = |target: &str, outcome, addresses: Vec<IpAddr>| Resolution {
@@ -268,6 +276,8 @@ fn applied(agent: &Agent, event: &Event) -> Applied {
     Applied {
         cells: cells_of(agent.id, &samples(address)),
         latest_rounds: vec![round(address)],
+        usual_rounds: vec![round(address)],
+        event_rounds: vec![(event.event_id.clone(), round(address))],
         identities: vec![
             ("exchange".to_owned(), NOW - 600_000, event.before.clone()),
             ("exchange".to_owned(), NOW - 10_000, identity),
@@ -377,7 +387,7 @@ fn round(destination: IpAddr) -> Round {
         destination,
         kind: TraceKind::Tcp,
         burst: false,
-        stream: firstmile_wire::v1::TraceStream::Full,
+        stream: TraceStream::Full,
         nat64: None,
         flows: (0..4).map(flow).collect(),
     }

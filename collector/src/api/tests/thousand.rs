@@ -1,6 +1,5 @@
 //! How long the lists take with a thousand agents: a measurement, not a test of the machine that happens to run it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -11,10 +10,9 @@ use uuid::Uuid;
 
 use super::desk::{Desk, NOW, desk};
 use crate::clock;
-use crate::detect::failover::observe;
-use crate::detect::identity::identity_of;
-use crate::detect::{Context, Observation, PathMemory};
-use crate::geo::{Geography, Meaning};
+use crate::detect::PathMemory;
+use crate::detect::tests::Story;
+use crate::geo::Geography;
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sample, Sighting};
 use crate::registry::{Agent, Site, SiteId, Target};
 use crate::rollup::cells_of;
@@ -30,7 +28,7 @@ const MINUTES: i64 = 15;
 async fn the_lists_of_a_thousand_agents() {
     let desk = desk().await;
     let organisation = OrganisationId::default_organisation();
-    let memory = remembered(&organisation);
+    let memory = remembered();
     for number in 1..=AGENTS {
         settle(&desk, &organisation, number, &memory).await;
     }
@@ -189,29 +187,11 @@ fn round(target: &str, at_unix_ms: i64) -> Round {
     }
 }
 
-/// What the path comparison remembers after six rounds.
-fn remembered(organisation: &OrganisationId) -> PathMemory {
-    let meaning = Meaning::builtin()
-        .with_ip_to_as_csv("192.0.2.0/24,64500,Access\n198.51.100.0/24,8075,Microsoft\n")
-        .expect("a table");
-    let context = Context {
-        organisation: organisation.clone(),
-        agent: AgentId(Uuid::from_u128(1)),
-        site_name: "site".to_owned(),
-        country: None,
-        target: "exchange".to_owned(),
-    };
-    let mut memory = PathMemory::default();
-    for n in 0..6 {
-        let round = round("exchange", NOW - 60_000 * (6 - n));
-        let observation = Observation {
-            at_unix_ms: round.at_unix_ms,
-            destination: round.destination,
-            projection: identity_of(&round, &BTreeMap::new(), None, &meaning),
-            edge_seen_unix_ms: None,
-            rtt_us: Some(10_000),
-        };
-        observe(&mut memory, &observation, &context, &meaning);
+/// What the path comparison remembers of a path that is learned.
+fn remembered() -> PathMemory {
+    let memory = Story::learned(1, "site").memory;
+    PathMemory {
+        newest_unix_ms: Some(NOW),
+        ..memory
     }
-    memory
 }

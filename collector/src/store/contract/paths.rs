@@ -111,10 +111,9 @@ pub(crate) async fn the_newest_of_its_kind_is_kept(store: &impl Store) {
         ByAgent::from([(agent, vec![resolution(T0 + 2, false), resolution(T0, true)])])
     );
     let memories = store.path_memories(&organisation, agent).await.unwrap();
-    assert_eq!(
-        memories,
-        BTreeMap::from([("a".to_owned(), PathMemory::default())])
-    );
+    let kept = |memory: &PathMemory| memory.to_bytes().unwrap();
+    assert_eq!(memories.len(), 1);
+    assert_eq!(kept(&memories["a"]), kept(&PathMemory::default()));
 }
 
 pub(crate) async fn what_is_known_comes_by_scope(store: &impl Store) {
@@ -125,7 +124,6 @@ pub(crate) async fn what_is_known_comes_by_scope(store: &impl Store) {
     let memory = PathMemory {
         latest: Some(identity("r1")),
         newest_unix_ms: Some(T0),
-        learned: true,
         ..PathMemory::default()
     };
     for (agent, name) in [(here, "a"), (there, "b")] {
@@ -163,7 +161,7 @@ pub(crate) async fn what_is_known_comes_by_scope(store: &impl Store) {
         let found = store.destinations(&organisation, &scope).await.unwrap();
         assert_eq!(found, destinations.collect(), "{scope:?}");
     }
-    assert_eq!(PathBrief::from(&memory).state(), PathState::Stable);
+    assert_eq!(PathBrief::from(&memory).state(), PathState::Learning);
 }
 
 pub(crate) async fn spans_follow_the_path(store: &impl Store) {

@@ -293,6 +293,8 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
     let applied = Applied {
         cells: cells_of(agent, &[sample(T0, "a", Some(10_000))]),
         latest_rounds: vec![round(T0, "a")],
+        usual_rounds: vec![round(T0, "a")],
+        event_rounds: vec![("first".to_owned(), round(T0, "a"))],
         identities: vec![("a".to_owned(), T0, identity("r1"))],
         path_memories: vec![("a".to_owned(), PathMemory::default())],
         events: vec![event("first", agent, T0, None)],

@@ -7,7 +7,7 @@ use firstmile_wire::v1::{Phase, Protocol};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::paths::{self, Subject};
-use super::{dirty, engine, events, facts, inbox, registry, vantage};
+use super::{dirty, engine, events, facts, inbox, incidents, registry, vantage};
 use crate::rollup::{Cell, FIVE_MINUTES_MS, window_start};
 use crate::store::{Applied, CellKey, StoreError, StoreResult};
 
@@ -44,6 +44,7 @@ pub(super) fn apply(tx: &Transaction<'_>, key: &ReportKey, applied: &Applied) ->
     for event in &applied.events {
         events::put(tx, &key.organisation, event, report.received_unix_ms)?;
     }
+    incidents::put_rounds(tx, subject, applied)?;
     inbox::mark_applied(tx, report.inbox_no)
 }
 

@@ -7,7 +7,7 @@ use super::paths::{self, Subject};
 use super::registry::agent_no;
 use super::{engine, forms, incidents};
 use crate::api::types::Event;
-use crate::detect::failover;
+use crate::detect::tell;
 use crate::store::{EventQuery, StoreError, StoreResult};
 
 /// Writes an event over an earlier state of itself; its incident changes with it.
@@ -139,13 +139,13 @@ pub(super) fn give_up(
             Some(agent_no) => paths::memory(tx, organisation, agent_no, &target)?,
             None => None,
         };
-        let known = memory.is_some();
-        let memory = memory.get_or_insert_default();
-        let Some(ended) = failover::give_up(memory, event, now_unix_ms) else {
+        let newest_unix_ms = memory.as_ref().and_then(|memory| memory.newest_unix_ms);
+        let Some(ended) = tell::give_up(newest_unix_ms, &event, now_unix_ms) else {
             continue;
         };
         put(tx, organisation, &ended, now_unix_ms)?;
-        if let Some(agent_no) = agent_no.filter(|_| known) {
+        if let (Some(agent_no), Some(memory)) = (agent_no, &mut memory) {
+            memory.give_up(&ended.event_id);
             let subject = Subject {
                 organisation,
                 agent_no,

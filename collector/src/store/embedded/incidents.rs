@@ -4,11 +4,14 @@ use async_trait::async_trait;
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Embedded, engine, events};
+use super::forms::RoundForm;
+use super::paths::Subject;
+use super::{Embedded, engine, events, forms};
 use crate::api::types::{Event, Incident};
 use crate::incident::{EVENTS_MAX, Head, assemble};
-use crate::store::incidents::{IncidentQuery, Incidents};
-use crate::store::{StoreError, StoreResult};
+use crate::ingest::batch::Round;
+use crate::store::incidents::{EventRounds, IncidentQuery, Incidents};
+use crate::store::{Applied, StoreError, StoreResult};
 
 #[async_trait]
 impl Incidents for Embedded {
@@ -66,6 +69,19 @@ impl Incidents for Embedded {
             .await
     }
 
+    async fn event_rounds(
+        &self,
+        organisation: &OrganisationId,
+        event_id: &str,
+    ) -> StoreResult<EventRounds> {
+        let (organisation, event_id) = (organisation.clone(), event_id.to_owned());
+        self.readers
+            .run("read the rounds of an event", move |tx| {
+                rounds_of(tx, &organisation, &event_id)
+            })
+            .await
+    }
+
     async fn last_incident_change(&self, organisation: &OrganisationId) -> StoreResult<u64> {
         let organisation = organisation.clone();
         self.readers
@@ -74,6 +90,65 @@ impl Incidents for Embedded {
             })
             .await
     }
+}
+
+/// Keeps the rounds that show events: the one before is the newest usual one at the time, and both are kept once.
+pub(super) fn put_rounds(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    applied: &Applied,
+) -> StoreResult<()> {
+    let organisation = subject.organisation.as_str();
+    for event in &applied.events {
+        tx.prepare_cached(
+            "INSERT OR IGNORE INTO event_round (organisation, event_id, side, at_unix_ms, form)
+             SELECT organisation, ?2, 'before', at_unix_ms, form FROM usual_round
+             WHERE organisation = ?1 AND agent_no = ?3 AND target = ?4",
+        )
+        .and_then(|mut put| {
+            put.execute(params![
+                organisation,
+                event.event_id,
+                subject.agent_no,
+                event.target
+            ])
+        })
+        .map_err(engine("keep the round before an event"))?;
+    }
+    for (event_id, round) in &applied.event_rounds {
+        let form = forms::write("a path round", &RoundForm::from(round))?;
+        tx.prepare_cached(
+            "INSERT OR IGNORE INTO event_round (organisation, event_id, side, at_unix_ms, form)
+             VALUES (?1, ?2, 'after', ?3, ?4)",
+        )
+        .and_then(|mut put| put.execute(params![organisation, event_id, round.at_unix_ms, form]))
+        .map_err(engine("keep the round after an event"))?;
+    }
+    Ok(())
+}
+
+fn rounds_of(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    event_id: &str,
+) -> StoreResult<EventRounds> {
+    let side = |side: &str| -> StoreResult<Option<Round>> {
+        let form: Option<String> = tx
+            .prepare_cached(
+                "SELECT form FROM event_round WHERE organisation = ?1 AND event_id = ?2 AND side = ?3",
+            )
+            .and_then(|mut find| {
+                find.query_row(params![organisation.as_str(), event_id, side], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(engine("read the rounds of an event"))?;
+        let read = |form: String| forms::read::<RoundForm>("a path round", &form).map(Round::from);
+        form.map(read).transpose()
+    };
+    Ok(EventRounds {
+        before: side("before")?,
+        after: side("after")?,
+    })
 }
 
 /// Notes that an event of an incident changed: it begins with the first of them, is open while one is, and gets the next number.
@@ -187,6 +262,12 @@ pub(super) fn last_change(tx: &Transaction<'_>, organisation: &OrganisationId) -
 
 /// Deletes incidents that ended before a time.
 pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64) -> StoreResult<usize> {
+    tx.execute(
+        "DELETE FROM event_round WHERE at_unix_ms < ?1 AND NOT EXISTS (SELECT 1 FROM event
+             WHERE event.organisation = event_round.organisation AND event.event_id = event_round.event_id)",
+        [before_unix_ms],
+    )
+    .map_err(engine("delete rounds of old events"))?;
     tx.execute(
         "DELETE FROM incident WHERE ended_unix_ms < ?1",
         [before_unix_ms],

@@ -17,7 +17,7 @@ use crate::detect::span::joined;
 use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::Target;
-use crate::store::{Applied, ByAgent, Scope, Span, StoreResult};
+use crate::store::{Applied, ByAgent, Scope, Span, StoreError, StoreResult};
 
 /// After a silence longer than this nobody knows where the path was meanwhile: a span of its own begins.
 const UNSEEN_MS: i64 = 5 * 60_000;
@@ -66,16 +66,18 @@ pub(super) fn put_memory(
     target: &str,
     memory: &PathMemory,
 ) -> StoreResult<()> {
-    let form = forms::write("a path memory", memory)?;
+    let brief = forms::write("a path in brief", &PathBrief::from(memory))?;
+    let form = memory.to_bytes().map_err(engine("pack a path memory"))?;
     tx.prepare_cached(
-        "INSERT INTO path_memory (organisation, agent_no, target, form) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET form = excluded.form",
+        "INSERT INTO path_memory (organisation, agent_no, target, brief, form) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET brief = excluded.brief, form = excluded.form",
     )
     .and_then(|mut put| {
         put.execute(params![
             subject.organisation.as_str(),
             subject.agent_no,
             target,
+            brief,
             form
         ])
     })
@@ -90,7 +92,7 @@ pub(super) fn memory(
     agent_no: u32,
     target: &str,
 ) -> StoreResult<Option<PathMemory>> {
-    let form: Option<String> = tx
+    let form: Option<Vec<u8>> = tx
         .prepare_cached(
             "SELECT form FROM path_memory WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3",
         )
@@ -100,25 +102,21 @@ pub(super) fn memory(
                 .optional()
         })
         .map_err(engine("read a path memory"))?;
-    form.map(|form| forms::read("a path memory", &form))
-        .transpose()
+    form.map(|form| memory_of(&form)).transpose()
+}
+
+fn memory_of(form: &[u8]) -> StoreResult<PathMemory> {
+    PathMemory::from_bytes(form).map_err(|error| StoreError::Damaged {
+        what: "a path memory",
+        detail: error.to_string(),
+    })
 }
 
 /// An older one than what is there changes nothing: reports may be applied late.
 fn put_newest(tx: &Transaction<'_>, subject: Subject<'_>, applied: &Applied) -> StoreResult<()> {
     let organisation = subject.organisation.as_str();
-    for round in &applied.latest_rounds {
-        let form = forms::write("a path round", &RoundForm::from(round))?;
-        tx.prepare_cached(
-            "INSERT INTO latest_round (organisation, agent_no, target, at_unix_ms, form) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET at_unix_ms = excluded.at_unix_ms, form = excluded.form
-             WHERE excluded.at_unix_ms >= at_unix_ms",
-        )
-        .and_then(|mut put| {
-            put.execute(params![organisation, subject.agent_no, &*round.target, round.at_unix_ms, form])
-        })
-        .map_err(engine("write a path round"))?;
-    }
+    put_rounds(tx, subject, LATEST, &applied.latest_rounds)?;
+    put_rounds(tx, subject, USUAL, &applied.usual_rounds)?;
     for sighting in &applied.sightings {
         let form = forms::write("an edge sighting", &SightingForm::from(sighting))?;
         tx.prepare_cached(
@@ -151,6 +149,36 @@ fn put_newest(tx: &Transaction<'_>, subject: Subject<'_>, applied: &Applied) -> 
             ])
         })
         .map_err(engine("write a resolution"))?;
+    }
+    Ok(())
+}
+
+const LATEST: &str = "INSERT INTO latest_round (organisation, agent_no, target, at_unix_ms, form) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET at_unix_ms = excluded.at_unix_ms, form = excluded.form
+    WHERE excluded.at_unix_ms >= at_unix_ms";
+const USUAL: &str = "INSERT INTO usual_round (organisation, agent_no, target, at_unix_ms, form) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET at_unix_ms = excluded.at_unix_ms, form = excluded.form
+    WHERE excluded.at_unix_ms >= at_unix_ms";
+
+fn put_rounds(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    sql: &str,
+    rounds: &[Round],
+) -> StoreResult<()> {
+    for round in rounds {
+        let form = forms::write("a path round", &RoundForm::from(round))?;
+        tx.prepare_cached(sql)
+            .and_then(|mut put| {
+                put.execute(params![
+                    subject.organisation.as_str(),
+                    subject.agent_no,
+                    &*round.target,
+                    round.at_unix_ms,
+                    form
+                ])
+            })
+            .map_err(engine("write a path round"))?;
     }
     Ok(())
 }
@@ -270,6 +298,8 @@ fn forms_of<F: DeserializeOwned>(
 
 const MEMORIES: &str =
     "SELECT target, form FROM path_memory WHERE organisation = ?1 AND agent_no = ?2";
+const BRIEFS: &str =
+    "SELECT target, brief FROM path_memory WHERE organisation = ?1 AND agent_no = ?2";
 const ROUNDS: &str = "SELECT target, form FROM latest_round WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target";
 
 /// Memory of the path comparison, by target.
@@ -281,11 +311,15 @@ pub(super) fn memories(
     let Some(agent_no) = agent_no(tx, organisation, agent)? else {
         return Ok(BTreeMap::new());
     };
-    let subject = Subject {
-        organisation,
-        agent_no,
-    };
-    forms_of(tx, subject, "a path memory", MEMORIES).map(|found| found.into_iter().collect())
+    let key = params![organisation.as_str(), agent_no];
+    let found: Vec<(String, PathMemory)> = all(tx, MEMORIES, key, |row| {
+        let read = || -> rusqlite::Result<(String, &[u8])> {
+            Ok((row.get(0)?, row.get_ref(1)?.as_blob()?))
+        };
+        let (target, form) = read().map_err(engine("read"))?;
+        Ok((target, memory_of(form)?))
+    })?;
+    Ok(found.into_iter().collect())
 }
 
 /// Newest round of each target.
@@ -316,7 +350,7 @@ pub(super) fn briefs(
             organisation,
             agent_no,
         };
-        forms_of(tx, subject, "a path memory", MEMORIES)
+        forms_of(tx, subject, "a path in brief", BRIEFS)
     })
 }
 

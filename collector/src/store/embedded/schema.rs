@@ -13,7 +13,7 @@ use crate::store::{StoreError, StoreResult};
 pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 9;
+const VERSION: u32 = 10;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
 const MIGRATIONS: [&str; VERSION as usize] = [
@@ -26,6 +26,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("../migrations/0007.sql"),
     include_str!("../migrations/0008.sql"),
     include_str!("../migrations/0009.sql"),
+    include_str!("../migrations/0010.sql"),
 ];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
@@ -244,7 +245,17 @@ mod tests {
         let event: crate::api::types::Event = serde_json::from_str(&kept).unwrap();
         assert_eq!(event.class, crate::api::types::EventClass::Geo);
         assert_eq!(event.reasons, ["3 rounds in a row agree"]);
-        assert_eq!((event.state.as_str(), event.confidence), ("open", None));
+        assert_eq!(event.confidence, None);
+        let ending = (
+            event.state.as_str(),
+            event.ending.as_deref(),
+            event.ended_unix_ms,
+        );
+        assert_eq!(
+            ending,
+            ("closed", Some("not_observed"), Some(3)),
+            "nobody follows it any more"
+        );
     }
 
     #[cfg(unix)]
