@@ -13,6 +13,8 @@ const PAGES = {
   Latency: () => import("./pages/Latency"),
   Events: () => import("./pages/Events"),
   EventPage: () => import("./pages/EventPage"),
+  Incidents: () => import("./pages/Incidents"),
+  IncidentPage: () => import("./pages/IncidentPage"),
   Paths: () => import("./pages/Paths"),
   Agents: () => import("./pages/Agents"),
   AgentPage: () => import("./pages/AgentPage"),
@@ -66,6 +68,18 @@ const event = createRoute({
   component: lazyRouteComponent(PAGES.EventPage, "EventPage"),
 });
 
+const incidents = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/incidents",
+  component: lazyRouteComponent(PAGES.Incidents, "Incidents"),
+});
+
+const incident = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/incidents/$id",
+  component: lazyRouteComponent(PAGES.IncidentPage, "IncidentPage"),
+});
+
 const paths = createRoute({
   getParentRoute: () => rootRoute,
   path: "/paths",
@@ -91,7 +105,7 @@ const admin = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([world, latency, events, event, paths, agents, agent, admin]),
+  routeTree: rootRoute.addChildren([world, latency, events, event, incidents, incident, paths, agents, agent, admin]),
   defaultPreload: "intent",
   scrollRestoration: true,
 });

@@ -21,24 +21,7 @@ pub(super) async fn events(
     access: Access,
     Asked(asked): Asked<EventsQuery>,
 ) -> Result<Json<Vec<Event>>, Failure> {
-    let now = (state.now_unix_ms)();
-    let EventsQuery {
-        window,
-        from,
-        to,
-        state: open,
-        agent,
-    } = asked;
-    let window = query::window(window.as_deref(), from.as_deref(), to.as_deref(), "1d", now)?;
-    let open = match open.as_deref() {
-        None => None,
-        Some("open") => Some(true),
-        Some("closed") => Some(false),
-        Some(other) => return Err(Failure::bad_parameter("state", other, "open or closed")),
-    };
-    let agent = agent
-        .map(|agent| query::agent_id("agent", &agent))
-        .transpose()?;
+    let (window, open, agent) = query::of_events(asked, (state.now_unix_ms)())?;
     let (from_unix_ms, to_unix_ms) = (window.from_unix_ms, window.to_unix_ms);
     let query = EventQuery {
         from_unix_ms,

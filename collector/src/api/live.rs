@@ -22,7 +22,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How soon a stream notices that its session has ended.
 const SESSION_LOOK: Duration = Duration::from_secs(5);
 
-/// Messages as they come, until the page goes or the collector stops. The event's name is `event` or `reports`.
+/// Messages as they come, until the page goes or the collector stops. The event's name is `event`, `incident` or `reports`.
 // Or until its session ends.
 #[utoipa::path(get, path = "/api/v1/live", tag = "live", operation_id = "live",
     responses((status = 200, body = Live, content_type = "text/event-stream"), (status = 401, body = ApiError)))]
@@ -94,6 +94,7 @@ fn messages(
 fn sse(live: &Live) -> Event {
     let name = match live {
         Live::Event { .. } => "event",
+        Live::Incident { .. } => "incident",
         Live::Reports { .. } => "reports",
     };
     let event = Event::default().event(name);

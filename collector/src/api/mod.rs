@@ -14,6 +14,7 @@ mod events;
 mod evidence;
 mod failure;
 mod geographies;
+mod incidents;
 mod invitations;
 mod latency;
 mod live;
@@ -134,6 +135,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/notifications", get(desk::notifications))
         .route("/routing/verdicts", get(routing::verdicts))
         .route("/routing/feeds", get(routing::feeds))
+        .route("/events/{id}/paths", get(incidents::event_paths))
+        .route("/incidents", get(incidents::incidents))
+        .route("/incidents/{id}", get(incidents::incident))
         .route("/join-strings", post(invitations::invite))
         .route("/connections", get(connections::connections))
         .route("/pops", get(pops::pops))

@@ -204,6 +204,8 @@ mod tests {
             edge_pop: None,
             ingress_pop: None,
             path_state: "learning".to_owned(),
+            observability: None,
+            provider_asn: None,
             figures: Figures::default(),
             protocols: Vec::new(),
         };

@@ -120,7 +120,7 @@ fn edge(state: &ApiState, sighting: &Sighting) -> Option<super::types::Pop> {
     state.meaning.edge_of_headers(&sighting.headers)
 }
 
-fn addresses(round: &Round) -> Vec<String> {
+pub(super) fn addresses(round: &Round) -> Vec<String> {
     let hops = round.flows.iter().flat_map(|flow| &flow.hops);
     let distinct: BTreeSet<IpAddr> = hops.filter_map(|hop| hop.address).collect();
     distinct.iter().map(ToString::to_string).collect()
@@ -153,7 +153,7 @@ fn history(spans: Vec<Span>, newest_unix_ms: i64) -> Vec<PathSpan> {
 }
 
 /// Hops up to the destination; without an answer of it, up to the last hop that answered.
-fn hops(
+pub(super) fn hops(
     round: &Round,
     names: &BTreeMap<IpAddr, String>,
     projection: &Projection,

@@ -88,6 +88,38 @@ pub(super) struct VerdictsQuery {
     pub(super) state: Option<String>,
 }
 
+/// The window, the state and the agent that events or incidents are asked for by.
+///
+/// # Errors
+/// 400 for a value that is none of those that are offered.
+pub(super) fn of_events(
+    asked: EventsQuery,
+    now_unix_ms: i64,
+) -> Result<(Window, Option<bool>, Option<AgentId>), Failure> {
+    let EventsQuery {
+        window: name,
+        from,
+        to,
+        state,
+        agent,
+    } = asked;
+    let window = window(
+        name.as_deref(),
+        from.as_deref(),
+        to.as_deref(),
+        "1d",
+        now_unix_ms,
+    )?;
+    let open = match state.as_deref() {
+        None => None,
+        Some("open") => Some(true),
+        Some("closed") => Some(false),
+        Some(other) => return Err(Failure::bad_parameter("state", other, "open or closed")),
+    };
+    let agent = agent.map(|agent| agent_id("agent", &agent)).transpose()?;
+    Ok((window, open, agent))
+}
+
 /// Which geographies.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

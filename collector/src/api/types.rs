@@ -20,7 +20,9 @@ pub use desk::{
     Notifications, SiteZone,
 };
 pub use event::{Event, EventClass, EventStatus, Observability, RttCost};
-pub use incident::{Incident, IncidentEvent, TimelineEntry};
+pub use incident::{
+    EventPath, EventPaths, Incident, IncidentEvent, IncidentReport, Peer, TimelineEntry,
+};
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
 pub use path::{PathHop, PathIdentity, PathNode, PathReport, PathSpan};
 pub use routing::{RoutingEvidence, RoutingFeed, RoutingVerdict};
@@ -317,8 +319,12 @@ pub struct AgentTarget {
     pub edge_pop: Option<Pop>,
     /// Metro where the path enters Microsoft's network, from router names.
     pub ingress_pop: Option<Pop>,
-    /// State of its path comparison: `learning`, `stable`, `suspect`, `shifted`, `blind`.
+    /// State of its path comparison: `learning`, `stable`, `suspect`, `shifted`, `flapping`, `blind`.
     pub path_state: String,
+    /// How often each level of a path shift could have been decided in the last day; absent before the first round.
+    pub observability: Option<Observability>,
+    /// AS by which the site comes out to this target, once it is learned.
+    pub provider_asn: Option<u32>,
     /// The figures of the last 15 minutes, TCP RTT.
     pub figures: Figures,
     /// Which protocols are answered at all.
@@ -405,6 +411,11 @@ pub enum Live {
     Event {
         /// The event as it is now.
         event: Box<Event>,
+    },
+    /// An incident opened, changed or closed.
+    Incident {
+        /// Its identity: ask for it anew.
+        incident_id: String,
     },
     /// New reports were applied: figures may have changed.
     Reports {

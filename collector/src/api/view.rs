@@ -227,6 +227,8 @@ impl<'a> View<'a> {
             path_state: path_state(brief, agent, self.now_unix_ms)
                 .as_str()
                 .to_owned(),
+            observability: brief.and_then(|brief| brief.observability.clone()),
+            provider_asn: brief.and_then(|brief| brief.provider_asn),
             figures: figures(&tcp, u32::from(tcp.n() > 0), Weighting::Sample),
             protocols: self.protocols(&key, of(agent.id, &self.known.histories)),
         }

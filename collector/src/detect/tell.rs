@@ -215,7 +215,7 @@ pub(super) fn abandon(memory: &mut PathMemory, at_unix_ms: i64) -> Vec<Event> {
 
 fn close(memory: &PathMemory, event: &mut Event, at_unix_ms: i64, ending: &str) {
     price(memory, event);
-    event.state = "closed".to_owned();
+    "closed".clone_into(&mut event.state);
     event.ended_unix_ms = Some(at_unix_ms.max(event.first_novel_unix_ms));
     event.ending = Some(ending.to_owned());
     event.text = words::sentence(event);
@@ -236,7 +236,7 @@ pub fn give_up(newest_unix_ms: Option<i64>, event: &Event, now_unix_ms: i64) -> 
         return None;
     }
     let mut event = event.clone();
-    event.state = "closed".to_owned();
+    "closed".clone_into(&mut event.state);
     event.ended_unix_ms = Some(now_unix_ms);
     event.ending = Some("not_observed".to_owned());
     event.reasons.push(words::not_observed(newest_unix_ms));

@@ -285,12 +285,11 @@ fn plan_of(memory: &PathMemory) -> Plan {
 fn stream_of(round: &Round) -> Stream {
     match round.stream {
         TraceStream::Full => Stream::Full,
-        TraceStream::Tail => Stream::Tail,
         TraceStream::Burst => Stream::Burst,
         TraceStream::Refresh => Stream::Refresh,
         TraceStream::Unspecified if round.burst => Stream::Burst,
         TraceStream::Unspecified if is_whole(round) => Stream::Full,
-        TraceStream::Unspecified => Stream::Tail,
+        TraceStream::Tail | TraceStream::Unspecified => Stream::Tail,
     }
 }
 

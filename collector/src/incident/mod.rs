@@ -7,7 +7,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
-use crate::api::types::{Event, Incident, IncidentEvent, RttCost, TimelineEntry};
+use crate::api::types::{Event, Incident, IncidentEvent, Observability, RttCost, TimelineEntry};
 
 /// Events of one incident that are read to tell of it: beyond them it is counted, not listed.
 pub const EVENTS_MAX: u32 = 1_000;
@@ -90,6 +90,37 @@ pub fn assemble(head: &Head, events: &[Event]) -> Incident {
     };
     incident.text = words::sentence(&incident, first.map_or("", |event| event.moved.as_str()));
     incident
+}
+
+/// What could not be seen: levels that too few rounds could have decided at the incident's agents, one sentence each.
+pub fn unseen(events: &[Event]) -> Vec<String> {
+    type Grade = fn(&Observability) -> &String;
+    let levels: [(&str, Grade); 3] = [
+        ("AS path and handoff", |grades| &grades.provider),
+        ("ingress metro", |grades| &grades.geo),
+        ("ingress router", |grades| &grades.local),
+    ];
+    let graded: Vec<&Observability> = events
+        .iter()
+        .filter_map(|event| event.observability.as_ref())
+        .collect();
+    let mut sentences = Vec::new();
+    for (level, grade) in levels {
+        for (letter, share) in [("D", "in fewer than 30 %"), ("C", "in 30 to 70 %")] {
+            let count = graded
+                .iter()
+                .filter(|grades| grade(grades) == letter)
+                .count();
+            if count > 0 {
+                sentences.push(format!(
+                    "{level}: visible {share} of the last day's rounds on {count} of {} paths",
+                    graded.len()
+                ));
+            }
+        }
+    }
+    sentences.push("the way back from Microsoft's network: not measured".to_owned());
+    sentences
 }
 
 fn sureness(event: &Event) -> f64 {

@@ -128,9 +128,9 @@ fn compare_paths(
         };
         for observation in observations(batch, &target, &rounds, &edges) {
             let (events, showed) = watch.take_in(&mut memory, &observation);
-            events
-                .into_iter()
-                .for_each(|event| put_event(applied, event));
+            for event in events {
+                put_event(applied, event);
+            }
             if let (Observation::Round(round, _), Some(showed)) = (observation, showed) {
                 put_showed(applied, &mut shown, round, showed, &memory, &before);
             }
@@ -201,7 +201,11 @@ fn put_event(applied: &mut Applied, event: Event) {
         .find(|known| known.event_id == event.event_id)
     {
         Some(known) => *known = event,
-        None => applied.events.push(event/// The path page shows a path from its first hop on; the paths of events are kept beside.
+        None => applied.events.push(event),
+    }
+}
+
+/// The path page shows a path from its first hop on; the paths of events are kept beside.
 fn put_showed(
     applied: &mut Applied,
     shown: &mut BTreeMap<String, Round>,
@@ -230,10 +234,6 @@ fn put_showed(
             .usual_rounds
             .retain(|known| known.target != round.target);
         applied.usual_rounds.push(round.clone());
-    }
-}
-
-);
     }
 }
 
@@ -300,7 +300,18 @@ fn live_of(batch: &Batch, applied: &Applied) -> Vec<Live> {
         .chain(rounds)
         .max()
         .unwrap_or(batch.received_unix_ms);
-    events.chain([Live::Reports { to_unix_ms }]).collect()
+    let touched = applied
+        .events
+        .iter()
+        .filter_map(|event| event.incident_id.as_ref());
+    let touched: BTreeSet<&String> = touched.collect();
+    let incidents = touched.into_iter().map(|incident_id| Live::Incident {
+        incident_id: incident_id.clone(),
+    });
+    events
+        .chain(incidents)
+        .chain([Live::Reports { to_unix_ms }])
+        .collect()
 }
 
 #[cfg(test)]

@@ -230,6 +230,17 @@ struct Starting {
 }
 
 impl Starting {
+    fn worker(&self, appended: &Arc<Notify>) -> Worker {
+        Worker {
+            store: Arc::clone(&self.store),
+            meaning: Arc::clone(&self.meaning),
+            counters: Arc::clone(&self.counters),
+            live: self.live.clone(),
+            appended: Arc::clone(appended),
+            desks: Mutex::default(),
+        }
+    }
+
     fn start_inner_tasks(
         self,
         config: &Config,
@@ -259,15 +270,7 @@ impl Starting {
         );
 
         let [(stop_commit, commits), (stop_worker, workers)] = &self.inner;
-        let worker = Worker {
-            store: Arc::clone(&self.store),
-            meaning: Arc::clone(&self.meaning),
-            counters: Arc::clone(&self.counters),
-            live: self.live.clone(),
-            appended: Arc::clone(&appended),
-            desks: Mutex::default(),
-        };
-        workers.spawn(worker.run(stop_worker.clone()));
+        workers.spawn(self.worker(&appended).run(stop_worker.clone()));
         let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
         commits.spawn(commit_reports(
             waiting,

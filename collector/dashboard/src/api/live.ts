@@ -44,6 +44,12 @@ export function useLive(enabled: boolean): Liveness {
       const live = parse(message);
       if (live?.kind === "event") accept(client, live.event);
     });
+    source.addEventListener("incident", (message: MessageEvent<string>) => {
+      const live = parse(message);
+      if (live?.kind !== "incident") return;
+      void client.invalidateQueries({ queryKey: [EVENTS, "incidents"] });
+      void client.invalidateQueries({ queryKey: [EVENTS, "incident", live.incident_id] });
+    });
     source.addEventListener("reports", renew.call);
     return () => {
       source.close();

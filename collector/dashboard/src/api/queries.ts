@@ -4,9 +4,12 @@ import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { get } from "./client";
 import type {
   Agent,
+  EventPaths,
   GeographyLevel,
   GeographyReport,
+  Incident,
   IncidentMarks,
+  IncidentReport,
   LatencyReport,
   Machine,
   PathEvent,
@@ -108,6 +111,28 @@ export function incidentMarksQuery(id: string) {
   return queryOptions({
     queryKey: ["incidents", "marks", id],
     queryFn: ({ signal }) => get<IncidentMarks>(`/incidents/${encodeURIComponent(id)}/marks`, {}, signal),
+  });
+}
+
+export function eventPathsQuery(id: string) {
+  return queryOptions({
+    queryKey: [EVENTS, "paths", id],
+    queryFn: ({ signal }) => get<EventPaths>(`/events/${encodeURIComponent(id)}/paths`, {}, signal),
+  });
+}
+
+export function incidentsQuery(window: string) {
+  return queryOptions({
+    queryKey: [EVENTS, "incidents", window],
+    queryFn: ({ signal }) => get<readonly Incident[]>("/incidents", { window }, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function incidentQuery(id: string) {
+  return queryOptions({
+    queryKey: [EVENTS, "incident", id],
+    queryFn: ({ signal }) => get<IncidentReport>(`/incidents/${encodeURIComponent(id)}`, {}, signal),
   });
 }
 

@@ -175,6 +175,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/events/{id}/paths": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The paths before and after an event, hop by hop: the last whole round on the usual path, and the first after the move. */
+        readonly get: operations["eventPaths"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/geographies": {
         readonly parameters: {
             readonly query?: never;
@@ -184,6 +201,40 @@ export interface paths {
         };
         /** One row for each geography that has agents, worst p50 first. */
         readonly get: operations["geographies"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/incidents": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Incidents that were open in a window, newest first, at most 200. */
+        readonly get: operations["incidents"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/incidents/{id}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** One incident: its events with their reasons, who was not affected, and what could not be seen. */
+        readonly get: operations["incident"];
         readonly put?: never;
         readonly post?: never;
         readonly delete?: never;
@@ -305,7 +356,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** Messages as they come, until the page goes or the collector stops. The event's name is `event` or `reports`. */
+        /** Messages as they come, until the page goes or the collector stops. The event's name is `event`, `incident` or `reports`. */
         readonly get: operations["live"];
         readonly put?: never;
         readonly post?: never;
@@ -375,6 +426,40 @@ export interface paths {
         };
         /** Every POP code with a place, by code. */
         readonly get: operations["pops"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/routing/feeds": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The feeds of routes and of RPKI, and what is wrong with them. */
+        readonly get: operations["routing_feeds"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/api/v1/routing/verdicts": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Verdicts on routes that were open in a window, newest first, at most 1000. */
+        readonly get: operations["routing_verdicts"];
         readonly put?: never;
         readonly post?: never;
         readonly delete?: never;
@@ -501,7 +586,8 @@ export interface components {
             readonly ingress_pop?: components["schemas"]["Pop"] | null;
             /** @description Name in the agent's configuration. */
             readonly name: string;
-            /** @description State of its path comparison: `learning`, `stable`, `suspect`, `shifted`, `blind`. */
+            readonly observability?: components["schemas"]["Observability"] | null;
+            /** @description State of its path comparison: `learning`, `stable`, `suspect`, `shifted`, `flapping`, `blind`. */
             readonly path_state: string;
             /**
              * Format: int32
@@ -510,6 +596,11 @@ export interface components {
             readonly port: number;
             /** @description Which protocols are answered at all. */
             readonly protocols: readonly components["schemas"]["ProtocolState"][];
+            /**
+             * Format: int32
+             * @description AS by which the site comes out to this target, once it is learned.
+             */
+            readonly provider_asn?: number | null;
             /** @description Service it stands for. */
             readonly service: string;
             /**
@@ -819,6 +910,25 @@ export interface components {
          * @enum {string}
          */
         readonly EventOrigin: "microsoft" | "firstmile";
+        /** @description One whole round. */
+        readonly EventPath: {
+            /**
+             * Format: int64
+             * @description When it started.
+             */
+            readonly at_unix_ms: number;
+            /** @description Where the flows went. */
+            readonly destination: string;
+            /** @description Hops in order of TTL. */
+            readonly hops: readonly components["schemas"]["PathHop"][];
+            /** @description What the path comparison rests on. */
+            readonly identity: components["schemas"]["PathIdentity"];
+        };
+        /** @description The paths before and after an event. */
+        readonly EventPaths: {
+            readonly after?: components["schemas"]["EventPath"] | null;
+            readonly before?: components["schemas"]["EventPath"] | null;
+        };
         /**
          * @description Whether it is claimed.
          * @enum {string}
@@ -1167,6 +1277,141 @@ export interface components {
              */
             readonly tunnelled_targets: readonly string[];
         };
+        /** @description Events with one provider, class, from and to, whose onsets overlap. It begins with the first of them and ends with the last. */
+        readonly Incident: {
+            /**
+             * Format: int32
+             * @description Of them, those with an open one.
+             */
+            readonly agents_open: number;
+            /**
+             * Format: int32
+             * @description Agents with an event in it.
+             */
+            readonly agents_total: number;
+            /** @description Whether every event of it was brief. */
+            readonly brief: boolean;
+            /**
+             * Format: int64
+             * @description When the collector last took something in that changed it.
+             */
+            readonly changed_unix_ms: number;
+            /** @description What happened. */
+            readonly class: components["schemas"]["EventClass"];
+            /**
+             * Format: double
+             * @description The highest of its events: share of such claims that come true.
+             */
+            readonly confidence?: number | null;
+            /** @description Countries of the sites, ISO 3166-1 alpha-2. */
+            readonly countries: readonly string[];
+            /**
+             * Format: int64
+             * @description When the first event was decided.
+             */
+            readonly decided_unix_ms: number;
+            /**
+             * Format: int64
+             * @description When its last event ended; absent while one is open.
+             */
+            readonly ended_unix_ms?: number | null;
+            /** @description How its last event ended, see the event. */
+            readonly ending?: string | null;
+            /** @description Its events, by onset, at most 1,000. */
+            readonly events: readonly components["schemas"]["IncidentEvent"][];
+            /**
+             * Format: int32
+             * @description How many events there are.
+             */
+            readonly events_total: number;
+            /** @description What was before, at the level of the class: `AS64500`, a metro such as `AMS`, or a router. */
+            readonly from?: string | null;
+            /** @description Identity: the same first event makes the same one, whichever collector finds it. */
+            readonly incident_id: string;
+            /** @description Whether all of it was decided from rounds that were more than ten minutes old: recorded, never told as new. */
+            readonly late: boolean;
+            /**
+             * Format: int32
+             * @description Flapping: how often the path moved so far.
+             */
+            readonly moves: number;
+            /**
+             * Format: int64
+             * @description When an event of it passed the hold-down; absent before.
+             */
+            readonly notified_unix_ms?: number | null;
+            /**
+             * Format: int64
+             * @description The onset lies after it: the earliest of the events.
+             */
+            readonly onset_from_unix_ms: number;
+            /**
+             * Format: int64
+             * @description The onset lies before it: the latest of the events.
+             */
+            readonly onset_to_unix_ms: number;
+            /**
+             * Format: int32
+             * @description AS by which the sites usually come out.
+             */
+            readonly provider_asn?: number | null;
+            /** @description The reasons of the event that is surest. */
+            readonly reasons: readonly string[];
+            readonly rtt_cost?: components["schemas"]["RttCost"] | null;
+            /** @description Sites with an event in it, by name, at most 100. */
+            readonly sites: readonly string[];
+            /** @description `open` or `closed`. */
+            readonly state: string;
+            /** @description Targets with an event in it. */
+            readonly targets: readonly string[];
+            /** @description One sentence for people. */
+            readonly text: string;
+            /** @description What happened when, oldest first, at most 200 entries. */
+            readonly timeline: readonly components["schemas"]["TimelineEntry"][];
+            /** @description What is now, in the same words. */
+            readonly to?: string | null;
+        };
+        /** @description An event, as far as its incident shows it. */
+        readonly IncidentEvent: {
+            /** @description Identity of the agent. */
+            readonly agent_id: string;
+            /**
+             * Format: double
+             * @description Share of such claims that come true.
+             */
+            readonly confidence?: number | null;
+            /** @description ISO 3166-1 alpha-2 country of the site. */
+            readonly country?: string | null;
+            /**
+             * Format: int64
+             * @description When it was decided.
+             */
+            readonly detected_unix_ms: number;
+            /**
+             * Format: int64
+             * @description When it ended; absent while open.
+             */
+            readonly ended_unix_ms?: number | null;
+            /** @description Identity of the event. */
+            readonly event_id: string;
+            /**
+             * Format: int64
+             * @description The onset lies before it.
+             */
+            readonly first_novel_unix_ms: number;
+            /**
+             * Format: int64
+             * @description The onset lies after it.
+             */
+            readonly last_good_unix_ms: number;
+            readonly rtt_cost?: components["schemas"]["RttCost"] | null;
+            /** @description Identity of the agent's site at that time. */
+            readonly site_id?: string | null;
+            /** @description Name of the site. */
+            readonly site_name: string;
+            /** @description Target's name. */
+            readonly target: string;
+        };
         /** @description What people said of an incident, and what was told of it. */
         readonly IncidentMarks: {
             readonly acknowledged?: components["schemas"]["Doing"] | null;
@@ -1188,6 +1433,22 @@ export interface components {
             readonly text: string;
             /** @description Who wrote it. */
             readonly who: string;
+        };
+        /** @description An incident with all that there is to see of it. */
+        readonly IncidentReport: {
+            /** @description Its events with their reasons and paths, by onset, at most 100. */
+            readonly events: readonly components["schemas"]["Event"][];
+            /** @description The incident. */
+            readonly incident: components["schemas"]["Incident"];
+            /** @description Agents that measure a target of it and are on their usual path, those of the same provider first, at most 50. */
+            readonly unaffected: readonly components["schemas"]["Peer"][];
+            /**
+             * Format: int32
+             * @description How many there are.
+             */
+            readonly unaffected_total: number;
+            /** @description What could not be seen, one sentence each. */
+            readonly unseen: readonly string[];
         };
         /** @description What a POST to `/api/v1/join-strings` asks for. */
         readonly JoinStringRequest: {
@@ -1308,6 +1569,11 @@ export interface components {
             readonly event: components["schemas"]["Event"];
             /** @enum {string} */
             readonly kind: "event";
+        } | {
+            /** @description Its identity: ask for it anew. */
+            readonly incident_id: string;
+            /** @enum {string} */
+            readonly kind: "incident";
         } | {
             /** @enum {string} */
             readonly kind: "reports";
@@ -1664,6 +1930,22 @@ export interface components {
              */
             readonly to_unix_ms: number;
         };
+        /** @description An agent that an incident does not touch. */
+        readonly Peer: {
+            /** @description Identity of the agent. */
+            readonly agent_id: string;
+            /** @description Metros where its path enters Microsoft's network. */
+            readonly ingress_metros: readonly string[];
+            /**
+             * Format: int32
+             * @description AS by which it comes out.
+             */
+            readonly provider_asn?: number | null;
+            /** @description Name of its site. */
+            readonly site_name: string;
+            /** @description A target of the incident that it reaches as usual. */
+            readonly target: string;
+        };
         /** @description A POP of the catalogue, by metro. */
         readonly Pop: {
             /** @description Code as seen, such as `AM`. */
@@ -1715,6 +1997,117 @@ export interface components {
              * @description Times since the collector started.
              */
             readonly count: number;
+        };
+        /** @description A path that shows a verdict. */
+        readonly RoutingEvidence: {
+            /** @description AS numbers, the origin last; sets in braces. */
+            readonly as_path: string;
+            /**
+             * Format: int32
+             * @description Peers that have it.
+             */
+            readonly peers: number;
+        };
+        /** @description How a feed of routes is. */
+        readonly RoutingFeed: {
+            /** @description What is wrong with it: `disconnected`, `silent`, `canary_gone`, `withdraws_only`. Routes are not to be blamed for that. */
+            readonly alarms: readonly string[];
+            /**
+             * Format: int64
+             * @description Announced prefixes.
+             */
+            readonly announced: number;
+            /** @description Whether it is connected, or its file was read. */
+            readonly connected: boolean;
+            /**
+             * Format: int64
+             * @description Events that were dropped because there were too many.
+             */
+            readonly dropped: number;
+            /**
+             * Format: int64
+             * @description Times that the connection was lost.
+             */
+            readonly gaps: number;
+            /**
+             * Format: int64
+             * @description When the last message came.
+             */
+            readonly last_message_unix_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Messages.
+             */
+            readonly messages: number;
+            /** @description What it is called. */
+            readonly name: string;
+            /**
+             * Format: int64
+             * @description Sessions of routers, or payloads of RPKI.
+             */
+            readonly sessions: number;
+            /**
+             * Format: int64
+             * @description Messages or records that could not be read, or not wholly.
+             */
+            readonly unread: number;
+            /**
+             * Format: int64
+             * @description Withdrawn prefixes.
+             */
+            readonly withdrawn: number;
+        };
+        /** @description Something that is or was wrong with routes to a registered prefix, or of an own AS. */
+        readonly RoutingVerdict: {
+            /** @description What is wrong: `hijack.exact.origin`, `leak.path`, … */
+            readonly class: string;
+            /**
+             * Format: int64
+             * @description When it ended; absent: it is so now.
+             */
+            readonly ended_unix_ms?: number | null;
+            /** @description How it ended: `over`, or `restart` when the collector was started anew and looks again. */
+            readonly ending?: string | null;
+            /** @description The paths that showed it when it started, the most frequent first. */
+            readonly evidence: readonly components["schemas"]["RoutingEvidence"][];
+            /** @description The registered prefix that it concerns. */
+            readonly matched?: string | null;
+            /**
+             * Format: int32
+             * @description The AS that does it, if that is known.
+             */
+            readonly offender?: number | null;
+            /**
+             * Format: int32
+             * @description Peers with another route to the prefix, when it started.
+             */
+            readonly others: number;
+            /**
+             * Format: int32
+             * @description Peers that see it; after its end: that saw it.
+             */
+            readonly peers: number;
+            /** @description The prefix that is announced, or gone. */
+            readonly prefix: string;
+            /** @description One sentence. */
+            readonly reason: string;
+            /** @description `information`, `warning`, `error` or `critical`. */
+            readonly severity: string;
+            /**
+             * Format: int64
+             * @description When it started, by the clock of the feed.
+             */
+            readonly started_unix_ms: number;
+            /**
+             * Format: int64
+             * @description When it was stored.
+             */
+            readonly stored_unix_ms: number;
+            /**
+             * Format: int64
+             * @description Its number.
+             */
+            readonly verdict_no: number;
         };
         /** @description What the move costs: medians of TCP RTTs before and after, and the change between them. */
         readonly RttCost: {
@@ -1840,6 +2233,18 @@ export interface components {
             readonly sites_total: number;
             /** @description Version of the collector's program. */
             readonly version: string;
+        };
+        /** @description One moment of an incident. */
+        readonly TimelineEntry: {
+            /**
+             * Format: int64
+             * @description When, by the agents' rounds.
+             */
+            readonly at_unix_ms: number;
+            /** @description `onset`, `decided`, `notified`, `ended` of an event. */
+            readonly kind: string;
+            /** @description For people. */
+            readonly text: string;
         };
         /** @description The same local time on some days of each week. */
         readonly WeeklyWindow: {
@@ -2366,6 +2771,44 @@ export interface operations {
             };
         };
     };
+    readonly eventPaths: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the event */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventPaths"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
     readonly geographies: {
         readonly parameters: {
             readonly query?: {
@@ -2411,6 +2854,90 @@ export interface operations {
                 };
             };
             readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly incidents: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description `15m`, `1h`, `6h`, `12h`, `1d`, `7d`, `30d`, up to now; `1d` when absent. */
+                readonly window?: string;
+                /** @description Start in unix ms, instead of `window`. */
+                readonly from?: string;
+                /** @description End in unix ms, instead of `window`. */
+                readonly to?: string;
+                /** @description `open` or `closed`; both when absent. */
+                readonly state?: string;
+                /** @description Only of this agent. */
+                readonly agent?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["Incident"][];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly incident: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description Identity of the incident */
+                readonly id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["IncidentReport"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 404: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -2920,6 +3447,73 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": readonly components["schemas"]["Pop"][];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly routing_feeds: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["RoutingFeed"][];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly routing_verdicts: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description `15m`, `1h`, `6h`, `12h`, `1d`, `7d`, `30d`, up to now; `1d` when absent. */
+                readonly window?: string;
+                /** @description `open` or `closed`; both when absent. */
+                readonly state?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["RoutingVerdict"][];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
                 };
             };
             readonly 401: {

@@ -25,6 +25,7 @@ export function EventItem({ event, open = false }: { event: PathEvent; open?: bo
         <div className="fm-event-facts">
           <span className="fm-badge" data-tone={event.state === "open" ? "shift" : undefined}>
             {className(event.class)}
+            {event.status === "possible" ? " · possible" : ""}
             {event.state === "open" ? " · open" : ""}
           </span>
           <span>

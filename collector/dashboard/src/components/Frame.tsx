@@ -12,8 +12,9 @@ import { Icon, type IconName } from "./icons";
 import { Login } from "./Login";
 import { Notices } from "./Notices";
 
-const PAGES: readonly { to: "/" | "/events" | "/paths" | "/agents" | "/admin"; name: string; icon: IconName; under: string[] }[] = [
+const PAGES: readonly { to: "/" | "/incidents" | "/events" | "/paths" | "/agents" | "/admin"; name: string; icon: IconName; under: string[] }[] = [
   { to: "/", name: "World", icon: "world", under: ["/latency"] },
+  { to: "/incidents", name: "Incidents", icon: "incidents", under: ["/incidents"] },
   { to: "/events", name: "Events", icon: "events", under: ["/events"] },
   { to: "/paths", name: "Paths", icon: "paths", under: ["/paths"] },
   { to: "/agents", name: "Agents", icon: "agents", under: ["/agents"] },

@@ -143,8 +143,20 @@ function targetColumns(agentId: string): Column<AgentTarget>[] {
     { key: "ingress", title: "Ingress", value: (target) => target.ingress_pop?.metro, cell: (target) => <span title={target.ingress_pop?.name}>{target.ingress_pop?.metro ?? "–"}</span> },
     { key: "edge", title: "Edge", value: (target) => target.edge_pop?.metro, cell: (target) => <span title={target.edge_pop?.name}>{target.edge_pop?.metro ?? "–"}</span> },
     { key: "path", title: "Path", value: (target) => target.path_state },
+    {
+      key: "seen",
+      title: "Seen",
+      value: (target) => gradeWords(target),
+      cell: (target) => <span title="How often a move of the provider, the metro and the router could have been told in the last day: A 95 % of the rounds, B 70 %, C 30 %, D less">{gradeWords(target)}</span>,
+    },
     { key: "protocols", title: "Protocols", value: (target) => target.protocols.map((state) => `${state.protocol}${state.answered_here ? "" : " not answered"}`).join("; "), cell: (target) => <Protocols states={target.protocols} /> },
   ];
+}
+
+/** The observability grades of provider, metro and router. */
+function gradeWords(target: AgentTarget): string {
+  const grades = target.observability;
+  return grades ? `${grades.provider} ${grades.geo} ${grades.local}` : "–";
 }
 
 function sourceWords(source: string): string {

@@ -4,8 +4,9 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { eventQuery, latencyQuery } from "../api/queries";
+import { eventPathsQuery, eventQuery, latencyQuery } from "../api/queries";
 import type { PathEvent } from "../api/types";
+import { EventHops } from "../components/EventHops";
 import { Lasting, Times } from "../components/EventItem";
 import { IdentityComparison } from "../components/Identity";
 import { LatencyPanel } from "../components/LatencyPanel";
@@ -14,6 +15,7 @@ import { Time } from "../components/Time";
 import { usePageSearch } from "../components/usePageSearch";
 import { className, classMeaning, rttCost } from "../lib/events";
 import { duration, rtt, rttChange } from "../lib/format";
+import { confidenceWords } from "../lib/incidents";
 
 const page = getRouteApi("/events/$id");
 
@@ -44,6 +46,7 @@ function Whole({ event }: { event: PathEvent }) {
   const { window, protocol } = usePageSearch();
   const latency = useQuery(latencyQuery({ scope: `agent:${event.agent_id}`, window, protocol, phase: undefined, target: event.target }));
   const cost = rttCost(event);
+  const paths = useQuery(eventPathsQuery(event.event_id));
   return (
     <>
       <div className="fm-headline">
@@ -77,6 +80,17 @@ function Whole({ event }: { event: PathEvent }) {
               {rtt(event.before_rtt_us)} → {rtt(event.after_rtt_us)}
               {cost !== undefined && ` (${rttChange(cost)})`}
             </Fact>
+            <Fact title="Confidence">
+              {event.status === "possible" ? "only possible, " : ""}
+              {confidenceWords(event.confidence)}
+            </Fact>
+            {event.incident_id && (
+              <Fact title="Incident">
+                <Link to="/incidents/$id" params={{ id: event.incident_id }}>
+                  all that moved with it
+                </Link>
+              </Fact>
+            )}
             <Fact title="Site">{event.site_name}</Fact>
             <Fact title="Agent">
               <Link to="/agents/$id" params={{ id: event.agent_id }}>
@@ -96,6 +110,7 @@ function Whole({ event }: { event: PathEvent }) {
           <h2>Before and after</h2>
         </div>
         <IdentityComparison before={event.before} after={event.after} beforeTitle="Before" afterTitle="After" />
+        {paths.data && <EventHops paths={paths.data} />}
       </section>
       <section className="fm-panel" aria-label="Evidence">
         <div className="fm-panel-head">

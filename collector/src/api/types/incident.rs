@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{EventClass, RttCost};
+use super::{Event, EventClass, PathHop, PathIdentity, RttCost};
 
 /// Events with one provider, class, from and to, whose onsets overlap. It begins with the first of them and ends with the last.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -104,4 +104,56 @@ pub struct TimelineEntry {
     pub kind: String,
     /// For people.
     pub text: String,
+}
+
+/// An incident with all that there is to see of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct IncidentReport {
+    /// The incident.
+    pub incident: Incident,
+    /// Its events with their reasons and paths, by onset, at most 100.
+    pub events: Vec<Event>,
+    /// Agents that measure a target of it and are on their usual path, those of the same provider first, at most 50.
+    pub unaffected: Vec<Peer>,
+    /// How many there are.
+    pub unaffected_total: u32,
+    /// What could not be seen, one sentence each.
+    pub unseen: Vec<String>,
+}
+
+/// An agent that an incident does not touch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Peer {
+    /// Identity of the agent.
+    pub agent_id: String,
+    /// Name of its site.
+    pub site_name: String,
+    /// A target of the incident that it reaches as usual.
+    pub target: String,
+    /// AS by which it comes out.
+    pub provider_asn: Option<u32>,
+    /// Metros where its path enters Microsoft's network.
+    pub ingress_metros: Vec<String>,
+}
+
+/// The paths before and after an event.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EventPaths {
+    /// The last whole round on the usual path; absent if there was none.
+    pub before: Option<EventPath>,
+    /// The first whole round after the event was decided; absent while there is none.
+    pub after: Option<EventPath>,
+}
+
+/// One whole round.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EventPath {
+    /// When it started.
+    pub at_unix_ms: i64,
+    /// Where the flows went.
+    pub destination: String,
+    /// What the path comparison rests on.
+    pub identity: PathIdentity,
+    /// Hops in order of TTL.
+    pub hops: Vec<PathHop>,
 }

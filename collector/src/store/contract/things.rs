@@ -293,8 +293,6 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
     let applied = Applied {
         cells: cells_of(agent, &[sample(T0, "a", Some(10_000))]),
         latest_rounds: vec![round(T0, "a")],
-        usual_rounds: vec![round(T0, "a")],
-        event_rounds: vec![("first".to_owned(), round(T0, "a"))],
         identities: vec![("a".to_owned(), T0, identity("r1"))],
         path_memories: vec![("a".to_owned(), PathMemory::default())],
         events: vec![event("first", agent, T0, None)],
@@ -303,7 +301,7 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
         resolutions: vec![resolution(T0, false)],
         targets: vec![target("a")],
         facts: vec![facts::fact(FactKind::Host, "", T0)],
-        agent: None,
+        ..Applied::default()
     };
     sender.apply(store, agent, applied).await;
     store.maintain(T0 + 3 * HOUR).await.unwrap();
