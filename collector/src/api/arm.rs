@@ -17,14 +17,21 @@ use firstmile_wire::v1::{Phase, Protocol};
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::prefix_events::events_of;
 use super::principal::{self, Access};
 use super::{ApiState, BODY_MAX_BYTES};
 use crate::ingest::batch::Round;
 use crate::registry::Agent;
+use crate::store::routing::VerdictQuery;
 use crate::store::{CellQuery, Group, Scope};
 
 /// A test is successful if a probe was answered within this time.
 const TEST_FRESH_MS: i64 = 5 * 60_000;
+
+/// Events of prefixes reach so far back.
+const EVENTS_FOR_MS: i64 = 30 * 24 * 3_600_000;
+/// And are at most so many, of all prefixes together.
+const EVENTS_MAX: u32 = 1_000;
 
 /// Answers a request below `/subscriptions` or `/providers`.
 pub(super) async fn answer(
@@ -100,11 +107,25 @@ async fn settle(state: &ApiState, asked: &Asked<'_>) -> Result<Answer, Failure> 
     } else {
         BTreeMap::new()
     };
+    let events = if asked
+        .uri
+        .query()
+        .is_some_and(|query| query.contains("expand"))
+    {
+        let query = VerdictQuery {
+            open: None,
+            from_unix_ms: (state.now_unix_ms)() - EVENTS_FOR_MS,
+            limit: EVENTS_MAX,
+        };
+        events_of(&state.store.verdicts(organisation, query).await?)
+    } else {
+        BTreeMap::new()
+    };
     let world = World {
         resources: &resources,
         directory: &state.registry.directory,
         sessions: &state.registry.sessions,
-        events: &BTreeMap::new(),
+        events: &events,
         tests: &tests,
     };
     let mut answer = desk::answer(

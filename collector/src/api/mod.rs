@@ -24,6 +24,7 @@ pub mod openapi;
 pub mod patch;
 mod path;
 mod pops;
+mod prefix_events;
 mod principal;
 mod query;
 mod routing;

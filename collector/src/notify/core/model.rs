@@ -237,6 +237,18 @@ pub const EVENT_TYPES: &[EventType] = &[
         "the prefix is propagated past the policy of an AS (RFC 7908)",
     ),
     ours(
+        "prefix_rpki",
+        "PrefixRpkiEvent",
+        Level::Warning,
+        "the prefix is not announced as RPKI says, or RPKI says something else of it",
+    ),
+    ours(
+        "prefix_policy",
+        "PrefixPathPolicyEvent",
+        Level::Warning,
+        "the path of the prefix is not one that was agreed on",
+    ),
+    ours(
         "prefix_hijack",
         "PrefixSubprefixHijackEvent",
         Level::Critical,
