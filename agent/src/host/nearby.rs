@@ -249,8 +249,8 @@ mod tests {
         assert_eq!(shared("", "198.51.100.1"), None);
         let mobile = |public| name(None, "", public);
         assert_eq!(
-            mobile("198.51.100.1"),
-            mobile("198.51.7.7"),
+            mobile("198.18.100.1"),
+            mobile("198.18.7.7"),
             "another router of the provider"
         );
         assert_ne!(mobile("198.51.100.1"), mobile("203.0.113.1"));
