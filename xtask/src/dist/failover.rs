@@ -20,8 +20,8 @@ use crate::{needs, tree};
 const SITE: &str = "amsterdam";
 /// Six agents enrol, BGP converges.
 const LAB_UP: Duration = Duration::from_mins(3);
-/// The path comparison agrees on a baseline after five rounds.
-const STABLE: Duration = Duration::from_mins(4);
+/// Twenty whole rounds of each target, by turns at what they share.
+const STABLE: Duration = Duration::from_mins(12);
 /// Three agreeing rounds, a report, and the collector's work.
 const FLAGGED: Duration = Duration::from_mins(3);
 

@@ -23,6 +23,7 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 
 use self::deb::Package;
+use self::machine::Machine;
 use self::release::Release;
 use self::signing::Signer;
 use crate::step::{run, step};
@@ -199,12 +200,22 @@ fn trial() -> Result<()> {
     Ok(())
 }
 
-/// Packs programs that were built for the tests, installs them as `--check` does, and gives back how many chapters of their
-/// story there were, and what was bad. The lab's part is left to the lab's own tests.
-pub(crate) fn try_out(bin: &Path, exe: &Path) -> Result<(usize, Vec<String>)> {
+/// Whether packages can be tried out here: what it needs is there, and a machine boots.
+///
+/// # Errors
+/// What is missing or not allowed.
+pub(crate) fn can_try_out() -> Result<()> {
     needs::install(&NEEDS.iter().chain(msi::NEEDS).collect::<Vec<_>>())?;
     check::require()?;
     windows::require_wine()?;
+    let nothing = tree::target().join("xtask/trial/nothing");
+    fs::create_dir_all(&nothing).with_context(|| format!("cannot make {}", nothing.display()))?;
+    Machine::boot(&nothing, None).map(drop)
+}
+
+/// Packs programs that were built for the tests, installs them as `--check` does, and gives back how many chapters of their
+/// story there were, and what was bad. The lab's part is left to the lab's own tests.
+pub(crate) fn try_out(bin: &Path, exe: &Path) -> Result<(usize, Vec<String>)> {
     let release = Release::of_checkout()?.in_a_hurry();
     let folder = tree::target().join("xtask/trial");
     let small = folder.join("bin");
