@@ -273,11 +273,13 @@ fn times_are_those_of_a_clock(reports: &[Report], clocks: &Clocks) {
 }
 
 fn samples_are_true(all: &[Sample], truths: &[Truth]) {
-    let lost: Vec<_> = all
+    // After the sleep the sockets are opened anew: the echo that was under way to each front door is the machine's own affair.
+    let (own, lost): (Vec<&Sample>, Vec<&Sample>) = all
         .iter()
         .filter(|sample| !matches!(sample.outcome, Outcome::Answered))
-        .collect();
+        .partition(|sample: &&Sample| matches!(sample.outcome, Outcome::LocalError));
     assert!(lost.is_empty(), "nothing was lost: {lost:?}");
+    assert!(own.len() <= truths.len(), "once, one to each: {own:?}");
     for truth in truths {
         let truth_us = u32::try_from(truth.rtt_us.expect("it can be reached")).unwrap();
         let mut seen: Vec<u32> = pulses(all, truth).map(|sample| sample.rtt_us).collect();
