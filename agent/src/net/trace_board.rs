@@ -30,7 +30,7 @@ const TOKENS: usize = u16::MAX as usize - 1;
 /// Replies that may wait for a round: more than a round has packets.
 const QUEUE: usize = 1024;
 
-/// The listeners of one [`Means`]: they end together, when it is dropped, one of them ends, or the program does.
+/// The listeners of one means of tracing: they end together, when it is dropped, one of them ends, or the program does.
 #[cfg(any(test, target_os = "linux"))]
 pub(super) struct Listening(DropGuard);
 

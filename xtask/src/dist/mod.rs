@@ -186,6 +186,7 @@ pub(crate) fn dist(args: &DistArgs) -> Result<()> {
 }
 
 fn trial() -> Result<()> {
+    can_try_out()?;
     artefacts::dashboard()?;
     let packages: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
     let bin = artefacts::binaries(&packages, artefacts::Profile::Dev)?;
