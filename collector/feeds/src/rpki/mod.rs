@@ -78,26 +78,30 @@ fn usable(prefix: IpNet, max_length: u8, asn: Asn) -> Option<Vrp> {
 #[derive(Debug, Default)]
 pub struct Guard {
     good: usize,
-    held_back: bool,
+    /// Size of the set that is held back.
+    held_back: Option<usize>,
 }
 
 impl Guard {
     /// Whether a set of this size is to be believed.
     pub fn accepts(&mut self, size: usize) -> bool {
-        let least = self.good - self.good * MAX_SHRINK_PCT / 100;
-        let shrank = self.good >= SHRINK_FROM && size < least;
-        if shrank {
-            self.held_back = true;
+        let least = |of: usize| of - of * MAX_SHRINK_PCT / 100;
+        let shrank = self.good >= SHRINK_FROM && size < least(self.good);
+        let again = self
+            .held_back
+            .is_some_and(|held| size > 0 && size >= least(held));
+        if shrank && !again {
+            self.held_back = Some(size);
             return false;
         }
         self.good = size;
-        self.held_back = false;
+        self.held_back = None;
         true
     }
 
     /// Whether a set is held back now.
     pub fn is_holding(&self) -> bool {
-        self.held_back
+        self.held_back.is_some()
     }
 }
 
@@ -146,6 +150,9 @@ mod tests {
             (720, true),
             (5, false),
             (2000, true),
+            // A real shrink is seen again.
+            (1000, false),
+            (1010, true),
         ] {
             assert_eq!(guard.accepts(size), accepted, "{size}");
         }

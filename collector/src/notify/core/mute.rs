@@ -292,9 +292,11 @@ pub struct Windows {
 impl Mutes for Windows {
     fn is_muted(&self, incident: &Incident, affected: &Affected) -> bool {
         let zone = self.zones.get(&affected.site);
+        // What ended while a window held was that window's affair, whenever it is looked at.
+        let at = incident.ended_unix_ms.unwrap_or(self.now_unix_ms);
         self.windows
             .iter()
-            .any(|window| window.covers(incident, affected) && window.holds(self.now_unix_ms, zone))
+            .any(|window| window.covers(incident, affected) && window.holds(at, zone))
     }
 
     fn is_incident_muted(&self, incident: &str) -> bool {

@@ -106,7 +106,7 @@ pub fn plan(
     now_unix_ms: i64,
 ) -> (Vec<Message>, Told) {
     let first_look = || Told {
-        stale: incident.late || now_unix_ms - incident.decided_unix_ms > STALE_MS,
+        stale: !incident.late && now_unix_ms - incident.decided_unix_ms > STALE_MS,
         ..Told::default()
     };
     let mut planning = Planning {
@@ -116,7 +116,9 @@ pub fn plan(
         now_unix_ms,
         messages: Vec::new(),
     };
-    if !planning.told.stale {
+    // Old news waits: an agent that sees the same now makes it news.
+    let old_news = incident.late && planning.told.sequence == 0;
+    if !planning.told.stale && !old_news {
         planning.start_and_go_on(mutes);
         planning.end();
     }

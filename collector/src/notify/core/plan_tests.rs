@@ -190,6 +190,19 @@ fn old_news_is_never_told() {
     }
 }
 
+#[test]
+fn old_news_that_others_see_now_is_news() {
+    let mut story = Story::new(settings());
+    let late = Incident {
+        late: true,
+        ..incident()
+    };
+    story.look(&late, 40 + 601);
+    assert_eq!(story.said, [], "a spool of before");
+    story.look(&incident(), 40 + 602);
+    assert_eq!(story.phases(), [Phase::Start], "and then the others");
+}
+
 /// A window over some sites, and a muted incident.
 struct Silence {
     sites: &'static [&'static str],
