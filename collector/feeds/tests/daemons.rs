@@ -3,7 +3,7 @@
 
 use std::net::TcpListener as StdListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Between two looks whether something is up.
+const PAUSE: Duration = Duration::from_millis(100);
 
 struct Daemon(Child);
 
@@ -75,22 +77,35 @@ impl Speaker {
         }
     }
 
-    /// Runs `gobgp`, again while the daemon is starting.
-    async fn ask(&self, address: &str, words: &str) {
-        let run = || {
-            Command::new("gobgp")
-                .args(["-u", address, "-p", &self.api.to_string()])
-                .args(words.split(' '))
-                .output()
-                .expect("gobgp starts")
+    /// Waits until the daemon has read its configuration and answers.
+    async fn ready(&self, address: &str) {
+        let answers = || {
+            let output = self.run(address, "global");
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("AS:")
         };
-        for _ in 0..100 {
-            if run().status.success() {
-                return;
+        let up = async {
+            while !answers() {
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("gobgp {words}: {}", String::from_utf8_lossy(&run().stderr));
+        };
+        let said = || String::from_utf8_lossy(&self.run(address, "global").stderr).into_owned();
+        let waited = tokio::time::timeout(PATIENCE, up).await;
+        waited.unwrap_or_else(|_| panic!("gobgpd at {address} does not answer: {}", said()));
+    }
+
+    /// Runs `gobgp` once: what it refuses is a failure.
+    fn ask(&self, address: &str, words: &str) {
+        let output = self.run(address, words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gobgp {words}: {errors}");
+    }
+
+    fn run(&self, address: &str, words: &str) -> Output {
+        Command::new("gobgp")
+            .args(["-u", address, "-p", &self.api.to_string()])
+            .args(words.split(' '))
+            .output()
+            .expect("gobgp starts")
     }
 }
 
@@ -213,27 +228,24 @@ async fn verdicts_are_raised_and_ended_by_real_announcements_and_by_rpki() {
         &router_config(router_port, station_port),
         "127.0.0.1",
     );
-    let neighbor = Speaker::start(
-        folder.path(),
-        "neighbor",
-        &neighbor_config(router_port),
-        "127.0.0.2",
-    );
+    let config = neighbor_config(router_port);
+    let neighbor = Speaker::start(folder.path(), "neighbor", &config, "127.0.0.2");
+    neighbor.ready("127.0.0.2").await;
     let announce = |words: &'static str| neighbor.ask("127.0.0.2", words);
 
-    announce("global rib add 198.51.100.0/24 aspath 64497").await;
+    announce("global rib add 198.51.100.0/24 aspath 64497");
     desk.says(&["start hijack.exact.origin 198.51.100.0/24 64497"])
         .await;
-    announce("global rib add 198.51.100.0/24 aspath 64496").await;
+    announce("global rib add 198.51.100.0/24 aspath 64496");
     desk.says(&["end hijack.exact.origin 198.51.100.0/24 64497"])
         .await;
-    announce("global rib add 198.51.100.128/25 aspath 64497").await;
+    announce("global rib add 198.51.100.128/25 aspath 64497");
     desk.says(&["start hijack.sub.origin 198.51.100.128/25 64497"])
         .await;
-    announce("global rib del 198.51.100.128/25").await;
+    announce("global rib del 198.51.100.128/25");
     desk.says(&["end hijack.sub.origin 198.51.100.128/25 64497"])
         .await;
-    announce("global rib add -a ipv6 2001:db8::/32 aspath 64498").await;
+    announce("global rib add -a ipv6 2001:db8::/32 aspath 64498");
     desk.says(&["start hijack.exact.origin 2001:db8::/32 64498"])
         .await;
 
@@ -247,7 +259,7 @@ async fn verdicts_are_raised_and_ended_by_real_announcements_and_by_rpki() {
     desk.says(&["start rpki.invalid_asn 198.51.100.0/24 64496"])
         .await;
 
-    announce("global rib del 198.51.100.0/24").await;
+    announce("global rib del 198.51.100.0/24");
     desk.says(&[
         "end rpki.invalid_asn 198.51.100.0/24 64496",
         "start visibility.lost 198.51.100.0/24 -",
