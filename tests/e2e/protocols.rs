@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use firstmile_lab::clock::poll_until;
-use firstmile_lab::control::{Answers, Request, Truth};
+use firstmile_lab::control::{Answers, Crossing, Exchange, Request, Truth};
 use firstmile_lab::outer::Lab;
 use firstmile_wire::v1::{Clock, Phase, Protocol, Report, TraceKind};
 use sha2::{Digest, Sha256};
@@ -20,24 +20,29 @@ use crate::reports::{Sample, address, samples, spooled};
 const PAUSE: Duration = Duration::from_secs(1);
 /// Samples of each kind that a comparison wants.
 const ENOUGH: usize = 5;
-/// Largest distance of a median that the kernel stamped.
-const BY_KERNEL_US: u32 = 1_000;
-/// Largest excess of a median that the agent stamped itself, in a debug build, cryptography and two busy processors
-/// included. A round trip too many or too few is 40 ms.
-const BY_USER_US: u32 = 12_000;
+/// Largest distance of half of what the kernel stamped, from what the same packets met on the wire. Some 30 µs are seen with
+/// 14 programs waiting for two processors.
+const BY_KERNEL_US: u64 = 250;
+/// How much faster than its links a packet may seem: the emulator takes what it costs itself off its delays.
+const BELOW_US: u32 = 1_000;
+/// A probe and its packet on the wire are at most so far apart; its name was looked up first, for one.
+const APART_MS: u64 = 2_000;
+/// Largest excess of the least of a kind, in a debug build, cryptography included. A round trip too many
+/// or too few is 40 ms. Two busy processors only ever add, to the agent's part and to the front door's, and they add to most.
+const EXCESS_US: u32 = 12_000;
 const RESOLVER: [&str; 2] = ["203.0.113.53", "2001:db8:cb00:7100::35"];
 
-/// Protocol, phase, and how far above the truth its median may be.
-const MEASURES: [(Protocol, Phase, u32); 9] = [
-    (Protocol::Icmp, Phase::Rtt, BY_KERNEL_US),
-    (Protocol::Tcp, Phase::Rtt, BY_KERNEL_US),
-    (Protocol::Https, Phase::Connect, BY_KERNEL_US),
-    (Protocol::Https, Phase::Tls, BY_USER_US),
-    (Protocol::Https, Phase::Ttfb, BY_USER_US),
-    (Protocol::Https, Phase::TtfbWarm, BY_USER_US),
-    (Protocol::Tls, Phase::Connect, BY_KERNEL_US),
-    (Protocol::Tls, Phase::Tls, BY_USER_US),
-    (Protocol::Quic, Phase::Handshake, BY_USER_US),
+/// Protocol, phase, and who stamped it.
+const MEASURES: [(Protocol, Phase, Clock); 9] = [
+    (Protocol::Icmp, Phase::Rtt, Clock::Kernel),
+    (Protocol::Tcp, Phase::Rtt, Clock::Kernel),
+    (Protocol::Https, Phase::Connect, Clock::Kernel),
+    (Protocol::Https, Phase::Tls, Clock::User),
+    (Protocol::Https, Phase::Ttfb, Clock::User),
+    (Protocol::Https, Phase::TtfbWarm, Clock::User),
+    (Protocol::Tls, Phase::Connect, Clock::Kernel),
+    (Protocol::Tls, Phase::Tls, Clock::User),
+    (Protocol::Quic, Phase::Handshake, Clock::User),
 ];
 
 #[test]
@@ -64,8 +69,10 @@ fn every_protocol_measures_the_truth_over_both_families() {
         .await
         .unwrap_or_else(|error| panic!("{error:#}: {}", counted(&spooled(&lab, SITE), &truths)));
         println!("{}", counted(&reports, &truths));
+        let site = SITE.to_owned();
+        let crossings: Vec<Crossing> = lab.ask(Request::Crossings { site }).await.unwrap();
         for truth in &truths {
-            times_are_true(&samples(&reports), truth);
+            times_are_true(&samples(&reports), truth, &crossings);
             certificates_are_those_of_the_lab(&lab, &reports, truth.destination);
         }
         names_are_true(&reports, truths[0].rtt_us.unwrap());
@@ -130,24 +137,58 @@ fn median_us<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<u32> {
     all.get(all.len() / 2).copied()
 }
 
-fn times_are_true(all: &[Sample], truth: &Truth) {
+/// What the kernel stamped is compared with its own packet on the wire, so that a lab that runs late on a busy machine is no
+/// error of the agent. The least of each kind shows how many round trips it is of: no packet is faster than the links.
+fn times_are_true(all: &[Sample], truth: &Truth, crossings: &[Crossing]) {
     let family = truth.family();
     let truth_us = u32::try_from(truth.rtt_us.unwrap()).unwrap();
-    for (protocol, phase, excess_us) in MEASURES {
+    for (protocol, phase, clock) in MEASURES {
         let mine = || of(all, truth.destination, protocol, phase);
-        let median = median_us(mine()).expect("there is enough of everything");
-        let range = truth_us - BY_KERNEL_US..=truth_us + excess_us;
+        let what = format!("{family} {protocol:?} {phase:?}");
+        let times = mine().filter(|sample| sample.counts());
+        let least_us = times.map(|sample| sample.rtt_us).min();
+        let least_us = least_us.expect("there is enough of everything");
+        let range = truth_us - BELOW_US..=truth_us + EXCESS_US;
         assert!(
-            range.contains(&median),
-            "{family} {protocol:?} {phase:?}: median {median} us, true {truth_us} us"
+            range.contains(&least_us),
+            "{what}: at least {least_us} us, true {truth_us} us"
         );
-        if excess_us == BY_KERNEL_US {
-            assert!(
-                mine().all(|sample| sample.clock == Clock::Kernel),
-                "{protocol:?}"
-            );
+        if clock == Clock::Kernel {
+            assert!(mine().all(|sample| sample.clock == clock), "{what}");
+            stamps_are_true(&what, mine(), crossings);
         }
     }
+}
+
+fn stamps_are_true<'a>(
+    what: &str,
+    samples: impl Iterator<Item = &'a Sample>,
+    crossings: &[Crossing],
+) {
+    let counting = samples.filter(|sample| sample.counts());
+    let errors = counting.filter_map(|sample| error_us(sample, crossings));
+    let mut errors: Vec<u64> = errors.collect();
+    errors.sort_unstable();
+    println!("{what}: off by {errors:?} us");
+    assert!(errors.len() >= ENOUGH, "{what}: {} met", errors.len());
+    let median_us = errors[errors.len() / 2];
+    assert!(median_us <= BY_KERNEL_US, "{what}: off by {errors:?} us");
+}
+
+/// How far a sample is from what its own packet met: that of its kind nearest in time.
+fn error_us(sample: &Sample, crossings: &[Crossing]) -> Option<u64> {
+    let exchange = if sample.protocol == Protocol::Icmp {
+        Exchange::Echo
+    } else {
+        Exchange::Handshake
+    };
+    let apart_ms = |one: &&Crossing| one.left_unix_ms.abs_diff(sample.at_unix_ms);
+    let alike = crossings
+        .iter()
+        .filter(|one| one.exchange == exchange && Some(one.destination) == sample.destination);
+    let nearest = alike.min_by_key(apart_ms);
+    let nearest = nearest.filter(|one| apart_ms(one) <= APART_MS)?;
+    Some(nearest.rtt_us.abs_diff(sample.rtt_us.into()))
 }
 
 fn certificates_are_those_of_the_lab(lab: &Lab, reports: &[Report], to: IpAddr) {
@@ -203,12 +244,12 @@ fn names_are_true(reports: &[Report], truth_us: u64) {
     };
     let near = from("192.0.2.1");
     assert!(near.len() >= ENOUGH, "{near:?}");
-    assert!(near[near.len() / 2] < BY_USER_US, "{near:?}");
+    assert!(near[0] < EXCESS_US, "{near:?}");
     for far in RESOLVER {
         let all = from(far);
         assert!(all.len() >= ENOUGH, "{far}: {all:?}");
-        let range = truth_us - BY_KERNEL_US..=truth_us + BY_USER_US;
-        assert!(range.contains(&all[all.len() / 2]), "{far}: {all:?}");
+        let range = truth_us - BELOW_US..=truth_us + EXCESS_US;
+        assert!(range.contains(&all[0]), "{far}: {all:?}");
     }
     for one in &resolutions {
         assert_eq!(

@@ -9,6 +9,8 @@ use firstmile_wire::v1::{Clock, Outcome, Phase, Protocol, Report, Series};
 /// One sample, with what its series says of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
+    /// When the agent sent it, by its wall clock.
+    pub(crate) at_unix_ms: i64,
     pub(crate) destination: Option<IpAddr>,
     pub(crate) protocol: Protocol,
     pub(crate) phase: Phase,
@@ -43,19 +45,28 @@ pub(crate) fn spooled(lab: &Lab, site: &str) -> Vec<Report> {
 
 /// All samples of reports.
 pub(crate) fn samples(reports: &[Report]) -> Vec<Sample> {
-    let series = reports.iter().flat_map(|report| &report.series);
-    series.flat_map(of_series).collect()
+    let series = (reports.iter()).flat_map(|report| {
+        (report.series.iter()).map(|series| (report.wall_anchor_unix_ms, series))
+    });
+    series
+        .flat_map(|(anchor_unix_ms, series)| of_series(anchor_unix_ms, series))
+        .collect()
 }
 
-fn of_series(series: &Series) -> Vec<Sample> {
-    let sample = |((index, rtt_us), outcome): ((usize, &u32), &i32)| Sample {
-        destination: address(&series.destination),
-        protocol: series.protocol(),
-        phase: series.phase(),
-        clock: series.clock(),
-        outcome: Outcome::try_from(*outcome).expect("a known outcome"),
-        rtt_us: *rtt_us,
-        marks: series.marks.get(index).copied().unwrap_or_default(),
+fn of_series(anchor_unix_ms: i64, series: &Series) -> Vec<Sample> {
+    let mut at_unix_ms = anchor_unix_ms;
+    let sample = |((index, rtt_us), outcome): ((usize, &u32), &i32)| {
+        at_unix_ms += series.at_delta_ms.get(index).copied().unwrap_or_default();
+        Sample {
+            at_unix_ms,
+            destination: address(&series.destination),
+            protocol: series.protocol(),
+            phase: series.phase(),
+            clock: series.clock(),
+            outcome: Outcome::try_from(*outcome).expect("a known outcome"),
+            rtt_us: *rtt_us,
+            marks: series.marks.get(index).copied().unwrap_or_default(),
+        }
     };
     let times = series.rtt_us.iter().enumerate();
     times.zip(&series.outcome).map(sample).collect()

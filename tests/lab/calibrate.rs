@@ -50,6 +50,7 @@ pub(crate) fn lay() -> anyhow::Result<Pair> {
             delay: DELAY,
             ..Behaviour::default()
         },
+        host: None,
     })
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::emulator::crossings::{Crossing, Exchange};
 pub use crate::scenario::Answers;
 
 /// What can be asked of a running lab.
@@ -39,6 +40,11 @@ pub enum Request {
     Knocks {
         /// The time.
         before_unix_ms: i64,
+    },
+    /// What passed at the host of a site, on its own link: a list of [`Crossing`].
+    Crossings {
+        /// The site.
+        site: String,
     },
     /// The emulator's own error: a [`Calibration`].
     Calibrate,

@@ -46,10 +46,16 @@ pub(crate) fn lay(network: &Network) -> anyhow::Result<Emulator> {
                 loss_ratio: wire.loss_ratio,
                 blackhole: false,
             },
+            host: (wire.ends.iter()).position(|end| is_host(network, end)),
         })
         .collect();
     pairs.push(calibrate::lay()?);
     Emulator::start(&pairs)
+}
+
+fn is_host(network: &Network, end: &End) -> bool {
+    let node = network.nodes.get(end.node);
+    node.is_some_and(|node| node.role == Role::Host)
 }
 
 /// Applies a change such as `delay=20ms`.

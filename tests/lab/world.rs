@@ -13,10 +13,10 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use crate::control::{self, Request, Truth};
+use crate::control::{self, Crossing, Request, Truth};
 use crate::edge::{self, Door, Knocks};
 use crate::emulator::{Behaviour, Emulator};
-use crate::network::{Network, Role};
+use crate::network::{Network, Role, host_name};
 use crate::scenario::{Event, Fault, Scenario};
 use crate::{agents, bird, calibrate, clock, enter, forward, names, netns, truth, wiring};
 
@@ -197,6 +197,7 @@ impl World {
             Request::Flow(flow) => Ok(json!(truth::of_flow(&self.network, &flow)?)),
             Request::Truth => Ok(json!(self.truth()?)),
             Request::Knocks { before_unix_ms } => Ok(json!(self.knocks(before_unix_ms))),
+            Request::Crossings { site } => Ok(json!(self.crossings(&site)?)),
             Request::Calibrate => Ok(json!(calibrate::measure(&self.emulator)?)),
             Request::Run {
                 machine,
@@ -389,6 +390,17 @@ impl World {
         (self.scenario.sites.iter())
             .filter_map(|site| Some((site.name.clone(), count(&site.name)?)))
             .collect()
+    }
+
+    fn crossings(&self, site: &str) -> anyhow::Result<Vec<Crossing>> {
+        let host = host_name(site);
+        let nodes = &self.network.nodes;
+        let host = nodes.iter().position(|node| node.name == host);
+        let host = host.with_context(|| format!("there is no site `{site}`"))?;
+        let links = self.network.ends_of(host).map(|(wire, ..)| wire);
+        Ok(links
+            .flat_map(|link| self.emulator.crossings(link))
+            .collect())
     }
 
     fn truth(&self) -> anyhow::Result<Vec<Truth>> {

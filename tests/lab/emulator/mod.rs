@@ -3,10 +3,12 @@
 //! One thread serves all links. It learns from the kernel when a frame came (`SO_TIMESTAMPNS`), so only the moment of
 //! sending can be late, not that of receiving; how late is counted ([`LatenessReport`]).
 
+pub(crate) mod crossings;
 pub(crate) mod lateness;
 pub(crate) mod queue;
 mod socket;
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use nix::sys::timerfd::{
 use nix::time::{ClockId, clock_gettime};
 use rand::RngExt;
 
+use crossings::{Crossing, Crossings};
 use lateness::{Lateness, LatenessReport};
 pub(crate) use queue::Behaviour;
 use queue::{Dice, Queue};
@@ -37,6 +40,8 @@ const TIMER: u64 = u64::MAX;
 pub(crate) struct Pair {
     pub(crate) interfaces: [String; 2],
     pub(crate) behaviour: Behaviour,
+    /// Which of the two ends is a site's host, where one is: what passes there is booked.
+    pub(crate) host: Option<usize>,
 }
 
 /// What the rest of the lab holds of the running emulator.
@@ -50,6 +55,25 @@ struct Shared {
     /// What a crossing costs beyond its delay; taken off the delay.
     own_cost: Duration,
     lateness: Lateness,
+    /// By the port that a host's frames come from.
+    crossings: BTreeMap<usize, Crossings>,
+}
+
+impl Shared {
+    /// Books what came from a host, by the wall clock.
+    fn book_leaving(&mut self, port: usize, frame: &[u8], at: Duration) {
+        if let Some(crossings) = self.crossings.get_mut(&port) {
+            crossings.leaves(frame, at);
+        }
+    }
+
+    /// Books what was handed to an end, and how late.
+    fn book_sent(&mut self, port: usize, frame: &[u8], at: Duration, late: Duration) {
+        self.lateness.book(late);
+        if let Some(crossings) = self.crossings.get_mut(&port) {
+            crossings.comes(frame, at);
+        }
+    }
 }
 
 impl Emulator {
@@ -60,6 +84,9 @@ impl Emulator {
             behaviours,
             own_cost: Duration::ZERO,
             lateness: Lateness::new(),
+            crossings: hosts(pairs)
+                .map(|port| (port, Crossings::default()))
+                .collect(),
         }));
         let ports: Vec<Port> = (pairs.iter().flat_map(|pair| &pair.interfaces))
             .map(|interface| Port::open(interface))
@@ -104,6 +131,15 @@ impl Emulator {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .own_cost
+    }
+
+    /// What passed at the host of a link, oldest first; nothing where no host is.
+    pub(crate) fn crossings(&self, link: usize) -> Vec<Crossing> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_link = shared.crossings.range(2 * link..2 * link + 2);
+        of_link
+            .flat_map(|(_, crossings)| crossings.over())
+            .collect()
     }
 
     /// The emulator's own error so far.
@@ -194,7 +230,7 @@ impl Engine {
                 loss: rng.random(),
                 jitter: rng.random(),
             };
-            let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
             let behaviour = shared.behaviours.get(port / 2).copied().unwrap_or_default();
             // A delay that is shorter than the cost cannot be made right.
             let own_cost = if behaviour.delay >= shared.own_cost {
@@ -202,6 +238,8 @@ impl Engine {
             } else {
                 Duration::ZERO
             };
+            let left = gettime(ClockId::CLOCK_REALTIME).saturating_sub(received.age);
+            shared.book_leaving(port, &received.frame, left);
             drop(shared);
             self.queue.push(
                 port ^ 1,
@@ -226,11 +264,9 @@ impl Engine {
                 .get(leaving.direction)
                 .map(|port| port.send(&leaving.frame));
             if let Some(Ok(())) = sent {
-                self.shared
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .lateness
-                    .book(late);
+                let came = gettime(ClockId::CLOCK_REALTIME);
+                let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                shared.book_sent(leaving.direction, &leaving.frame, came, late);
             }
         }
     }
@@ -249,6 +285,12 @@ impl Engine {
                 .ok();
         }
     }
+}
+
+/// The ports that hosts are behind.
+fn hosts(pairs: &[Pair]) -> impl Iterator<Item = usize> {
+    let ends = pairs.iter().enumerate();
+    ends.filter_map(|(link, pair)| Some(2 * link + pair.host?))
 }
 
 /// Asks for exact wake-ups, and for the processor before all others where the system allows it.
