@@ -1,10 +1,11 @@
 //! Receivers as they are packaged: Alertmanager, a mail server, rsyslog.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,10 +32,22 @@ fn start(package: &str, command: &mut Command) -> Running {
     }))
 }
 
-/// A port that nobody has at this moment.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+/// A loopback address that is this process's own: what is free there now is still free when another program takes it.
+fn own_host() -> IpAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, 128 | high, middle, low])
+}
+
+/// A port of [`own_host`] that no other test here is given.
+fn own_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let socket = TcpListener::bind((own_host(), 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Looks until something is there; what it waits for is another program's state.
@@ -69,18 +82,18 @@ async fn alertmanager_shows_the_alert_and_resolves_it() {
         "route: {receiver: none}\nreceivers: [{name: none}]\n",
     )
     .unwrap();
-    let port = free_port();
+    let (host, port) = (own_host(), own_port());
     let _alertmanager = start(
         "prometheus-alertmanager",
         Command::new("prometheus-alertmanager")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", folder.path().display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address={host}:{port}"))
             .arg("--cluster.listen-address=")
             .stderr(Stdio::null()),
     );
     let client = client();
-    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
+    let url = format!("http://{host}:{port}/api/v2/alerts");
     let alerts = async || -> Option<Vec<Value>> {
         let answer = client.get(&url).send().await.ok()?;
         answer.json().await.ok()
@@ -90,7 +103,7 @@ async fn alertmanager_shows_the_alert_and_resolves_it() {
     let rig = Rig::new().await;
     rig.configure(&format!(
         "[notify]\nend_after = '1s'\ndashboard_url = 'https://collector.example'\n\
-         [notify.channels.alerts]\nkind = 'alertmanager'\nurl = 'http://127.0.0.1:{port}'\n"
+         [notify.channels.alerts]\nkind = 'alertmanager'\nurl = 'http://{host}:{port}'\n"
     ));
     let began = now_unix_ms() - 40_000;
     rig.write("failure", began, None).await;
@@ -115,23 +128,23 @@ async fn alertmanager_shows_the_alert_and_resolves_it() {
 
 #[tokio::test]
 async fn a_mail_server_takes_text_and_html_under_one_identity() {
-    let port = free_port();
+    let (host, port) = (own_host(), own_port());
     let mut server = start(
         "python3-aiosmtpd",
         Command::new("/usr/bin/aiosmtpd")
             .args(["-n", "-c", "aiosmtpd.handlers.Debugging", "stdout"])
             .env("PYTHONUNBUFFERED", "1")
-            .args(["-l", &format!("127.0.0.1:{port}")])
+            .args(["-l", &format!("{host}:{port}")])
             .stdout(Stdio::piped()),
     );
     let said = lines(&mut server);
     until("the mail server", async || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        std::net::TcpStream::connect((host, port)).ok()
     })
     .await;
     let rig = Rig::new().await;
     rig.configure(&format!(
-        "[notify.channels.noc]\nkind = 'mail'\nhost = '127.0.0.1'\nport = {port}\nsecurity = 'none'\n\
+        "[notify.channels.noc]\nkind = 'mail'\nhost = '{host}'\nport = {port}\nsecurity = 'none'\n\
          from = 'firstmile <firstmile@example.com>'\nto = ['noc@example.com', 'on-call@example.com']\n"
     ));
     let (code, told) = rig.command(&["notify", "test"]).await;
@@ -153,11 +166,12 @@ async fn a_mail_server_takes_text_and_html_under_one_identity() {
 #[tokio::test]
 async fn rsyslog_reads_the_structured_data_over_tcp_and_udp() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, tcp, udp) = (folder.path().join("log"), free_port(), free_port());
+    let host = own_host();
+    let (log, tcp, udp) = (folder.path().join("log"), own_port(), own_port());
     let config = folder.path().join("rsyslog.conf");
     let text = format!(
         "module(load=\"imtcp\")\nmodule(load=\"imudp\")\n\
-         input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{tcp}\")\ninput(type=\"imudp\" address=\"127.0.0.1\" port=\"{udp}\")\n\
+         input(type=\"imtcp\" address=\"{host}\" port=\"{tcp}\")\ninput(type=\"imudp\" address=\"{host}\" port=\"{udp}\")\n\
          template(name=\"parts\" type=\"string\" string=\"%inputname% %protocol-version% %syslogpriority-text% %syslogfacility-text% \
          %app-name% %msgid% %structured-data% %msg%\\n\")\n\
          action(type=\"omfile\" file=\"{}\" template=\"parts\")\n",
@@ -173,13 +187,13 @@ async fn rsyslog_reads_the_structured_data_over_tcp_and_udp() {
             .arg(folder.path().join("pid")),
     );
     until("rsyslog", async || {
-        std::net::TcpStream::connect(("127.0.0.1", tcp)).ok()
+        std::net::TcpStream::connect((host, tcp)).ok()
     })
     .await;
     let rig = Rig::new().await;
     rig.configure(&format!(
-        "[notify.channels.tcp]\nkind = 'syslog'\nhost = '127.0.0.1'\nport = {tcp}\n\
-         [notify.channels.udp]\nkind = 'syslog'\nhost = '127.0.0.1'\nport = {udp}\ntransport = 'udp'\nfacility = 4\n"
+        "[notify.channels.tcp]\nkind = 'syslog'\nhost = '{host}'\nport = {tcp}\n\
+         [notify.channels.udp]\nkind = 'syslog'\nhost = '{host}'\nport = {udp}\ntransport = 'udp'\nfacility = 4\n"
     ));
     let (code, told) = rig.command(&["notify", "test"]).await;
     assert_eq!(code, Some(0), "{told}");
