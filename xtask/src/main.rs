@@ -51,6 +51,11 @@ enum Command {
     Windows(windows::WindowsArgs),
     /// Build release binaries and Debian packages with checksums into dist/; `--check` installs them on a real systemd
     Dist(dist::DistArgs),
+    /// Print what changed in a version, for its release: its section of CHANGELOG.md
+    Notes {
+        /// Such as 0.2.0
+        version: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Windows(args) => windows::windows(&args),
         Command::Dist(args) => dist::dist(&args),
+        Command::Notes { version } => dist::notes(&version),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,13 +16,16 @@ const FUZZ_S: u32 = 3;
 /// And in the long tiers.
 const FUZZ_FULL_S: u32 = 60;
 
+/// The tier of what is released.
+const RELEASE: &str = "packages as released, built twice to the same bytes, at a site of the lab";
+
 /// The package of the tests that need built programs.
 const LAB: &[&str] = &["--package", "firstmile-tests"];
 
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Add the long tiers: a minute for each fuzz target, lints and docs of the whole tree, the lab's five quiet minutes, every
-    /// bench with its targets
+    /// Add the long tiers: a minute for each fuzz target, lints and docs of the whole tree, the lab's five quiet minutes, what
+    /// is released built twice and seen through a failover, every bench with its targets
     #[arg(long)]
     full: bool,
 }
@@ -142,17 +145,23 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     tally.tier("scripts of Microsoft.Peering, by their own client", scripts);
     tally.tier("browser", || browser(&bin));
     if args.full {
-        tally.tier("lab against the truth, five quiet minutes", || {
-            lab_check(&bin)
-        });
-        for name in bench::TIERS {
-            tally.tier(&format!("bench {name}"), || {
-                bench::tier(name).map(|()| one())
-            });
-        }
+        long_tiers(&mut tally, &bin);
     }
     println!("\nran for {}", minutes(now() - started));
     close(&tally, args.full)
+}
+
+/// What takes hours.
+fn long_tiers(tally: &mut Tally, bin: &Path) {
+    tally.tier("lab against the truth, five quiet minutes", || {
+        lab_check(bin)
+    });
+    tally.tier(RELEASE, || dist::as_released().map(|()| one()));
+    for name in bench::TIERS {
+        tally.tier(&format!("bench {name}"), || {
+            bench::tier(name).map(|()| one())
+        });
+    }
 }
 
 fn close(tally: &Tally, full: bool) -> Result<()> {
@@ -164,6 +173,7 @@ fn close(tally: &Tally, full: bool) -> Result<()> {
             "left out (run them with --full): a minute for each fuzz target (they had {FUZZ_S} s)"
         );
         println!("left out (run them with --full): lab check with five quiet minutes");
+        println!("left out (run them with --full): {RELEASE}");
         println!(
             "left out (run them with --full): bench {}",
             bench::TIERS.join(", bench ")

@@ -185,6 +185,27 @@ pub(crate) fn dist(args: &DistArgs) -> Result<()> {
     Ok(())
 }
 
+/// Prints what changed in a version.
+pub(crate) fn notes(version: &str) -> Result<()> {
+    let file = tree::root().join("CHANGELOG.md");
+    let changelog =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    println!("{}", release::notes(&changelog, version)?);
+    Ok(())
+}
+
+/// What is released, as it is released: built twice, installed, seen through a failover.
+pub(crate) fn as_released() -> Result<()> {
+    dist(&DistArgs {
+        check: true,
+        reproducible: true,
+        trial: false,
+        maintainer: None,
+        signer: None,
+        binaries: None,
+    })
+}
+
 fn trial() -> Result<()> {
     can_try_out()?;
     artefacts::dashboard()?;

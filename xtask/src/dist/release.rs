@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::artefacts;
 use crate::step::{captured, step};
@@ -156,6 +156,33 @@ impl Release {
     }
 }
 
+/// What changed in a version, for people: its section of the changelog, without the heading.
+///
+/// # Errors
+/// When there is no such section, or nothing in it.
+pub(super) fn notes(changelog: &str, version: &str) -> Result<String> {
+    let is_of_version = |line: &&str| {
+        let name = line.strip_prefix("## ").unwrap_or_default();
+        name.split_whitespace()
+            .next()
+            .map(|name| name.trim_matches(['[', ']']))
+            == Some(version)
+    };
+    let section: Vec<&str> = changelog
+        .lines()
+        .skip_while(|line| !is_of_version(line))
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
+        .collect();
+    let section = section.join("\n");
+    let section = section.trim();
+    ensure!(
+        !section.is_empty(),
+        "CHANGELOG.md has no section \"## {version}\" with anything in it: give what is under \"Unreleased\" that name"
+    );
+    Ok(section.to_owned())
+}
+
 fn git(arguments: &[&str]) -> Result<String> {
     captured(
         Command::new("git")
@@ -171,4 +198,25 @@ fn git_utc(arguments: &[&str]) -> Result<String> {
             .env("TZ", "UTC")
             .current_dir(tree::root()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_notes_of_a_release_are_its_section_alone() {
+        let changelog = "# Changelog\n\n## Unreleased\n\n- new\n\n## 0.2.0 - 2026-12-01\n\n### Added\n- one\n\n\
+                         ## [0.1.0]\n- first\n\n## 0.0.9\n\n";
+        for (version, want) in [
+            ("0.2.0", Some("### Added\n- one")),
+            ("0.1.0", Some("- first")),
+            ("0.0.9", None),
+            ("0.2", None),
+            ("0.3.0", None),
+        ] {
+            let notes = notes(changelog, version).ok();
+            assert_eq!(notes.as_deref(), want, "{version}");
+        }
+    }
 }
