@@ -139,6 +139,11 @@ async fn branch_off(
     );
     let certificate = certify(ingest, &request.csr_pem, &agent, now_unix_ms)?;
     store.put_join_grant(&grant).await.map_err(failed)?;
+    // First: an agent that was let in is never without it.
+    store
+        .note_clone(organisation, agent.id, original.id)
+        .await
+        .map_err(failed)?;
     if !store
         .enroll(&digest, now_unix_ms, &agent)
         .await

@@ -198,7 +198,7 @@ macro_rules! suite {
             paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             facts: the_newest_fact_of_each_key_is_kept, the_last_few_changes_are_kept;
-            things: sites_have_one_name_each, a_join_string_for_many_lets_in_as_many, rules_lead_to_one_site_each, an_agent_moves_with_its_figures, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
+            things: sites_have_one_name_each, a_join_string_for_many_lets_in_as_many, rules_lead_to_one_site_each, an_agent_moves_with_its_figures, clones_of_clones_are_clones_of_the_first, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
                 a_report_updates_its_agent_but_not_its_rights, nothing_crosses_organisations;
             registered: what_is_registered_stays_until_it_is_deleted, a_token_is_found_by_its_digest_until_it_is_taken_back;
             routing: a_verdict_is_open_until_its_end_or_a_restart;

@@ -1,4 +1,4 @@
-//! What a roll-out to many machines needs kept: rules that place agents, and moving one by hand.
+//! What a roll-out to many machines needs kept: rules that place agents, moving one by hand, who is a clone of whom.
 
 use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, OrganisationId};
@@ -29,4 +29,17 @@ pub trait RollOut: Send + Sync + 'static {
         now_unix_ms: i64,
         who: &str,
     ) -> StoreResult<bool>;
+    /// Notes that the machine of `agent` is a clone of that of `original`.
+    async fn note_clone(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        original: AgentId,
+    ) -> StoreResult<()>;
+    /// The agents whose machines are clones of this one's, of its clones, and so on.
+    async fn clones_of(
+        &self,
+        organisation: &OrganisationId,
+        original: AgentId,
+    ) -> StoreResult<Vec<AgentId>>;
 }

@@ -588,6 +588,12 @@ async fn a_clone_gets_an_identity_of_its_own_beside_the_original() {
         .expect("answers");
     let granted: EnrollResponse = response.json().await.expect("JSON");
     assert_ne!(granted.agent_id, original.id);
+    let clones = bench
+        .running
+        .store
+        .clones_of(&OrganisationId::default_organisation(), original.id)
+        .await;
+    assert_eq!(clones.expect("reads"), [granted.agent_id]);
     let client = bench.client(Some(&format!(
         "{}{}",
         key.serialize_pem(),

@@ -170,6 +170,28 @@ pub(crate) async fn rules_lead_to_one_site_each(store: &impl Store) {
     assert!(matches!(refused, Err(StoreError::NotFound { .. })));
 }
 
+pub(crate) async fn clones_of_clones_are_clones_of_the_first(store: &impl Store) {
+    let home = site(1, None, None);
+    let ids = [1, 2, 3, 4].map(async |number| settle(store, &home, number).await);
+    let [first, second, third, alone] = futures::future::join_all(ids).await.try_into().unwrap();
+    let organisation = default_organisation();
+    for (clone, original) in [(second, first), (third, second)] {
+        let noted = store.note_clone(&organisation, clone, original).await;
+        noted.unwrap();
+    }
+    for (original, want) in [
+        (first, vec![second, third]),
+        (second, vec![third]),
+        (third, Vec::new()),
+        (alone, Vec::new()),
+    ] {
+        let found = store.clones_of(&organisation, original).await.unwrap();
+        assert_eq!(found, want);
+    }
+    let other = store.clones_of(&other_organisation(), first).await;
+    assert_eq!(other.unwrap(), []);
+}
+
 pub(crate) async fn an_agent_moves_with_its_figures(store: &impl Store) {
     let (here, there) = (site(1, Some("NL"), None), site(2, Some("BE"), None));
     store.put_site(&there).await.unwrap();

@@ -1,4 +1,4 @@
-//! Rules that place agents, and moving one by hand.
+//! Rules that place agents, moving one by hand, who is a clone of whom.
 
 use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, OrganisationId};
@@ -50,6 +50,33 @@ impl RollOut for Embedded {
         self.writer
             .run(Durability::Full, "move an agent", move |tx| {
                 move_agent(tx, &organisation, (agent, site), now_unix_ms, &who)
+            })
+            .await
+    }
+
+    async fn note_clone(
+        &self,
+        organisation: &OrganisationId,
+        agent: AgentId,
+        original: AgentId,
+    ) -> StoreResult<()> {
+        let organisation = organisation.clone();
+        self.writer
+            .run(Durability::Full, "note a clone", move |tx| {
+                note_clone(tx, &organisation, agent, original)
+            })
+            .await
+    }
+
+    async fn clones_of(
+        &self,
+        organisation: &OrganisationId,
+        original: AgentId,
+    ) -> StoreResult<Vec<AgentId>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read the clones of an agent", move |tx| {
+                clones_of(tx, &organisation, original)
             })
             .await
     }
@@ -119,4 +146,44 @@ fn move_agent(
     let line = format!("moved {agent} ({}) to site {}", before.hostname, to.name);
     registry::audit(tx, organisation, now_unix_ms, who, &line)?;
     Ok(true)
+}
+
+fn note_clone(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    agent: AgentId,
+    original: AgentId,
+) -> StoreResult<()> {
+    tx.execute(
+        "INSERT INTO agent_clone (organisation, agent, original) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET original = excluded.original",
+        params![
+            organisation.as_str(),
+            agent.0.as_bytes(),
+            original.0.as_bytes()
+        ],
+    )
+    .map(drop)
+    .map_err(engine("note a clone"))
+}
+
+/// `UNION` ends where an identity comes again.
+fn clones_of(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    original: AgentId,
+) -> StoreResult<Vec<AgentId>> {
+    let sql = "WITH RECURSIVE clone (agent) AS (
+            SELECT agent FROM agent_clone WHERE organisation = ?1 AND original = ?2
+            UNION SELECT one.agent FROM agent_clone AS one JOIN clone ON one.original = clone.agent WHERE one.organisation = ?1)
+        SELECT agent FROM clone ORDER BY agent";
+    all(
+        tx,
+        sql,
+        params![organisation.as_str(), original.0.as_bytes()],
+        |row| {
+            let id: [u8; 16] = row.get(0).map_err(engine("read the clones of an agent"))?;
+            Ok(AgentId(Uuid::from_bytes(id)))
+        },
+    )
 }

@@ -13,7 +13,7 @@ use crate::store::{StoreError, StoreResult};
 pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 10;
+const VERSION: u32 = 11;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
 const MIGRATIONS: [&str; VERSION as usize] = [
@@ -27,6 +27,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("../migrations/0008.sql"),
     include_str!("../migrations/0009.sql"),
     include_str!("../migrations/0010.sql"),
+    include_str!("../migrations/0011.sql"),
 ];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
@@ -142,6 +143,10 @@ fn version(connection: &Connection) -> StoreResult<u32> {
         .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
         .map_err(engine("read its version"))
 }
+
+#[cfg(test)]
+#[path = "migration_tests.rs"]
+mod migration_tests;
 
 #[cfg(test)]
 mod tests {
