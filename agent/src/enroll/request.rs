@@ -17,7 +17,7 @@ use crate::config::{AgentConfig, Proxy, ProxyError, ProxyRules};
 use crate::host;
 use crate::net::proxy::{self, ProxyRefusal};
 use crate::net::route;
-use crate::net::tls::TlsError;
+use crate::net::tls::{TlsError, clock_in_doubt};
 
 /// Longest wait for the collector's answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +38,12 @@ pub(crate) enum EnrollError {
     #[error("cannot reach the collector at {collector}")]
     Unreachable {
         collector: Url,
+        source: reqwest::Error,
+    },
+    #[error("cannot enrol at {collector}: {doubt}")]
+    OutOfTime {
+        collector: Url,
+        doubt: String,
         source: reqwest::Error,
     },
     #[error("{0}")]
@@ -239,9 +245,16 @@ impl Way {
         path: &str,
         body: &impl Serialize,
     ) -> Result<EnrollResponse, EnrollError> {
-        let unreachable = |source: reqwest::Error| EnrollError::Unreachable {
-            collector: collector.clone(),
-            source: source.without_url(),
+        let unreachable = |source: reqwest::Error| {
+            let (collector, source) = (collector.clone(), source.without_url());
+            match clock_in_doubt(&source, clock::unix_ms()) {
+                Some(doubt) => EnrollError::OutOfTime {
+                    collector,
+                    doubt,
+                    source,
+                },
+                None => EnrollError::Unreachable { collector, source },
+            }
         };
         let mut url = collector.clone();
         url.set_path(path);

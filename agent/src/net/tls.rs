@@ -168,6 +168,42 @@ impl ProbeTls {
     }
 }
 
+/// What to do where TLS failed because the other side's certificate is not valid now: that is more often this machine's clock.
+pub(crate) fn clock_in_doubt(
+    error: &(dyn std::error::Error + 'static),
+    now_unix_ms: i64,
+) -> Option<String> {
+    cause(error).filter(|cause| is_about_time(cause))?;
+    let now = jiff::Timestamp::from_millisecond(now_unix_ms)
+        .map_or_else(|_| now_unix_ms.to_string(), |at| at.to_string());
+    let set = if cfg!(windows) {
+        "w32tm /resync"
+    } else {
+        "timedatectl set-ntp true"
+    };
+    Some(format!(
+        "the collector's certificate is not valid at {now}, which is what the clock of this machine says; if that is wrong, set it: {set}"
+    ))
+}
+
+/// What rustls said, somewhere below an error. `io::Error` hides the error that it wraps from `source`.
+pub(crate) fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 const fn is_about_time(error: &rustls::Error) -> bool {
     matches!(
         error,

@@ -5,8 +5,10 @@ use std::time::Duration;
 use firstmile_wire::enroll::Refusal;
 use url::Url;
 
+use crate::clock;
 use crate::enroll::Identity;
 use crate::net::inspection::UnknownIssuer;
+use crate::net::tls;
 
 /// Why one report did not reach the collector.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,7 @@ impl UploadError {
     fn is_about_certificates(&self) -> bool {
         match self {
             Self::Unreachable { source, .. } => {
-                tls_cause(source).is_some_and(is_about_certificates)
+                tls::cause(source).is_some_and(is_about_certificates)
             }
             Self::Overloaded { .. } | Self::Refused { .. } | Self::NotACollector { .. } => false,
         }
@@ -63,6 +65,11 @@ impl UploadError {
 
     /// What `status` says: with what to do about it, where that is known.
     pub(super) fn to_problem(&self) -> String {
+        if let Self::Unreachable { source, .. } = self
+            && let Some(doubt) = tls::clock_in_doubt(source, clock::unix_ms())
+        {
+            return format!("{self}; {doubt}; reports are kept");
+        }
         if self.is_about_certificates() {
             return format!("{self}; if the collector was set up anew, {ENROL_AGAIN}");
         }
@@ -87,24 +94,6 @@ pub(super) fn ended(identity: &Identity, now_unix_ms: i64) -> Option<String> {
             shown()
         )
     })
-}
-
-/// What rustls said, somewhere below an error. `io::Error` hides the error that it wraps from `source`.
-fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
-        }
-        let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 /// Of all that TLS says, what another enrolment would mend. A new CA under the old name shows as a bad signature.

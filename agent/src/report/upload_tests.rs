@@ -114,7 +114,25 @@ fn leaf(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (rcgen::Certifica
 /// A collector that answers by its script, then says 503 for ever.
 async fn collector() -> Collector {
     let ca = new_ca();
-    let (certificate, key) = leaf(&ca, "localhost");
+    let shown = leaf(&ca, "localhost");
+    collector_that_shows(ca, shown).await
+}
+
+/// A collector whose certificate holds from one year to another: what an agent sees whose own clock is off by years.
+async fn collector_of_other_years(from: i32, until: i32) -> Collector {
+    let ca = new_ca();
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let certificate = params.signed_by(&key, &ca).expect("a leaf");
+    collector_that_shows(ca, (certificate, key)).await
+}
+
+async fn collector_that_shows(
+    ca: CertifiedIssuer<'static, KeyPair>,
+    (certificate, key): (rcgen::Certificate, KeyPair),
+) -> Collector {
     let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
     let mut config = rustls::ServerConfig::builder_with_provider(crate::net::tls::provider())
         .with_safe_default_protocol_versions()
@@ -519,4 +537,37 @@ async fn enrolment_trusts_the_collector_of_its_join_string_only() {
         );
     };
     beside(collector.serving, talk).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_off_is_named_and_no_report_is_lost() {
+    for (from, until) in [(2090, 2099), (2000, 2010)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let collector = collector_of_other_years(from, until).await;
+        let mut uploader = uploader(&collector, directory.path(), 3);
+        let join = JoinString {
+            collector: collector.url.clone(),
+            ca: CaHash::of_der(collector.ca.der()),
+            secret: JoinSecret::new([7; 24]),
+        };
+        let talk = async {
+            let turn = uploader.turn(&mut 0).await;
+            assert!(matches!(turn, Turn::Wait(_)), "it is tried again");
+            let direct = crate::config::ProxyRules::default();
+            enroll(&join, Newcomer::default(), &direct).await
+        };
+        let refused = beside(collector.serving, talk).await.expect_err("refused");
+        let problem = {
+            let status = uploader.status.lock().expect("not poisoned");
+            status.upload_problem.clone().expect("a problem")
+        };
+        for (said, keeps) in [(refused.to_string(), false), (problem, true)] {
+            assert!(said.contains("clock of this machine says"), "{said}");
+            assert!(said.contains("set it: "), "{said}");
+            assert_eq!(said.contains("reports are kept"), keeps, "{said}");
+        }
+        let kept = uploader.with_store(|store| store.spool.as_ref().map(Spool::len));
+        assert_eq!(kept.await.flatten(), Some(3));
+        assert!(collector.asked.lock().expect("not poisoned").is_empty());
+    }
 }
