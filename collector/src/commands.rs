@@ -6,22 +6,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use comfy_table::Table;
 use firstmile_collector::auth::login::{self, LoginError};
 use firstmile_collector::backup;
 use firstmile_collector::clock;
 use firstmile_collector::config::Config;
 use firstmile_collector::geo::{Declared, GeographyError};
+use firstmile_collector::registry::Agent;
 use firstmile_collector::registry::invite::{Invitation, InviteError, Inviter};
 use firstmile_collector::registry::sites_file::SitesFileError;
-use firstmile_collector::registry::{Agent, Site};
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::Store;
+use firstmile_collector::store::roll_out::RollOut;
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::join::{JoinString, JoinStringError};
 use tracing::info;
 
 use super::JoinArgs;
+use super::agent_rows::{AgentRow, json_of_revoked, table, text_of_revoked};
 
 /// Exit code of a command that failed.
 pub(super) const FAILED: u8 = 1;
@@ -181,26 +182,39 @@ pub(super) async fn revoke_join_string(config: &Config, text: String) -> Result<
     }
 }
 
-/// Refuses an agent from now on.
-pub(super) async fn revoke_agent(config: &Config, wanted: &str, json: bool) -> Result<()> {
+/// Refuses an agent from now on, and `with_clones` those that were cloned from its machine: who has the machine's key may have
+/// made them.
+pub(super) async fn revoke_agent(
+    config: &Config,
+    wanted: &str,
+    with_clones: bool,
+    json: bool,
+) -> Result<()> {
     let store = open_existing_store(config).await?;
     let organisation = OrganisationId::default_organisation();
     let now_unix_ms = clock::unix_ms();
-    let mut agent = agent_named(store.agents(&organisation).await?, wanted)?;
-    let fresh = store
-        .revoke_agent(&organisation, agent.id, now_unix_ms, "command line")
-        .await?;
+    let revoke = async |id| {
+        let revoking = store.revoke_agent(&organisation, id, now_unix_ms, "command line");
+        revoking.await
+    };
+    let agents = store.agents(&organisation).await?;
+    let mut agent = agent_named(agents.clone(), wanted)?;
+    let fresh = revoke(agent.id).await?;
     agent.revoked = true;
-    let sites = store.sites(&organisation).await?;
-    let row = AgentRow::of(&agent, &sites, now_unix_ms);
-    if json {
-        return print(&serde_json::to_string_pretty(&row)?);
+    let ids = store.clones_of(&organisation, agent.id).await?;
+    let in_service = |one: &Agent| !one.revoked && ids.contains(&one.id);
+    let mut clones: Vec<Agent> = agents.into_iter().filter(in_service).collect();
+    for clone in clones.iter_mut().filter(|_| with_clones) {
+        revoke(clone.id).await?;
+        clone.revoked = true;
     }
-    let (host, site, id) = (row.hostname, row.site, &row.agent_id);
-    print(&if fresh {
-        format!("{host} of {site} ({id}) is revoked: its reports are refused from now on")
+    let sites = store.sites(&organisation).await?;
+    let row = |agent| AgentRow::of(agent, &sites, now_unix_ms);
+    let rows: Vec<_> = clones.iter().map(row).collect();
+    print(&if json {
+        json_of_revoked(&row(&agent), &rows)?
     } else {
-        format!("{host} of {site} ({id}) was revoked before")
+        text_of_revoked(&row(&agent), fresh, with_clones, &rows)
     })
 }
 
@@ -260,84 +274,12 @@ pub(super) async fn agents(config: &Config, json: bool) -> Result<()> {
     let now_unix_ms = clock::unix_ms();
     let rows: Vec<AgentRow<'_>> = agents
         .iter()
-        .map(|agent| AgentRow::of(agent, &sites, now_unix_ms))
+        .map(|agent| AgentRow::of(agent, &sites, now_unix_ms).planned(agent, &config.rollout))
         .collect();
     if json {
         return print(&serde_json::to_string_pretty(&rows)?);
     }
     print(&table(&rows, now_unix_ms))
-}
-
-#[derive(serde::Serialize)]
-struct AgentRow<'a> {
-    agent_id: String,
-    hostname: &'a str,
-    site: &'a str,
-    country: Option<&'a str>,
-    version: &'a str,
-    state: &'static str,
-    last_seen_unix_ms: Option<i64>,
-    enrolled_unix_ms: i64,
-    spool_dropped_reports: u64,
-}
-
-impl<'a> AgentRow<'a> {
-    fn of(agent: &'a Agent, sites: &'a [Site], now_unix_ms: i64) -> Self {
-        let site = sites.iter().find(|site| site.id == agent.site);
-        Self {
-            agent_id: agent.id.to_string(),
-            hostname: &agent.hostname,
-            site: site.map_or("?", |site| &site.name),
-            country: site.and_then(|site| site.geography.country.as_deref()),
-            version: &agent.version,
-            state: agent.state(now_unix_ms),
-            last_seen_unix_ms: agent.last_seen_unix_ms,
-            enrolled_unix_ms: agent.enrolled_unix_ms,
-            spool_dropped_reports: agent.spool_dropped_reports,
-        }
-    }
-}
-
-fn table(rows: &[AgentRow<'_>], now_unix_ms: i64) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header([
-        "SITE",
-        "COUNTRY",
-        "HOSTNAME",
-        "STATE",
-        "LAST SEEN",
-        "VERSION",
-        "DROPPED",
-        "AGENT",
-    ]);
-    for row in rows {
-        let seen = row
-            .last_seen_unix_ms
-            .map_or_else(|| "never".to_owned(), |seen| ago(now_unix_ms - seen));
-        let dropped = row.spool_dropped_reports.to_string();
-        let country = row.country.unwrap_or("unknown");
-        table.add_row([
-            row.site,
-            country,
-            row.hostname,
-            row.state,
-            &seen,
-            row.version,
-            &dropped,
-            &row.agent_id,
-        ]);
-    }
-    if rows.is_empty() {
-        "no agent has enrolled yet".to_owned()
-    } else {
-        table.trim_fmt()
-    }
-}
-
-fn ago(ms: i64) -> String {
-    let whole = std::time::Duration::from_secs(u64::try_from(ms / 1000).unwrap_or(0));
-    format!("{} ago", humantime::format_duration(whole))
 }
 
 /// Copies the whole collector into a folder.

@@ -2,6 +2,7 @@
 //!
 //! Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
+mod agent_rows;
 mod bgp;
 mod commands;
 mod incident_commands;
@@ -55,6 +56,9 @@ enum Command {
     RevokeAgent {
         /// The agent's id, or its host name if no other agent has it.
         agent: String,
+        /// Also those that were cloned from its machine, and their clones.
+        #[arg(long)]
+        clones: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -197,9 +201,11 @@ fn main() -> ExitCode {
                 commands::done(commands::revoke_join_string(&config, join_string).await)
             }
             Command::Agents { json } => commands::done(commands::agents(&config, json).await),
-            Command::RevokeAgent { agent, json } => {
-                commands::done(commands::revoke_agent(&config, &agent, json).await)
-            }
+            Command::RevokeAgent {
+                agent,
+                clones,
+                json,
+            } => commands::done(commands::revoke_agent(&config, &agent, clones, json).await),
             Command::Sites { command } => commands::done(sites::run(&config, command).await),
             Command::Token { command } => commands::done(tokens::run(&config, command).await),
             Command::MoveAgent { agent, site } => {

@@ -24,6 +24,8 @@ pub(crate) struct Status {
     /// `host:port` of the proxy that reports take; absent when they go directly.
     pub(crate) proxy: Option<String>,
     pub(crate) version: String,
+    /// Version that the collector's plan expects of this agent; absent when it expects none.
+    pub(crate) expected_version: Option<String>,
     pub(crate) pid: u32,
     pub(crate) started_unix_ms: i64,
     pub(crate) written_unix_ms: i64,
@@ -80,6 +82,24 @@ impl Status {
             }
             Err(source) => Err(StatusError::Unreadable { file, source }),
         }
+    }
+
+    /// Keeps the version that the collector expects; gives back whether that is news.
+    pub(crate) fn expect_version(&mut self, text: &str) -> bool {
+        let is_version = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+        let good = (1..=64).contains(&text.len()) && text.chars().all(is_version);
+        let expected = good.then(|| text.to_owned());
+        let is_news = self.expected_version != expected;
+        self.expected_version = expected;
+        is_news
+    }
+
+    /// What to say where the collector expects another version than the one that runs.
+    pub(crate) fn other_version_expected(&self) -> Option<String> {
+        let expected = self.expected_version.as_deref()?;
+        let own = &self.version;
+        (expected != own)
+            .then(|| format!("the collector expects version {expected}, this is {own}"))
     }
 
     /// Why no agent seems to be at work; `None` when one is.
@@ -143,6 +163,12 @@ impl Status {
         let mut lines = vec![
             format!("state       {state}"),
             format!("agent       {} {}", self.agent_id, self.version),
+        ];
+        lines.extend(
+            self.other_version_expected()
+                .map(|says| format!("            {says}")),
+        );
+        lines.extend([
             format!("site        {}", self.site.as_deref().unwrap_or("none")),
             format!("collector   {}", self.collector),
             format!(
@@ -155,7 +181,7 @@ impl Status {
                 ago(self.written_unix_ms)
             ),
             format!("icmp        {}", self.icmp_capability),
-        ];
+        ]);
         lines.extend(
             self.proxy
                 .iter()
@@ -218,6 +244,29 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_expected_version_is_news_once_and_said_until_it_runs() {
+        let mut status = Status {
+            version: "0.1.0".to_owned(),
+            ..Status::default()
+        };
+        let long = "1".repeat(65);
+        for (text, is_news, says) in [
+            ("", false, None),
+            ("0.1.0", true, None),
+            ("0.2.0", true, Some("expects version 0.2.0, this is 0.1.0")),
+            ("0.2.0", false, Some("expects version 0.2.0, this is 0.1.0")),
+            ("", true, None),
+            ("0.2\u{1b}[2J", false, None),
+            (&long, false, None),
+        ] {
+            assert_eq!(status.expect_version(text), is_news, "{text}");
+            let shown = status.to_text(0);
+            assert_eq!(shown.contains("expects version"), says.is_some(), "{shown}");
+            assert!(says.is_none_or(|says| shown.contains(says)), "{shown}");
+        }
+    }
 
     #[test]
     fn a_dead_or_silent_agent_is_not_running() {

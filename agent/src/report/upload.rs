@@ -245,6 +245,7 @@ impl Uploader {
         self.epochs_given_up = 0;
         self.note_problem(None);
         self.note_seen(&ack.seen_address);
+        self.note_expected(&ack.expected_agent_version);
         let (epoch, replicated) = (ack.epoch.clone(), ack.replicated.min(sequence));
         self.with_store(move |store| {
             let spool = store
@@ -296,6 +297,18 @@ impl Uploader {
         if status.seen_address != shown {
             info!(%address, "the collector sees this agent at another address");
             status.seen_address = shown;
+        }
+    }
+
+    fn note_expected(&self, version: &str) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if status.expect_version(version)
+            && let Some(difference) = status.other_version_expected()
+        {
+            warn!(
+                difference,
+                "this machine's package manager has to change the agent's version"
+            );
         }
     }
 

@@ -571,3 +571,32 @@ async fn a_clock_that_is_years_off_is_named_and_no_report_is_lost() {
         assert!(collector.asked.lock().expect("not poisoned").is_empty());
     }
 }
+
+#[tokio::test]
+async fn what_the_collector_expects_is_kept_for_people() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = collector().await;
+    let mut uploader = uploader(&collector, directory.path(), 2);
+    let expecting = |version: &str| v1::Ack {
+        epoch: epoch_of(&uploader),
+        stored: 2,
+        replicated: 2,
+        expected_agent_version: version.to_owned(),
+        ..v1::Ack::default()
+    };
+    collector.script.lock().expect("not poisoned").extend([
+        (200, Vec::new(), expecting("9.9.9").encode_to_vec()),
+        (200, Vec::new(), expecting("").encode_to_vec()),
+    ]);
+    let mut sent = 0;
+    let mut said = Vec::new();
+    let talk = async {
+        for _ in 0..2 {
+            uploader.turn(&mut sent).await;
+            let status = uploader.status.lock().expect("not poisoned");
+            said.push(status.expected_version.clone());
+        }
+    };
+    beside(collector.serving, talk).await;
+    assert_eq!(said, [Some("9.9.9".to_owned()), None], "N-1 says nothing");
+}

@@ -54,6 +54,7 @@ use crate::geo::Meaning;
 use crate::ingest::Counters;
 use crate::registry::invite::Inviter;
 use crate::registry::peering::PeeringRegistry;
+use crate::registry::rollout::Rollout;
 use crate::store::Store;
 use failure::Failure;
 use types::Live;
@@ -97,6 +98,8 @@ pub struct ApiState {
     pub tls: bool,
     /// Whether to offer the simulated internet where no real one is reached.
     pub hint_lab: bool,
+    /// Which version of the agent's program is expected of whom.
+    pub rollout: Arc<Rollout>,
     /// The wall clock.
     pub now_unix_ms: fn() -> i64,
     /// The monotonic clock.

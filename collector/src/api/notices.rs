@@ -214,6 +214,8 @@ mod tests {
             hostname: "host".to_owned(),
             site,
             version: "0.1.0".to_owned(),
+            expected_version: None,
+            version_state: None,
             os: None,
             icmp_capability: None,
             enrolled_unix_ms: 0,

@@ -283,6 +283,11 @@ pub struct Agent {
     pub site: Site,
     /// Version of its program.
     pub version: String,
+    /// Version that the roll-out plan expects of it; absent when it expects none.
+    pub expected_version: Option<String>,
+    /// How its version stands to the expected one: `current`, `behind`, `ahead`, `unknown` (it said none yet); absent when none is
+    /// expected.
+    pub version_state: Option<String>,
     /// Operating system of its machine.
     pub os: Option<String>,
     /// What ICMP it may do: `raw`, `datagram` or `none`.

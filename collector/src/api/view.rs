@@ -15,6 +15,7 @@ use super::types::{Agent, AgentTarget, Pop, ProtocolState, Site};
 use crate::detect::{PathBrief, PathState};
 use crate::geo::Geography;
 use crate::ingest::batch::{Resolution, Sighting};
+use crate::registry::rollout::standing;
 use crate::registry::{self, SiteId, Target};
 use crate::rollup::{Cell, MINUTE_MS, Weighting, figures, window_start};
 use crate::store::{ByAgent, CellQuery, Group, ProtocolHistory, Scope};
@@ -164,11 +165,15 @@ impl<'a> View<'a> {
             .iter()
             .map(|target| self.target(agent, state, target))
             .collect();
+        let site = self.site(agent.site);
+        let expected = self.state.rollout.expected(agent.id, Some(&site.name));
         Agent {
             agent_id: agent.id.to_string(),
             hostname: agent.hostname.clone(),
-            site: self.site(agent.site),
+            site,
             version: agent.version.clone(),
+            expected_version: expected.map(|version| version.to_string()),
+            version_state: expected.map(|version| standing(&agent.version, version).to_owned()),
             os: agent.os.clone(),
             icmp_capability: agent.icmp_capability.clone(),
             enrolled_unix_ms: agent.enrolled_unix_ms,

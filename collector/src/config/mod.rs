@@ -4,6 +4,7 @@
 
 mod keys;
 pub mod notify;
+mod rollout;
 pub mod routing;
 mod values;
 
@@ -19,6 +20,7 @@ use url::Url;
 use values::{ExtraName, Keep, PlainPath, PublicUrl, TlsChoice};
 
 use crate::auth::authority::ServerName;
+use crate::registry::rollout::Rollout;
 
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/firstmile/collector.toml";
@@ -45,6 +47,8 @@ pub struct Config {
     pub notify: notify::Notify,
     /// What is registered, and which feeds tell of routes.
     pub routing: routing::Routing,
+    /// Which version of the agent's program is expected of whom.
+    pub rollout: Rollout,
     /// Whether to offer the project's simulated internet where no real one is reached; from the command line only.
     pub hint_lab: bool,
 }
@@ -154,6 +158,7 @@ impl Config {
         let retention = Retention::read(top.section("retention")?)?;
         let notify = notify::Notify::read(top.section("notify")?, file)?;
         let routing = routing::Routing::read(top.section("routing")?, folder)?;
+        let rollout = rollout::read(&mut top)?;
         top.finish()?;
         Ok(Self {
             file: file.to_owned(),
@@ -164,6 +169,7 @@ impl Config {
             retention,
             notify,
             routing,
+            rollout,
             hint_lab: false,
         })
     }

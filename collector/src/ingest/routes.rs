@@ -30,6 +30,7 @@ use crate::auth::authority::Authority;
 use crate::auth::identity::Identity;
 use crate::clock;
 use crate::registry::Agent;
+use crate::registry::rollout::{Rollout, Version};
 use crate::store::{InboxReport, Store, StoreError};
 
 /// Time for a body to arrive: 4 MiB over a line of 1.2 Mbit/s.
@@ -55,6 +56,8 @@ pub struct Ingest {
     pub queue: mpsc::Sender<Waiting>,
     /// The country of sites that declare none.
     pub locator: Locator,
+    /// Which version is expected of whom.
+    pub rollout: Arc<Rollout>,
     gate: Gate,
     decodes: Semaphore,
 }
@@ -67,6 +70,7 @@ impl Ingest {
         counters: Arc<Counters>,
         queue: mpsc::Sender<Waiting>,
         locator: Locator,
+        rollout: Arc<Rollout>,
     ) -> Self {
         let (gate, decodes) = (Gate::default(), Semaphore::new(DECODES_AT_ONCE));
         Self {
@@ -75,6 +79,7 @@ impl Ingest {
             counters,
             queue,
             locator,
+            rollout,
             gate,
             decodes,
         }
@@ -203,7 +208,22 @@ impl Ingest {
                 IpAddr::V4(v4) => v4.octets().to_vec(),
                 IpAddr::V6(v6) => v6.octets().to_vec(),
             },
+            expected_agent_version: self
+                .expected(&admitted.agent)
+                .await
+                .map_or_else(String::new, |version| version.to_string()),
         })
+    }
+
+    /// The version that is expected of an agent. That its site cannot be read is no reason to take no report.
+    async fn expected(&self, agent: &Agent) -> Option<Version> {
+        let site = if self.rollout.asks_for_sites() {
+            let site = self.store.site(&agent.organisation, agent.site).await;
+            site.map(|site| site.name).ok()
+        } else {
+            None
+        };
+        self.rollout.expected(agent.id, site.as_deref())
     }
 
     /// Decodes the report as the apply worker will, so that nothing is acknowledged that cannot be read.

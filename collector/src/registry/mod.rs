@@ -3,6 +3,7 @@
 pub mod invite;
 pub mod peering;
 pub mod placing;
+pub mod rollout;
 pub mod sites_file;
 
 use std::fmt;

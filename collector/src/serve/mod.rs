@@ -257,6 +257,7 @@ impl Starting {
             Arc::clone(&self.counters),
             queue,
             Locator::new(move |address| table.country(address)),
+            Arc::new(config.rollout.clone()),
         ))
         .router();
         let ingest_tls = tls::ingest_config(&self.authority, Arc::clone(&certificates.showing))?;
@@ -355,6 +356,7 @@ impl Starting {
             login_required: config.dashboard.is_beyond_loopback(),
             tls,
             hint_lab: config.hint_lab,
+            rollout: Arc::new(config.rollout.clone()),
             now_unix_ms: clock::unix_ms,
             now: clock::now,
             stop: self.outer.0.clone(),

@@ -214,6 +214,10 @@ fn uploads(enrolled: &Enrolled, now_unix_ms: i64) -> Vec<Finding> {
         );
     }
     findings.push(spool(run));
+    findings.extend(run.other_version_expected.iter().map(|says| {
+        Finding::warning("version", says.clone())
+            .change("sudo apt-get update && sudo apt-get install firstmile-agent")
+    }));
     findings
 }
 

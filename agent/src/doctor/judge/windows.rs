@@ -10,6 +10,10 @@ const WORDS: &[(&str, &str)] = &[
         "sudo systemctl enable --now firstmile-agent",
         "sudo net start firstmile-agent",
     ),
+    (
+        "sudo apt-get update && sudo apt-get install firstmile-agent",
+        "sudo msiexec /i firstmile-agent.msi /qn, with the .msi of that version",
+    ),
     ("sudo timedatectl set-ntp true", "sudo w32tm /resync"),
     ("chronyc tracking", "w32tm /query /status"),
     (

@@ -549,6 +549,8 @@ export interface components {
              * @description When it enrolled.
              */
             readonly enrolled_unix_ms: number;
+            /** @description Version that the roll-out plan expects of it; absent when it expects none. */
+            readonly expected_version?: string | null;
             /** @description Host name of its machine. */
             readonly hostname: string;
             /** @description What ICMP it may do: `raw`, `datagram` or `none`. */
@@ -573,6 +575,11 @@ export interface components {
             readonly targets: readonly components["schemas"]["AgentTarget"][];
             /** @description Version of its program. */
             readonly version: string;
+            /**
+             * @description How its version stands to the expected one: `current`, `behind`, `ahead`, `unknown` (it said none yet); absent when none is
+             *     expected.
+             */
+            readonly version_state?: string | null;
         };
         /** @description What an agent sees of a target now. */
         readonly AgentTarget: {

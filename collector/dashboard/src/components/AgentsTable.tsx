@@ -26,6 +26,33 @@ export function AgentState({ state }: { state: string }) {
   );
 }
 
+/** The version that runs; where the roll-out plan expects another one, which of the two is the newer. */
+export function AgentVersion({ agent }: { agent: Agent }) {
+  const differs = agent.version_state && agent.version_state !== "current" && agent.state !== "revoked";
+  return (
+    <span className="fm-nowrap">
+      {agent.version}
+      {differs && (
+        <>
+          {" "}
+          <span className="fm-badge" data-tone="quiet" title={`The roll-out plan expects ${agent.expected_version ?? ""}`}>
+            {agent.version_state}
+          </span>
+        </>
+      )}
+    </span>
+  );
+}
+
+/** How many agents run an older version than the roll-out plan expects of them; nothing where none does. */
+export function lagging(agents: readonly Agent[]): string | null {
+  const inService = agents.filter((agent) => agent.state !== "revoked");
+  const behind = inService.filter((agent) => agent.version_state === "behind");
+  if (behind.length === 0) return null;
+  const wanted = [...new Set(behind.map((agent) => agent.expected_version))].join(", ");
+  return `${behind.length} of ${plural(inService.length, "agent")} ${behind.length === 1 ? "is" : "are"} behind the roll-out plan, which expects ${wanted}.`;
+}
+
 /** A target's state in words. */
 export function targetState(target: AgentTarget): string {
   const words: Record<string, string> = {
@@ -64,7 +91,8 @@ function columns(now: number): Column<Agent>[] {
         </Link>
       ),
     },
-    { key: "version", title: "Version", value: (agent) => agent.version },
+    { key: "version", title: "Version", value: (agent) => agent.version, cell: (agent) => <AgentVersion agent={agent} /> },
+    { key: "expected", title: "Expected", value: (agent) => agent.expected_version ?? null },
     {
       key: "seen",
       title: "Last seen",

@@ -85,7 +85,7 @@ function Whole({ agent }: { agent: Agent }) {
             <Fact title="Place">
               {[site.metro, site.subdivision, countryName(site.country)].filter(Boolean).join(", ")} <span className="fm-muted">({sourceWords(site.geography_source)})</span>
             </Fact>
-            <Fact title="Version">{agent.version}</Fact>
+            <Fact title="Version">{agent.version}{agent.expected_version && agent.version_state !== "current" && ` (${agent.expected_version} expected)`}</Fact>
             <Fact title="System">{agent.os ?? "not said"}</Fact>
             <Fact title="ICMP">{icmpWords(agent.icmp_capability)}</Fact>
             <Fact title="Enrolled"><Time ms={agent.enrolled_unix_ms} /></Fact>

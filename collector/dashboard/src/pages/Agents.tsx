@@ -6,7 +6,7 @@ import { useState } from "react";
 import { agentsQuery } from "../api/queries";
 import type { Agent } from "../api/types";
 import { AddAgent } from "../components/AddAgent";
-import { AgentsCsv, AgentsTable } from "../components/AgentsTable";
+import { AgentsCsv, AgentsTable, lagging } from "../components/AgentsTable";
 import { Empty, Loaded, WaitingRows } from "../components/states";
 import { usePageSearch } from "../components/usePageSearch";
 import { plural } from "../lib/format";
@@ -19,7 +19,7 @@ export function Agents() {
     <div className="fm-page">
       <div className="fm-headline">
         <h1>{agents.data ? sentence(agents.data) : "Agents"}</h1>
-        <p className="fm-muted">An agent is silent when nothing was heard of it for three minutes. A revoked one is refused and no longer counts.</p>
+        <p className="fm-muted">An agent is silent when nothing was heard of it for three minutes. A revoked one is refused and no longer counts. {agents.data && lagging(agents.data)}</p>
       </div>
       {adding && <AddAgent close={() => { setAdding(false); }} />}
       <section className="fm-panel" aria-label="Agents">

@@ -38,6 +38,23 @@ async fn an_empty_collector_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn an_agent_says_which_version_the_plan_expects_of_it() {
+    let (desk, _) = filled().await;
+    let organisation = OrganisationId::default_organisation();
+    desk.fill(&organisation, "Brussels", 0x200).await;
+    let agents = good(&desk, "/api/v1/agents").await;
+    let version = |index: usize| {
+        let agent = &agents[index];
+        ["version", "expected_version", "version_state"].map(|key| agent[key].clone())
+    };
+    assert_eq!(
+        version(0),
+        [json!("0.1.0"), json!("0.2.0"), json!("behind")]
+    );
+    assert_eq!(version(1), [json!("0.1.0"), Value::Null, Value::Null]);
+}
+
+#[tokio::test]
 async fn the_status_counts_and_warns() {
     let (desk, _) = filled().await;
     let status = good(&desk, "/api/v1/status").await;

@@ -31,6 +31,7 @@ use crate::ingest::Counters;
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sample, Sighting};
 use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::invite::Inviter;
+use crate::registry::rollout::{Rollout, Stage};
 use crate::registry::{Agent, Site, SiteId, Target};
 use crate::rollup::cells_of;
 use crate::store::{Applied, InboxReport, Store, embedded};
@@ -97,6 +98,11 @@ async fn open(login_required: bool) -> Desk {
         login_required,
         tls: login_required,
         hint_lab: false,
+        rollout: Arc::new(Rollout::new(vec![Stage {
+            version: "0.2.0".parse().expect("a version"),
+            share: 100,
+            sites: vec!["Amsterdam".to_owned()],
+        }])),
         now_unix_ms: || NOW,
         now: clock::now as fn() -> Instant,
         stop: CancellationToken::new(),

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What the status of a running agent says.
+const EXPECTED: &str = "the collector expects version 0.2.0, this is 0.1.0";
+
 pub(super) const COLLECTOR: &[Case] = &[
     (
         "agrees",
@@ -213,6 +216,14 @@ pub(super) const COLLECTOR: &[Case] = &[
         Warning,
         "7 were dropped",
         "max_bytes",
+    ),
+    (
+        "another version",
+        |f| with_run(f, |r| r.other_version_expected = Some(EXPECTED.to_owned())),
+        "version",
+        Warning,
+        "expects version 0.2.0",
+        "apt-get install firstmile-agent",
     ),
     ("state", |_| {}, "state_dir", Good, "can be written", ""),
     (
