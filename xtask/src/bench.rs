@@ -48,6 +48,20 @@ const TRACE_PEERS: &[Package] = &[
     },
 ];
 
+/// The peers of `store`.
+const STORE_PEERS: &[Package] = &[
+    Package {
+        name: "victoria-metrics",
+        program: "victoria-metrics",
+        why: "a peer of the store bench",
+    },
+    Package {
+        name: "clickhouse-server",
+        program: "clickhouse-server",
+        why: "a peer of the store bench",
+    },
+];
+
 /// trippy is no Debian package: this version is built from its crate.
 const TRIPPY: &str = "0.13.0";
 
@@ -71,6 +85,8 @@ enum BenchCommand {
     Bgp(PassedOn),
     /// How right the path-shift classifier is, on seeded histories with known truth
     Shift(PassedOn),
+    /// What samples take in bytes and processor time in the store of the collector, beside other stores
+    Store(PassedOn),
     /// RTT, paths and a failover that the whole product sees, against the lab's truth
     Lab(lab::CheckArgs),
 }
@@ -93,12 +109,15 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         BenchCommand::Trace(passed_on) => trace(passed_on),
         BenchCommand::Bgp(options) => bgp(options),
         BenchCommand::Shift(options) => shift(options),
+        BenchCommand::Store(options) => store(options),
         BenchCommand::Lab(args) => lab::check(args),
     }
 }
 
 /// The benches that `cargo xtask test --full` runs, each with its options as they are.
-pub(crate) const TIERS: [&str; 6] = ["accuracy", "bgp", "capacity", "cost", "trace", "shift"];
+pub(crate) const TIERS: [&str; 7] = [
+    "accuracy", "bgp", "capacity", "cost", "trace", "shift", "store",
+];
 
 /// Runs one of [`TIERS`].
 pub(crate) fn tier(name: &str) -> Result<()> {
@@ -112,6 +131,7 @@ pub(crate) fn tier(name: &str) -> Result<()> {
         "cost" => BenchCommand::Cost(usual),
         "trace" => BenchCommand::Trace(usual),
         "shift" => BenchCommand::Shift(usual),
+        "store" => BenchCommand::Store(usual),
         other => bail!("there is no bench {other}"),
     };
     bench(&BenchArgs { command })
@@ -178,6 +198,16 @@ fn shift(passed_on: &PassedOn) -> Result<()> {
         .arg("--json")
         .arg(json)
         .args(&passed_on.options);
+    step::run(command.current_dir(tree::root()))
+}
+
+/// Writes and reads the reference stream, and lets peers do the same; the figures go to `target/bench/store.json`.
+fn store(passed_on: &PassedOn) -> Result<()> {
+    needs::install(&STORE_PEERS.iter().collect::<Vec<_>>())?;
+    let bin = artefacts::binaries(&["firstmile-bench-store"], Profile::Release)?;
+    let json = tree::target().join("bench/store.json");
+    let mut command = Command::new(bin.join("firstmile-bench-store"));
+    command.arg("--json").arg(json).args(&passed_on.options);
     step::run(command.current_dir(tree::root()))
 }
 

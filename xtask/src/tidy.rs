@@ -29,6 +29,7 @@ const PURE_ROOMS: &[&str] = &[
     "collector/src/geo",
     "collector/src/incident",
     "collector/src/ingest/bridge.rs",
+    "collector/columns/src",
     "collector/peering/src",
     "collector/feeds/src/bmp/session.rs",
     "collector/feeds/src/rpki/session.rs",

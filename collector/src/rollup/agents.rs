@@ -1,6 +1,6 @@
 //! Which agents stand behind a rollup, so that distinct ones can be counted after merging.
 
-use super::varint::{self, DecodeError, Reader};
+use firstmile_columns::varint::{self, DecodeError, Reader};
 
 /// Largest agent number: 2^24 agents of one organisation, so that damaged bytes cannot ask for much memory.
 const MAX_NUMBER: u32 = (1 << 24) - 1;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use firstmile_columns::varint::{self, DecodeError, Reader};
 use firstmile_wire::ids::AgentId;
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
-use super::histogram::Histogram;
-use super::varint::{self, DecodeError, Reader};
-use super::{MINUTE_MS, window_start};
+use super::{Histogram, MINUTE_MS, window_start};
 #[cfg(doc)]
 use crate::ingest::batch::Marks;
 use crate::ingest::batch::Sample;

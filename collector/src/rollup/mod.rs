@@ -6,16 +6,13 @@
 mod agents;
 mod cell;
 mod figures;
-mod histogram;
 mod merge;
-mod varint;
 
 pub use agents::AgentSet;
 pub use cell::{Cell, cells_of};
 pub use figures::{Weighting, figures};
-pub use histogram::Histogram;
+pub use firstmile_columns::{AGENT_WEIGHT, DecodeError, Histogram};
 pub use merge::{AgentMerge, Merged};
-pub use varint::DecodeError;
 
 /// Width of an agent's own windows.
 pub const MINUTE_MS: i64 = 60_000;
@@ -25,9 +22,6 @@ pub const FIVE_MINUTES_MS: i64 = 5 * MINUTE_MS;
 
 /// Width of the coarse geography rollup.
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
-
-/// What an agent that was answered at all weighs in one five-minute window, spread over its buckets.
-pub const AGENT_WEIGHT: u64 = 65_536;
 
 /// Start of the window of width `step_ms` that `at_unix_ms` lies in; times before 1970 work too.
 pub fn window_start(at_unix_ms: i64, step_ms: i64) -> i64 {

@@ -5,6 +5,7 @@
 //! libFuzzer search for more.
 
 mod collector;
+mod columns;
 mod echo;
 mod edge;
 mod path;
@@ -33,6 +34,11 @@ pub const TARGETS: &[Target] = &[
         name: "bmp",
         text: "a BMP session, from a router",
         run: routing::bmp,
+    },
+    Target {
+        name: "chunk",
+        text: "a chunk of samples, from a damaged disk",
+        run: columns::chunk,
     },
     Target {
         name: "echo",
@@ -98,6 +104,11 @@ pub const TARGETS: &[Target] = &[
         name: "ris",
         text: "messages of RIS Live, and what the detector makes of them",
         run: routing::ris_message,
+    },
+    Target {
+        name: "rounds",
+        text: "path rounds and their dictionary, from a damaged disk",
+        run: columns::rounds,
     },
     Target {
         name: "routing-rules",

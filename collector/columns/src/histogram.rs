@@ -2,8 +2,8 @@
 //! middle is within 1/128 (0.79 %) of each of them. The number of a bucket is a shift and a mask; merging is addition, hence
 //! exact, associative and commutative: a quantile of merged histograms is that of the histogram of the union.
 
-use super::AGENT_WEIGHT;
-use super::varint::{self, DecodeError, Reader};
+use crate::AGENT_WEIGHT;
+use crate::varint::{self, DecodeError, Reader};
 
 /// Buckets in each octave, as a power of two.
 const OCTAVE_BITS: u32 = 6;
@@ -65,7 +65,7 @@ impl Histogram {
     ///
     /// # Examples
     /// ```
-    /// let mut histogram = firstmile_collector::rollup::Histogram::default();
+    /// let mut histogram = firstmile_columns::Histogram::default();
     /// for us in [90, 100, 110] {
     ///     histogram.record(us);
     /// }
@@ -134,7 +134,8 @@ impl Histogram {
         Ok(histogram)
     }
 
-    pub(super) fn put(&self, bytes: &mut Vec<u8>) {
+    /// Appends the bytes form.
+    pub fn put(&self, bytes: &mut Vec<u8>) {
         varint::put(bytes, self.buckets.len() as u64);
         let mut before = 0;
         for (bucket, count) in &self.buckets {
@@ -144,7 +145,11 @@ impl Histogram {
         }
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Takes one histogram off the front of bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] unless one stands there.
+    pub fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let len = reader.number()?;
         if len > u64::from(bucket_of(MAX_US)) {
             return Err(DecodeError::OutOfRange);
@@ -221,7 +226,7 @@ fn rank_of(q: f64, n: u64) -> u64 {
 }
 
 /// Below 64 a bucket is one value; above, the leading 7 bits name it and the rest is dropped.
-fn bucket_of(us: u32) -> u16 {
+pub(crate) fn bucket_of(us: u32) -> u16 {
     let us = us.clamp(MIN_US, MAX_US);
     let shift = us.ilog2().saturating_sub(OCTAVE_BITS);
     // At most 19 * 64 + 114, so it fits.
@@ -229,7 +234,7 @@ fn bucket_of(us: u32) -> u16 {
 }
 
 /// The middle of a bucket, rounded down.
-fn middle_of(bucket: u16) -> u32 {
+pub(crate) fn middle_of(bucket: u16) -> u32 {
     let bucket = u32::from(bucket);
     let shift = (bucket >> OCTAVE_BITS).saturating_sub(1);
     let low = (bucket - (shift << OCTAVE_BITS)) << shift;
