@@ -1,5 +1,7 @@
 //! Opening the database file: pragmas, numbered migrations, a backup before any of them touches data.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,9 +45,7 @@ const LOG_KEPT_BYTES: u32 = 64 << 20;
 pub(super) fn open_writer(path: &Path) -> StoreResult<Connection> {
     keep_private(path)?;
     let connection = open_connection(path)?;
-    connection
-        .pragma_update(None, "journal_mode", "WAL")
-        .map_err(engine("turn on its write-ahead log"))?;
+    write_ahead(&connection, path)?;
     connection
         .pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)
         .map_err(engine("limit its log"))?;
@@ -53,6 +53,18 @@ pub(super) fn open_writer(path: &Path) -> StoreResult<Connection> {
         .pragma_update(None, "synchronous", "FULL")
         .map_err(engine("set its durability"))?;
     Ok(connection)
+}
+
+/// Turns on the write-ahead log, one process after the other: where two open a new file at once, `SQLite` tells the second
+/// that it is locked without the patience of [`BUSY_TIMEOUT`]. The lock is on the folder, so no further file is left there.
+fn write_ahead(connection: &Connection, path: &Path) -> StoreResult<()> {
+    let folder = path.parent().filter(|folder| folder != &Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    let folder = File::open(folder).map_err(engine("open its folder"))?;
+    folder.lock().map_err(engine("lock its folder"))?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(engine("turn on its write-ahead log"))
 }
 
 /// Opens a connection that cannot write.
@@ -79,13 +91,16 @@ fn open_connection(path: &Path) -> StoreResult<Connection> {
 /// Makes the file readable by its owner alone; `SQLite` gives `-wal` and `-shm` the same permissions.
 pub(super) fn keep_private(path: &Path) -> StoreResult<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
+    // An existing file is not touched: closing any handle of it would give up this process's locks on it.
+    options.create_new(true).append(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map(drop)
-        .map_err(engine("create its file"))
+    match options.open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(engine("create its file")(error))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Brings the schema to this program's version. Two processes may try at once: the second finds nothing left to do.
