@@ -226,7 +226,7 @@ fn metro_places(metro: &str) -> Vec<(f64, f64)> {
 }
 
 /// Great-circle distance by the haversine formula, of (latitude, longitude) in degrees.
-fn distance_km(a: (f64, f64), b: (f64, f64)) -> f64 {
+pub fn distance_km(a: (f64, f64), b: (f64, f64)) -> f64 {
     let half = |from: f64, to: f64| ((to - from).to_radians() / 2.0).sin().powi(2);
     let h = half(a.0, b.0) + a.0.to_radians().cos() * b.0.to_radians().cos() * half(a.1, b.1);
     2.0 * EARTH_KM * h.sqrt().min(1.0).asin()

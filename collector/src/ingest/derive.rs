@@ -7,7 +7,7 @@ use std::sync::Arc;
 use firstmile_wire::nat64::Nat64Prefix;
 
 use super::batch::{Batch, Flow, Resolution, Round, Sighting};
-use super::{bridge, machine};
+use super::{bridge, floor, machine};
 use crate::api::types::{Event, Handshake, Live, MachineChange, Pop};
 use crate::detect::watch::{Showed, Watch, with_nat64};
 use crate::detect::{Context, Desk, Observation, PathMemory};
@@ -50,6 +50,8 @@ pub(super) struct Derived {
 
 /// Derives everything from one report.
 pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning, desk: &mut Desk) -> Derived {
+    let judged = floor::judge(batch, &known.site.geography, meaning);
+    let batch = judged.as_ref();
     let mut applied = Applied {
         cells: cells_of(batch.key.agent, &batch.samples),
         hop_names: batch

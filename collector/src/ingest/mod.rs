@@ -10,6 +10,7 @@ mod derive;
 mod enrolment;
 pub mod facts;
 pub mod families;
+mod floor;
 pub mod gate;
 pub mod listen;
 pub mod locate;
