@@ -60,7 +60,7 @@ impl RawMeans {
         let errors = PacketSocket::open(ipv6, Type::RAW, icmp, false, hub.exit)?;
         let first_port = free_ports(ipv6, kind, flows)?;
         let ports = (first_port, first_port.saturating_add(flows.max(MORE_FLOWS)));
-        filter(&errors, &icmp_filter(ipv6));
+        filter(&errors, &icmp_filter(ipv6, kind, ports));
         let heard = Heard {
             board: Arc::clone(&hub.board),
             counters: Arc::clone(&hub.counters),
@@ -357,24 +357,38 @@ fn segment_filter(ipv6: bool, (first, end): (u16, u16)) -> Vec<SockFilter> {
     filter
 }
 
-/// Classic BPF: time exceeded, destination unreachable, echo reply.
-fn icmp_filter(ipv6: bool) -> Vec<SockFilter> {
-    let (load_type, time_exceeded, unreachable, reply) = if ipv6 {
-        (0x30, 3, 1, 129)
-    } else {
-        (0x50, 11, 3, 0)
-    };
+/// Classic BPF: time exceeded, destination unreachable; where echo requests are sent, echo replies with one of our identifiers.
+/// Those of pulses would wake the listener as often as the pulses do.
+fn icmp_filter(ipv6: bool, kind: TraceKind, (first, end): (u16, u16)) -> Vec<SockFilter> {
+    let (load_type, load_identifier) = if ipv6 { (0x30, 0x28) } else { (0x50, 0x48) };
+    let (time_exceeded, unreachable, reply) = if ipv6 { (3, 1, 129) } else { (11, 3, 0) };
     let mut filter = Vec::new();
     if !ipv6 {
-        filter.push(SockFilter::new(0xb1, 0, 0, 0));
+        filter.push(SockFilter::new(0xb1, 0, 0, 0)); // X = length of the IP header
+    }
+    filter.push(SockFilter::new(load_type, 0, 0, 0));
+    if kind == TraceKind::Icmp {
+        filter.extend([
+            SockFilter::new(0x15, 5, 0, time_exceeded),
+            SockFilter::new(0x15, 4, 0, unreachable),
+            SockFilter::new(0x15, 0, 4, reply),
+            SockFilter::new(load_identifier, 0, 0, 4), // A = identifier
+            SockFilter::new(0x35, 0, 2, u32::from(first)), // below ours: drop
+            SockFilter::new(0x35, 1, 0, u32::from(end)), // above ours: drop
+        ]);
+    } else {
+        filter.extend([
+            SockFilter::new(0x15, 1, 0, time_exceeded),
+            SockFilter::new(0x15, 0, 1, unreachable),
+        ]);
     }
     filter.extend([
-        SockFilter::new(load_type, 0, 0, 0),
-        SockFilter::new(0x15, 2, 0, time_exceeded),
-        SockFilter::new(0x15, 1, 0, unreachable),
-        SockFilter::new(0x15, 0, 1, reply),
         SockFilter::new(0x06, 0, 0, ACCEPT),
         SockFilter::new(0x06, 0, 0, 0),
     ]);
     filter
 }
+
+#[cfg(test)]
+#[path = "trace_raw_tests.rs"]
+mod tests;
