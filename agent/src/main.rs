@@ -3,6 +3,7 @@
 //! Exit codes: 0 all went well; 1 failed, or `doctor` found a problem; 2 the configuration or the call is wrong; 3 `once` or
 //! `trace` reached nothing.
 
+mod alarm;
 mod cli;
 mod clock;
 mod config;
@@ -323,14 +324,34 @@ fn block_on<F: Future>(future: F) -> Result<F::Output> {
 /// `delays` hears of each time that the thread sleeps and wakes.
 fn block_on_watched<F: Future>(future: F, delays: Delays) -> Result<F::Output> {
     let sleeping = delays.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .on_thread_park(move || sleeping.on_sleep())
-        .on_thread_unpark(move || delays.on_wake())
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(4);
+    #[cfg(target_os = "linux")]
+    let alarm = alarm::Alarm::default();
+    #[cfg(target_os = "linux")]
+    let (asleep, awake) = (alarm.clone(), alarm.clone());
+    let runtime = builder
+        .on_thread_park(move || {
+            #[cfg(target_os = "linux")]
+            asleep.on_sleep();
+            sleeping.on_sleep();
+        })
+        .on_thread_unpark(move || {
+            delays.on_wake();
+            #[cfg(target_os = "linux")]
+            awake.on_wake();
+        })
         .build()
         .context("cannot start the runtime")?;
-    let output = runtime.block_on(future);
+    let output = runtime.block_on(async {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = alarm.open() {
+            tracing::debug!(%error, "no timer of our own, those of the runtime are used");
+        }
+        future.await
+    });
+    #[cfg(target_os = "linux")]
+    alarm::Alarm::close();
     // A thread that hangs in the file system must not keep the program from ending.
     runtime.shutdown_background();
     Ok(output)

@@ -20,7 +20,7 @@ use crate::probe::trace::FlowPath;
 use crate::probe::{Marks, Sample};
 
 /// How long an answer of the kernel holds.
-const FRESH: Duration = Duration::from_secs(10);
+const FRESH: Duration = Duration::from_secs(30);
 
 /// Ways that are remembered: 20 targets in two families over several vantage points stay below. Beyond it all are forgotten.
 const MAX_WAYS: usize = 256;

@@ -19,6 +19,7 @@ use super::look::{self, Way};
 use super::marks::HostMarks;
 use super::memory::Memory;
 use super::nearby::Nearby;
+use crate::alarm;
 use crate::clock;
 use crate::config::PortalPage;
 use crate::net::dns::Dns;
@@ -106,7 +107,7 @@ impl HostWatch {
             }
             // Not cut short: the last write would meet it.
             watching.save_if_due().await;
-            let pausing = tokio::time::sleep(pause);
+            let pausing = alarm::until(clock::now() + pause);
             if cancel.run_until_cancelled(pausing).await.is_none() {
                 break;
             }

@@ -16,6 +16,7 @@ use super::capability::is_refusal;
 use super::exit::Exit;
 use super::trace_board::{Hub, Switchboard};
 use super::trace_means;
+use crate::alarm;
 use crate::clock;
 use crate::probe::budget::{HopBudget, Way};
 use crate::probe::met::MultipathHop;
@@ -151,8 +152,8 @@ pub(crate) struct Tracer {
     vantage: u16,
     /// When which router may be asked: shared by all rounds.
     budget: Arc<Mutex<HopBudget>>,
-    /// When packets that are due leave; `None`: at once.
-    slots: Option<Slots>,
+    /// When packets that are due leave.
+    slots: Slots,
     v4: Mutex<Option<Arc<dyn Means>>>,
     v6: Mutex<Option<Arc<dyn Means>>>,
 }
@@ -176,7 +177,7 @@ impl Tracer {
             exit: Exit::default(),
             vantage: 0,
             budget: Arc::default(),
-            slots: None,
+            slots: Slots::new(clock::now()),
             v4: Mutex::new(None),
             v6: Mutex::new(None),
         }
@@ -209,21 +210,9 @@ impl Tracer {
         }
     }
 
-    /// The same tracer, whose packets leave together with what else is due.
-    pub(crate) fn in_slots(self, slots: Slots) -> Self {
-        Self {
-            slots: Some(slots),
-            ..self
-        }
-    }
-
     /// Flows of each round.
     pub(crate) const fn flows(&self) -> u16 {
         self.flows
-    }
-
-    fn begin_at(&self, due: Instant) -> Instant {
-        self.slots.map_or(due, |slots| slots.at(due))
     }
 
     /// The network is another one: rounds from now on leave by sockets that are opened from now on.
@@ -314,7 +303,7 @@ impl Tracer {
                     }
                 }
                 Step::WaitUntil(deadline) => tokio::select! {
-                    () = tokio::time::sleep_until(self.begin_at(deadline).into()) => {}
+                    () = alarm::until(self.slots.at(deadline)) => {}
                     () = cut.cancelled(), if !is_told => {}
                     heard = line.replies.recv() => if let Some((id, reply, at)) = heard {
                         self.book(&mut round, destination.ip(), id, reply, at);

@@ -18,6 +18,7 @@ use super::batch::{Batch, Observation};
 use super::counters::Counters;
 use super::spool::{Spool, SpoolError};
 use super::status::Status;
+use crate::alarm;
 use crate::clock;
 use crate::config::{SpoolLimits, Target};
 use crate::timekeeper::{Era, Timekeeper};
@@ -135,7 +136,7 @@ impl Pipeline {
             let mut of_next_era = None;
             let stop = tokio::select! {
                 () = cancel.cancelled() => true,
-                () = tokio::time::sleep_until(due.into()) => false,
+                () = alarm::until(due) => false,
                 message = inbox.0.recv() => match message {
                     Some(Message::Seen(of, seen)) if of == era => { self.add(&mut batch, *seen); continue }
                     Some(Message::Seen(of, seen)) => { of_next_era = Some((of, seen)); false }

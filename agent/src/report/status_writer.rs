@@ -14,6 +14,7 @@ use super::counters::Counters;
 use super::pipeline::Store;
 use super::spool::Spool;
 use super::status::Status;
+use crate::alarm;
 use crate::clock;
 
 /// From one write to the next.
@@ -40,7 +41,7 @@ impl StatusWriter {
             self.write().await;
             tokio::select! {
                 () = cancel.cancelled() => break,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = alarm::until(clock::now() + INTERVAL) => {}
                 () = self.next_change() => {}
             }
         }
@@ -48,7 +49,7 @@ impl StatusWriter {
     }
 
     async fn next_change(&self) {
-        tokio::time::sleep(LEAST).await;
+        alarm::until(clock::now() + LEAST).await;
         self.changed.notified().await;
     }
 

@@ -34,7 +34,6 @@ use crate::report::counters::Counters;
 use crate::report::pipeline::Recorder;
 use crate::report::status::Status;
 use crate::schedule::desk::{Ask, BurstDesk};
-use crate::schedule::slot::Slots;
 use crate::timekeeper::Timekeeper;
 
 /// Lists of hops that may wait for their names.
@@ -142,8 +141,7 @@ impl Prober {
                 Arc::clone(&counters),
                 tasks.clone(),
                 cancel.clone(),
-            )
-            .in_slots(Slots::new(clock::now())),
+            ),
             recorder,
             counters,
             ingresses,

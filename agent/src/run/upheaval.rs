@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::alarm;
 use crate::clock;
 use crate::net::changes::{Changes, Destinations};
 use crate::net::dns;
@@ -88,7 +89,7 @@ async fn watch_time(
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = tokio::time::sleep_until((looked.at + TICK).into()) => {}
+            () = alarm::until(looked.at + TICK) => {}
         }
         for (now, upset) in keeper.take_upsets() {
             tell(&now, &upset, &told, &recorder);

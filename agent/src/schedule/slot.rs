@@ -1,4 +1,4 @@
-//! Moments at which packets of path rounds leave, a twentieth of a second apart: those of several targets that fall due between
+//! Moments at which packets of path rounds leave, a fifth of a second apart: those of several targets that fall due between
 //! two of them share one wake-up of the processor, which costs more than the packets themselves.
 //!
 //! Pure. What has to be so far apart stays so: an interval of whole slots is one after the rounding as well, which the hop
@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 /// From one slot to the next: far below every interval of a plan.
-const SLOT: Duration = Duration::from_millis(50);
+const SLOT: Duration = Duration::from_millis(200);
 
 /// The slots of a process.
 #[derive(Clone, Copy, Debug)]

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::{EchoEngine, SurgeEngine};
+use crate::alarm;
 use crate::clock;
 use crate::net::exit::{Exit, InterfaceName};
 use crate::net::route;
@@ -243,7 +244,7 @@ impl Lane {
                     ready?.clear_ready();
                     while !self.read()? {}
                 }
-                () = tokio::time::sleep_until(wake.into()) => {
+                () = alarm::until(wake) => {
                     if may_read {
                         self.read()?;
                     }

@@ -20,6 +20,7 @@ use super::plan::periods;
 use super::prober::Prober;
 use super::probes::{self, Finding, Probing, UnderWay};
 use super::upheaval::Upheaval;
+use crate::alarm;
 use crate::clock;
 use crate::config::{AgentConfig, Host, Target};
 use crate::probe::addresses::Pinned;
@@ -135,7 +136,7 @@ impl Watch {
                 Step::Act(action) => self.act(action, &probes),
                 Step::WaitUntil(deadline) => tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = tokio::time::sleep_until(deadline.into()) => {}
+                    () = alarm::until(deadline) => {}
                     Some(finding) = probes.next() => self.on_finding(finding),
                     Ok(()) = upheavals.changed() => {
                         let upheaval = *upheavals.borrow_and_update();
