@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 mod branches;
 #[cfg(test)]
 mod clock;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod hostile;
@@ -16,6 +17,8 @@ mod lifecycle;
 mod outage;
 #[cfg(test)]
 mod protocols;
+#[cfg(test)]
+mod receivers;
 #[cfg(test)]
 mod reports;
 
@@ -49,6 +52,7 @@ fn options(state: PathBuf) -> Options {
         lab: lab.clone(),
         dashboard,
         scenario: None,
+        collector_more: String::new(),
     }
 }
 

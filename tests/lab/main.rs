@@ -294,6 +294,7 @@ fn options(state: PathBuf, binaries: Binaries, dashboard: SocketAddr) -> anyhow:
         collector: absolute(binaries.collector_bin)?,
         dashboard,
         scenario: binaries.scenario,
+        collector_more: String::new(),
     })
 }
 

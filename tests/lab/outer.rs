@@ -39,6 +39,8 @@ pub struct Options {
     pub dashboard: SocketAddr,
     /// A scenario file; the base scenario when absent.
     pub scenario: Option<PathBuf>,
+    /// More of the collector's configuration: TOML tables beside those that the lab writes itself.
+    pub collector_more: String,
 }
 
 /// A lab that is up. Dropping it ends everything.
@@ -331,10 +333,11 @@ fn write_collector_configuration(
         .context("cannot write the table of systems")?;
     let text = format!(
         "data_dir = {}\n\n[ingest]\nlisten = \"{ingest}\"\npublic_url = \"https://{MANAGEMENT}:{INGEST_PORT}\"\n\n\
-         [dashboard]\nlisten = \"{}\"\n\n[geo]\nip_to_as = [{}]\n",
+         [dashboard]\nlisten = \"{}\"\n\n[geo]\nip_to_as = [{}]\n\n{}",
         quoted(&state.join("collector")),
         options.dashboard,
         quoted(&table),
+        options.collector_more,
     );
     let file = configuration_file(state);
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))

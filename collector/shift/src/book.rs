@@ -116,6 +116,9 @@ impl From<Book> for Vec<Entry> {
     }
 }
 
+/// Handoffs behind the first hop are the usual ones if they are seen this often, beside the one seen most.
+const BEHIND_SHARE: f32 = 0.3;
+
 impl Book {
     /// Reads the tables again: after they were replaced, and after the book came back from the store. Says which keys of
     /// routers changed, from what to what.
@@ -371,6 +374,19 @@ impl Book {
         }
         let most = sums.iter().max_by(|one, other| one.1.total_cmp(&other.1));
         most.map(|(asn, _)| *asn)
+    }
+
+    /// The AS that usually hands over to Microsoft. A site's own edge is the last hop before Microsoft whenever the provider
+    /// behind it is silent: as long as others are seen there often enough, it is none.
+    pub fn usual_handoff(&self) -> Option<u32> {
+        let handoffs = || self.entries.iter().filter(|entry| entry.is(Role::Handoff));
+        let most = handoffs().map(|entry| entry.count).fold(0.0, f32::max);
+        let behind = handoffs().filter(|entry| !entry.is(Role::First) && entry.asn != 0);
+        let seen = behind.max_by(|one, other| one.count.total_cmp(&other.count));
+        match seen.filter(|entry| entry.count >= most * BEHIND_SHARE) {
+            Some(entry) => Some(entry.asn),
+            None => self.usual_asn(Role::Handoff, |_| true),
+        }
     }
 
     /// Whether a name or an alias set says which router it is.

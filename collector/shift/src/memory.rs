@@ -207,7 +207,7 @@ impl PathMemory {
 
     /// The AS that usually hands over to Microsoft, where nobody said who the provider is.
     pub fn usual_provider(&self) -> Option<u32> {
-        self.book.usual_asn(Role::Handoff, |_| true)
+        self.book.usual_handoff()
     }
 
     /// What was seen and is no event.
@@ -275,12 +275,14 @@ impl PathMemory {
         self.book.addresses()
     }
 
-    /// The AS by which the site usually comes out, once learning is over: that of the first public hop, else the one that
-    /// hands over. Read from the tables of the last round.
+    /// Whose network the site's way is, once learning is over: the AS that usually hands over to Microsoft, else that of the
+    /// first public hop. Sites with an AS of their own, and access networks that buy transit, share what fails with all that
+    /// the same AS hands over. Read from the tables of the last round.
     pub fn provider(&self) -> Option<u32> {
-        let first = self.book.usual_asn(Role::First, |_| true);
-        let handoff = || self.book.usual_asn(Role::Handoff, |_| true);
-        first.or_else(handoff).filter(|_| self.learned)
+        let first = || self.book.usual_asn(Role::First, |_| true);
+        self.usual_provider()
+            .or_else(first)
+            .filter(|_| self.learned)
     }
 
     /// While the path flaps: how often it moved so far.

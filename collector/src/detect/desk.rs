@@ -6,13 +6,15 @@ use firstmile_shift::level::Class;
 use firstmile_shift::track::{Change, Value};
 use firstmile_wire::ids::AgentId;
 
-use crate::api::types::{EventClass, Incident};
+use super::groups::Groups;
+use crate::api::types::{Event, EventClass, Incident};
 
 /// One organisation's.
 #[derive(Clone, Debug, Default)]
 pub struct Desk {
     fleet: Fleet,
     incidents: Incidents,
+    beside: Groups,
 }
 
 impl Desk {
@@ -24,6 +26,9 @@ impl Desk {
         known.sort_by(|one, other| one.onset[1].total_cmp(&other.onset[1]));
         for incident in known {
             desk.incidents.remember(incident);
+        }
+        for incident in incidents {
+            desk.beside.remember(incident);
         }
         desk
     }
@@ -44,6 +49,11 @@ impl Desk {
                 .0;
         }
         self.incidents.take_in(provider, &agent, target, change).0
+    }
+
+    /// The incident of what happened beside moves of the path.
+    pub(super) fn incident_beside(&mut self, event: &Event) -> String {
+        self.beside.join(event)
     }
 
     /// Notes a move that an agent suspects or claims.
@@ -105,7 +115,13 @@ const fn class_of(class: EventClass) -> Option<Class> {
         EventClass::Local => Class::Local,
         EventClass::RedundancyLost => Class::RedundancyLost,
         EventClass::FrontDoorMoved => Class::FrontDoorMoved,
-        EventClass::Flapping | EventClass::SiteSilent => return None,
+        EventClass::Flapping
+        | EventClass::SiteSilent
+        | EventClass::Latency
+        | EventClass::Congestion
+        | EventClass::Loss
+        | EventClass::Ipdv
+        | EventClass::ReturnPathSuspected => return None,
     })
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use firstmile_shift::memory::State;
 use serde::{Deserialize, Serialize};
 
+use super::beside::Beside;
 use super::usual::Usual;
 use crate::api::types::{Event, Observability, PathIdentity};
 
@@ -73,7 +74,7 @@ pub struct PathMemory {
     pub latest: Option<PathIdentity>,
     /// Start of the newest round taken in.
     pub newest_unix_ms: Option<i64>,
-    /// The AS by which the site usually comes out.
+    /// The AS that usually hands over to Microsoft; of the first public hop where no handoff is seen.
     pub provider_asn: Option<u32>,
     /// Events that are not over.
     pub open: Vec<Event>,
@@ -93,6 +94,8 @@ pub struct PathMemory {
     pub(crate) priced_at: usize,
     /// Whether a TCP pulse was ever answered: only then a lost one says something.
     pub(crate) tcp_answers: bool,
+    /// Latency of the path, and the way back.
+    pub(crate) beside: Beside,
 }
 
 /// What a list shows of a [`PathMemory`].
@@ -105,7 +108,7 @@ pub struct PathBrief {
     pub newest_unix_ms: Option<i64>,
     /// What the comparison can say.
     pub state: PathState,
-    /// The AS by which the site usually comes out.
+    /// The AS that usually hands over to Microsoft; of the first public hop where no handoff is seen.
     pub provider_asn: Option<u32>,
     /// How often each level could have been decided in the last day.
     pub observability: Option<Observability>,
@@ -171,6 +174,9 @@ impl PathMemory {
 
     /// Forgets an event that was ended from outside. What the path is now is learned afresh: nobody knows what became of it.
     pub fn give_up(&mut self, event_id: &str) {
+        if self.beside.forget(event_id) {
+            return; // what the path is was never in question
+        }
         self.open.retain(|event| event.event_id != event_id);
         if self.open.is_empty() {
             self.shift = firstmile_shift::memory::PathMemory::default();

@@ -3,11 +3,14 @@
 //!
 //! Pure: rounds, pulses and gaps go in, events come out; time is that of the rounds.
 
+pub(crate) mod beside;
 pub mod comparability;
 pub mod cost;
 pub mod desk;
+mod groups;
 pub mod identity;
 pub mod memory;
+pub mod silent;
 pub mod span;
 mod table;
 pub mod tell;

@@ -10,7 +10,7 @@ use crate::api::types::{Event, EventClass, EventStatus, PathIdentity};
 use crate::geo::Meaning;
 
 /// Decided from rounds older than this, an event is recorded and never told as new.
-const LATE_MS: i64 = 10 * 60_000;
+pub(super) const LATE_MS: i64 = 10 * 60_000;
 /// A path without a round for so long is given up: it may be back, or moved on, and nobody will tell.
 const GIVEN_UP_AFTER_MS: i64 = 24 * 3_600_000;
 /// RTTs after the move at which its cost is told anew.
@@ -77,7 +77,7 @@ fn start(
     });
     let event_id = match grown.map(|index| memory.open.remove(index)) {
         Some(possible) => possible.event_id,
-        None => identity(context, class, change),
+        None => identity(context, class, unix_ms(change.started)),
     };
     let detected_unix_ms = unix_ms(change.at);
     let mut event = Event {
@@ -136,7 +136,14 @@ fn is_same_track(possible: EventClass, now: EventClass) -> bool {
 fn price(memory: &PathMemory, event: &mut Event) {
     event.after_rtt_us = cost::median(&memory.away_us);
     event.rtt_cost = match event.class {
-        EventClass::Unreachable | EventClass::Flapping | EventClass::SiteSilent => None,
+        EventClass::Unreachable
+        | EventClass::Flapping
+        | EventClass::SiteSilent
+        | EventClass::Latency
+        | EventClass::Congestion
+        | EventClass::Loss
+        | EventClass::Ipdv
+        | EventClass::ReturnPathSuspected => None,
         EventClass::Uplink
         | EventClass::Provider
         | EventClass::Geo
@@ -208,7 +215,8 @@ pub(super) fn abandon(memory: &mut PathMemory, at_unix_ms: i64) -> Vec<Event> {
         close(memory, &mut event, at_unix_ms, "not_observed");
         event
     };
-    let ended = open.into_iter().map(end).collect();
+    let mut ended: Vec<Event> = open.into_iter().map(end).collect();
+    ended.extend(memory.beside.end_all(at_unix_ms, "not_observed"));
     *memory = PathMemory::default();
     ended
 }
@@ -244,7 +252,7 @@ pub fn give_up(newest_unix_ms: Option<i64>, event: &Event, now_unix_ms: i64) -> 
 }
 
 /// The same event has the same identity whichever collector finds it (RFC 9562 §5.5).
-fn identity(context: &Context, class: EventClass, change: &Change) -> String {
+pub(super) fn identity(context: &Context, class: EventClass, at_unix_ms: i64) -> String {
     let Context {
         organisation,
         agent,
@@ -252,9 +260,8 @@ fn identity(context: &Context, class: EventClass, change: &Change) -> String {
         ..
     } = context;
     let name = format!(
-        "firstmile/event/{organisation}/{agent}/{target}/{}/{}",
+        "firstmile/event/{organisation}/{agent}/{target}/{}/{at_unix_ms}",
         class.as_str(),
-        unix_ms(change.started)
     );
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }

@@ -13,7 +13,7 @@ use super::comparability::{Comparability, comparability, is_whole};
 use super::desk::{Desk, seconds, unix_ms};
 use super::identity::identity_of;
 use super::table::Table;
-use super::{PathMemory, cost, tell};
+use super::{PathMemory, beside, cost, tell};
 use crate::api::types::{Event, PathIdentity, Pop};
 use crate::geo::Meaning;
 use crate::ingest::batch::{Flow, Round, Sample};
@@ -219,6 +219,15 @@ impl Watch<'_> {
             .shift
             .on_pulse(seconds(sample.at_unix_ms), &pulse, &plan_of(memory));
         let mut events = self.tell(memory, &changes, None);
+        if rtt_us.is_none() || !sample.marks.is_mistimed() {
+            events.extend(beside::on_pulse(
+                memory,
+                sample,
+                rtt_us,
+                self.context,
+                self.desk,
+            ));
+        }
         if let Some(rtt_us) = rtt_us.filter(|_| !sample.marks.is_mistimed()) {
             note_rtt(memory, rtt_us);
             events.extend(tell::reprice(memory));
@@ -233,7 +242,9 @@ impl Watch<'_> {
         seen: Option<&PathIdentity>,
     ) -> Vec<Event> {
         let tell = |change| tell::tell(memory, change, seen, self.context, self.meaning, self.desk);
-        changes.iter().filter_map(tell).collect()
+        let mut events: Vec<Event> = changes.iter().filter_map(tell).collect();
+        events.extend(beside::on_changes(memory, changes));
+        events
     }
 }
 

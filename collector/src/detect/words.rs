@@ -84,11 +84,40 @@ fn interval(event: &Event) -> String {
     }
 }
 
+/// `RTT rose from 10.0 ms to 20.0 ms on the same path`.
+pub(super) fn rose(class: EventClass, from: &str, to: &str) -> String {
+    let what = match () {
+        () if class == EventClass::Loss => "loss",
+        () if class == EventClass::Ipdv => "delay variation",
+        () => "RTT",
+    };
+    let again = if class == EventClass::Congestion {
+        ", as on other days at this hour"
+    } else {
+        ""
+    };
+    format!("{what} rose from {from} to {to} on the same path{again}")
+}
+
+/// `Utrecht: no agent is heard since 2026-01-05 10:02:11 UTC`.
+pub(super) fn silent(event: &Event) -> String {
+    format!(
+        "{}: no agent is heard since {} UTC",
+        event.site_name,
+        time(event.last_good_unix_ms)
+    )
+}
+
+/// A moment, with its day.
+pub(super) fn time(unix_ms: i64) -> String {
+    moment(unix_ms, "%Y-%m-%d %H:%M:%S")
+}
+
 /// No path round came for a day: nobody tells any more how it went on.
 pub(super) fn not_observed(newest_unix_ms: i64) -> String {
     format!(
         "no path round since {} UTC: given up after 24 hours, how it went on is not known",
-        moment(newest_unix_ms, "%Y-%m-%d %H:%M:%S")
+        time(newest_unix_ms)
     )
 }
 

@@ -45,7 +45,8 @@ pub fn assemble(head: &Head, events: &[Event]) -> Incident {
         .iter()
         .filter_map(|one| one.country.as_ref())
         .collect();
-    let targets: BTreeSet<&String> = events.iter().map(|event| &event.target).collect();
+    let targets = events.iter().map(|event| &event.target);
+    let targets: BTreeSet<&String> = targets.filter(|target| !target.is_empty()).collect();
     let closed = head.ended_unix_ms.is_some();
     let mut incident = Incident {
         incident_id: head.incident_id.clone(),

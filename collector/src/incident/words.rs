@@ -1,6 +1,6 @@
 //! Incidents in words.
 
-use crate::api::types::{Event, Incident, TimelineEntry};
+use crate::api::types::{Event, EventClass, Incident, TimelineEntry};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Sites that a sentence names; more are counted.
@@ -37,7 +37,16 @@ pub(super) fn sentence(incident: &Incident, moved: &str) -> String {
 
 /// What happened of one event, and when.
 pub(super) fn moments(event: &Event) -> Vec<TimelineEntry> {
-    let whose = format!("{} to {}", event.site_name, event.target);
+    let whose = if event.target.is_empty() {
+        event.site_name.clone()
+    } else {
+        format!("{} to {}", event.site_name, event.target)
+    };
+    let first = match () {
+        () if event.class == EventClass::SiteSilent => "the first report that did not come",
+        () if event.class.is_beside_path() => "the first samples off the level",
+        () => "the first round that differs",
+    };
     let sure = event
         .confidence
         .map(|confidence| format!(", confidence {confidence:.2}"))
@@ -46,7 +55,7 @@ pub(super) fn moments(event: &Event) -> Vec<TimelineEntry> {
         entry(
             event.first_novel_unix_ms,
             "onset",
-            format!("{whose}: the first round that differs"),
+            format!("{whose}: {first}"),
         ),
         entry(
             event.detected_unix_ms,
@@ -77,6 +86,13 @@ fn moved(event: &Event) -> &str {
 
 fn ended(event: &Event) -> &'static str {
     match event.ending.as_deref() {
+        Some("recovery") if event.class == EventClass::SiteSilent => "heard again",
+        Some("recovery") if event.class.is_beside_path() => "back on the old level",
+        Some("new_normal") if event.class.is_beside_path() => {
+            "the new level has become the usual one"
+        }
+        Some("path_moved") => "the path moved, and levels are learned anew",
+        Some("noted") => "noted, nothing goes on",
         Some("recovery" | "recovered") => "back on the old path",
         Some("new_normal" | "adopted") => "the new path has become the usual one",
         Some("unconfirmed") => "it did not become sure",

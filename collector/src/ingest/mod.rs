@@ -19,6 +19,7 @@ mod places;
 pub mod refusal;
 pub mod routes;
 mod series;
+pub mod silence;
 mod vantages;
 
 pub use counters::Counters;

@@ -224,7 +224,11 @@ async fn lately(
     store.incidents(organisation, &query).await
 }
 
-async fn windows(
+/// The change windows of an organisation that are not over, with the zones of its sites.
+///
+/// # Errors
+/// Those of the store.
+pub async fn windows(
     store: &dyn Store,
     organisation: &OrganisationId,
     now_unix_ms: i64,

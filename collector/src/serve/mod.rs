@@ -43,6 +43,7 @@ use crate::ingest::listen::Listener;
 use crate::ingest::locate::Locator;
 use crate::ingest::refusal::with_sources;
 use crate::ingest::routes::Ingest;
+use crate::ingest::silence::Silence;
 use crate::notify::channel::Sender;
 use crate::notify::outbox::Carrier;
 use crate::notify::watch::Watch;
@@ -282,6 +283,8 @@ impl Starting {
         ));
 
         let (stop, tasks) = &self.outer;
+        let silence = Silence::new(Arc::clone(&self.store), self.live.clone(), clock::unix_ms);
+        tasks.spawn(silence.run(stop.clone()));
         tasks.spawn(maintain(
             Arc::clone(&self.store),
             certificates,

@@ -26,6 +26,13 @@ pub struct IncidentQuery {
 /// own: there is nothing to write.
 #[async_trait]
 pub trait Incidents: Send + Sync {
+    /// Writes events that no report tells of, over earlier states of themselves, in one transaction.
+    async fn put_events(
+        &self,
+        organisation: &OrganisationId,
+        events: Vec<Event>,
+        now_unix_ms: i64,
+    ) -> StoreResult<()>;
     /// Incidents, newest first.
     async fn incidents(
         &self,

@@ -357,7 +357,7 @@ async fn collector_is_true(lab: &Lab, truths: &[Truth]) {
         }
     }
     assert_eq!(
-        api.events().await.unwrap().len(),
+        api.moves().await.unwrap().len(),
         0,
         "nothing happened to the path"
     );

@@ -105,6 +105,11 @@ pub struct Event {
     pub text: String,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+struct Incident {
+    incident_id: String,
+}
+
 impl Api {
     /// A client of the API at `base`, such as `http://127.0.0.1:8080`.
     ///
@@ -135,6 +140,28 @@ impl Api {
     /// When the API does not answer, or not as expected.
     pub async fn events(&self) -> anyhow::Result<Vec<Event>> {
         self.fetch("events", &[("window", "1d")]).await
+    }
+
+    /// Of [`Api::events`], those that claim more than a level of latency or loss: that rises truly on a machine that is busy.
+    ///
+    /// # Errors
+    /// When the API does not answer, or not as expected.
+    pub async fn moves(&self) -> anyhow::Result<Vec<Event>> {
+        let mut events = self.events().await?;
+        let levels = ["latency", "congestion", "loss", "ipdv"];
+        events.retain(|event| !levels.contains(&event.class.as_str()));
+        Ok(events)
+    }
+
+    /// Identities of the incidents that go on.
+    ///
+    /// # Errors
+    /// When the API does not answer, or not as expected.
+    pub async fn open_incidents(&self) -> anyhow::Result<Vec<String>> {
+        let query = [("window", "1d"), ("state", "open")];
+        let incidents: Vec<Incident> = self.fetch("incidents", &query).await?;
+        let ids = incidents.into_iter().map(|incident| incident.incident_id);
+        Ok(ids.collect())
     }
 
     /// The figures of an agent's target in the last 15 minutes.

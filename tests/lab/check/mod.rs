@@ -91,7 +91,15 @@ fn states(agents: &[Agent]) -> String {
     agents.iter().map(state).collect::<Vec<_>>().join("; ")
 }
 
-async fn measure(lab: &Lab, quiet: Duration, progress: &dyn Fn(&str)) -> anyhow::Result<Report> {
+/// Checks a lab that is up; it is left with its POP failed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn measure(
+    lab: &Lab,
+    quiet: Duration,
+    progress: &dyn Fn(&str),
+) -> anyhow::Result<Report> {
     let api = Api::new(&lab.dashboard())?;
     let start = clock::now();
     progress("waiting until the agents have learned their paths");
@@ -103,7 +111,7 @@ async fn measure(lab: &Lab, quiet: Duration, progress: &dyn Fn(&str)) -> anyhow:
     tokio::time::sleep(quiet).await;
     let truths: Vec<Truth> = lab.ask(Request::Truth).await?;
     let rows = compare(&api, &agents, &truths).await?;
-    let mut false_events = api.events().await?;
+    let mut false_events = api.moves().await?;
     progress(&format!(
         "{} events in the quiet time; failing a POP",
         false_events.len()
@@ -249,7 +257,7 @@ async fn fail_over(
 }
 
 async fn new_events(api: &Api, known: &[Event]) -> anyhow::Result<Vec<Event>> {
-    let mut events = api.events().await?;
+    let mut events = api.moves().await?;
     events.retain(|event| !known.iter().any(|known| known.event_id == event.event_id));
     Ok(events)
 }

@@ -871,7 +871,7 @@ export interface components {
             readonly observability?: components["schemas"]["Observability"] | null;
             /**
              * Format: int32
-             * @description AS of the first public hop, by which the site usually comes out.
+             * @description AS that usually hands over to Microsoft; of the first public hop where no handoff is seen.
              */
             readonly provider_asn?: number | null;
             /** @description The reasons, one a line. */

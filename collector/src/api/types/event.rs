@@ -47,6 +47,16 @@ pub enum EventClass {
     FrontDoorMoved,
     /// All agents of a site have stopped to report.
     SiteSilent,
+    /// The RTT rose and stays risen; the path is the same.
+    Latency,
+    /// The same, at an hour of the day at which it did so on two of the six days before.
+    Congestion,
+    /// The loss rose and stays risen; the path is the same.
+    Loss,
+    /// The delay variation (IPDV, RFC 3393) rose and stays risen; the path is the same.
+    Ipdv,
+    /// Replies come by another number of hops for good; the way there is the same.
+    ReturnPathSuspected,
 }
 
 impl EventClass {
@@ -63,6 +73,32 @@ impl EventClass {
             Self::Flapping => "flapping",
             Self::FrontDoorMoved => "front_door_moved",
             Self::SiteSilent => "site_silent",
+            Self::Latency => "latency",
+            Self::Congestion => "congestion",
+            Self::Loss => "loss",
+            Self::Ipdv => "ipdv",
+            Self::ReturnPathSuspected => "return_path_suspected",
+        }
+    }
+
+    /// Whether it says that something changed while the way there stayed: it has no path before and after.
+    pub const fn is_beside_path(self) -> bool {
+        match self {
+            Self::SiteSilent
+            | Self::Latency
+            | Self::Congestion
+            | Self::Loss
+            | Self::Ipdv
+            | Self::ReturnPathSuspected => true,
+            Self::Uplink
+            | Self::Unreachable
+            | Self::Provider
+            | Self::Geo
+            | Self::PartialGeo
+            | Self::Local
+            | Self::RedundancyLost
+            | Self::Flapping
+            | Self::FrontDoorMoved => false,
         }
     }
 }
@@ -146,7 +182,7 @@ pub struct Event {
     pub site_name: String,
     /// ISO 3166-1 alpha-2 country of the site.
     pub country: Option<String>,
-    /// AS of the first public hop, by which the site usually comes out.
+    /// AS that usually hands over to Microsoft; of the first public hop where no handoff is seen.
     #[serde(default)]
     pub provider_asn: Option<u32>,
     /// Target's name.
@@ -180,8 +216,9 @@ pub struct Event {
     /// When it ended, as `ending` says; absent while open.
     pub ended_unix_ms: Option<i64>,
     /// How it ended: `recovery` (the old path is back), `new_normal` (the new one stayed for a day), `unconfirmed` (it was
-    /// possible and did not become sure), `not_observed` (no round for a day) or `agent_revoked`. Events of earlier versions say
-    /// `recovered` and `adopted`.
+    /// possible and did not become sure), `not_observed` (no round for a day), `path_moved` (a latency event: the path is another
+    /// one), `noted` (it tells of a moment and goes on no further) or `agent_revoked`. Events of earlier versions say `recovered`
+    /// and `adopted`.
     pub ending: Option<String>,
     /// Share of such claims that come true; absent in events of earlier versions.
     #[serde(default)]

@@ -274,6 +274,12 @@ pub fn is_path_class(class: &str) -> bool {
     of_class(class).is_some_and(|one| one.event_type.starts_with("Path"))
 }
 
+/// Whether incidents of a class tell of a level that changed while the path stayed: they come with any busy evening, and are told only
+/// where they are asked for.
+pub fn is_level_class(class: &str) -> bool {
+    matches!(class, "latency" | "congestion" | "loss" | "ipdv")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

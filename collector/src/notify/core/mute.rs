@@ -191,18 +191,18 @@ impl Window {
             geography,
             provider_asn,
         } = &self.covers;
-        let is_in = |wanted: &str| {
-            affected
-                .geography
-                .as_deref()
-                .and_then(|place| place.strip_prefix(wanted))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
+        let is_in = |wanted: &str| is_in(affected.geography.as_deref(), wanted);
         incident_id.as_ref().is_none_or(|id| *id == incident.id)
             && site_id.as_ref().is_none_or(|id| *id == affected.site)
             && geography.as_deref().is_none_or(is_in)
             && provider_asn.is_none_or(|asn| incident.provider_asn == Some(asn))
     }
+}
+
+fn is_in(place: Option<&str>, wanted: &str) -> bool {
+    place
+        .and_then(|place| place.strip_prefix(wanted))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn weekly_when(
@@ -287,6 +287,25 @@ pub struct Windows {
     pub zones: BTreeMap<String, TimeZone>,
     /// The moment.
     pub now_unix_ms: i64,
+}
+
+impl Windows {
+    /// Whether a window holds at a site whatever happens there: its closing hours, or a change.
+    pub fn is_closed(&self, site_id: &str, geography: Option<&str>) -> bool {
+        let zone = self.zones.get(site_id);
+        let closes = |window: &&Window| {
+            let covers = &window.covers;
+            covers.incident_id.is_none()
+                && covers.provider_asn.is_none()
+                && covers.site_id.as_deref().is_none_or(|id| id == site_id)
+                && covers
+                    .geography
+                    .as_deref()
+                    .is_none_or(|wanted| is_in(geography, wanted))
+        };
+        let mut windows = self.windows.iter().filter(closes);
+        windows.any(|window| window.holds(self.now_unix_ms, zone))
+    }
 }
 
 impl Mutes for Windows {

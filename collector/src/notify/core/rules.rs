@@ -26,7 +26,7 @@ pub struct Rule {
     pub providers: Vec<u32>,
     /// Prefixes; none: all, and incidents without a prefix. One that overlaps is enough.
     pub prefixes: Vec<IpNet>,
-    /// Whether moves of the path of one agent alone are wanted.
+    /// Whether what happens on the path of one agent alone is wanted; then levels of latency are too, without being named.
     pub single_agent: bool,
     /// Whether growing incidents are told again, at most every ten minutes.
     pub updates: bool,
@@ -51,10 +51,13 @@ impl Rule {
     pub fn wants(&self, incident: &Incident) -> bool {
         let (event_type, level) = event_type(&incident.class);
         let named = |class: &String| *class == incident.class || class == event_type;
-        let alone = model::is_path_class(&incident.class) && incident.agents() < 2;
+        let level_class = model::is_level_class(&incident.class);
+        let alone = (level_class || model::is_path_class(&incident.class)) && incident.agents() < 2;
+        let unasked = level_class && self.classes.is_empty() && !self.single_agent;
         level >= self.min_level
             && (self.classes.is_empty() || self.classes.iter().any(named))
             && (self.single_agent || !alone)
+            && !unasked
             && self.is_of_geography(incident)
             && self.is_of_provider(incident)
             && self.is_of_prefix(incident)
@@ -154,6 +157,25 @@ mod tests {
                 true,
             ),
             ("one silent site", usual(), alone("site_silent"), true),
+            ("latency", usual(), of_class("latency"), false),
+            (
+                "latency, named",
+                with(|rule| rule.classes = vec!["latency".to_owned()]),
+                of_class("latency"),
+                true,
+            ),
+            (
+                "latency of one, named",
+                with(|rule| rule.classes = vec!["latency".to_owned()]),
+                alone("latency"),
+                false,
+            ),
+            (
+                "latency of one, asked for",
+                with(|rule| rule.single_agent = true),
+                alone("latency"),
+                true,
+            ),
             (
                 "below the level",
                 usual(),

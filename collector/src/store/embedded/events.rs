@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, ToSql, Transaction, params};
 use super::paths::{self, Subject};
 use super::registry::agent_no;
 use super::{engine, forms, incidents};
-use crate::api::types::Event;
+use crate::api::types::{Event, EventClass};
 use crate::detect::tell;
 use crate::store::{EventQuery, StoreError, StoreResult};
 
@@ -129,6 +129,9 @@ pub(super) fn give_up(
     };
     let mut given_up = 0;
     for event in events(tx, organisation, &open)? {
+        if event.class == EventClass::SiteSilent {
+            continue; // whoever found it says when it is over
+        }
         let agent = event.agent_id.parse().map(AgentId).ok();
         let agent_no = match agent {
             Some(agent) => agent_no(tx, organisation, agent)?,

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::forms::RoundForm;
 use super::paths::Subject;
+use super::writer::Durability;
 use super::{Embedded, engine, events, forms};
 use crate::api::types::{Event, Incident};
 use crate::incident::{EVENTS_MAX, Head, assemble};
@@ -15,6 +16,21 @@ use crate::store::{Applied, StoreError, StoreResult};
 
 #[async_trait]
 impl Incidents for Embedded {
+    async fn put_events(
+        &self,
+        organisation: &OrganisationId,
+        told: Vec<Event>,
+        now_unix_ms: i64,
+    ) -> StoreResult<()> {
+        let organisation = organisation.clone();
+        self.writer
+            .run(Durability::Full, "write events", move |tx| {
+                told.iter()
+                    .try_for_each(|event| events::put(tx, &organisation, event, now_unix_ms))
+            })
+            .await
+    }
+
     async fn incidents(
         &self,
         organisation: &OrganisationId,
