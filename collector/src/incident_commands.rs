@@ -9,6 +9,7 @@ use comfy_table::Table;
 use firstmile_collector::clock;
 use firstmile_collector::config::Config;
 use firstmile_collector::evidence::{gather, page};
+use firstmile_collector::incident::{EVENTS_MAX, unseen};
 use firstmile_collector::notify::core::mute::{Covers, Weekly, Window, WindowWish};
 use firstmile_collector::notify::core::notice::utc;
 use firstmile_collector::notify::watch::zone;
@@ -32,7 +33,16 @@ pub(super) enum IncidentCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show an incident: what it says, why, what happened when, and what people said of it.
+    Show {
+        /// Its identity.
+        incident: String,
+        /// As JSON, with its events.
+        #[arg(long)]
+        json: bool,
+    },
     /// Note that somebody looks after an incident.
+    #[command(visible_alias = "ack")]
     Acknowledge {
         /// Its identity.
         incident: String,
@@ -54,6 +64,9 @@ pub(super) enum IncidentCommand {
         /// The file; it must not exist yet.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// For your own use: with addresses inside the sites, and agents of other providers in the same country.
+        #[arg(long)]
+        full: bool,
     },
 }
 
@@ -126,6 +139,7 @@ pub(super) async fn run(config: &Config, command: IncidentCommand) -> Result<()>
     let store = open_existing_store(config).await?;
     match command {
         IncidentCommand::List { open, json } => list(&store, open, json).await,
+        IncidentCommand::Show { incident, json } => show(&store, &incident, json).await,
         IncidentCommand::Acknowledge { incident, undo } => {
             store.incident(&organisation(), &incident).await?;
             let changed = store
@@ -144,9 +158,14 @@ pub(super) async fn run(config: &Config, command: IncidentCommand) -> Result<()>
             store.add_note(&organisation(), &incident, note).await?;
             print("noted")
         }
-        IncidentCommand::Evidence { incident, out } => {
+        IncidentCommand::Evidence {
+            incident,
+            out,
+            full,
+        } => {
+            let now_unix_ms = clock::unix_ms();
             let gathered =
-                gather::gather(&store, &organisation(), &incident, clock::unix_ms()).await?;
+                gather::gather(&store, &organisation(), &incident, full, now_unix_ms).await?;
             let mut file = std::fs::File::create_new(&out)
                 .with_context(|| format!("{} cannot be made", out.display()))?;
             std::io::Write::write_all(&mut file, page::page(&gathered).as_bytes())
@@ -249,6 +268,63 @@ async fn wish_of(store: &impl Store, args: MuteArgs) -> Result<WindowWish> {
             .map(|lasting| now_unix_ms.saturating_add(millis(lasting))),
         weekly,
     })
+}
+
+async fn show(store: &impl Store, id: &str, json: bool) -> Result<()> {
+    let incident = store.incident(&organisation(), id).await?;
+    let events = store
+        .incident_events(&organisation(), id, EVENTS_MAX)
+        .await?;
+    let marks = store.marks(&organisation(), id).await?;
+    let unseen = unseen(&events);
+    if json {
+        let doing = |by: &Doing| serde_json::json!({ "who": by.who, "at_unix_ms": by.at_unix_ms });
+        let notes: Vec<_> = marks
+            .notes
+            .iter()
+            .map(|note| serde_json::json!({ "by": doing(&note.by), "text": note.text }))
+            .collect();
+        return print(&serde_json::to_string_pretty(&serde_json::json!({
+            "incident": incident,
+            "events": events,
+            "unseen": unseen,
+            "acknowledged": marks.acknowledged.as_ref().map(doing),
+            "notes": notes,
+        }))?);
+    }
+    let mut lines = vec![
+        incident.text.clone(),
+        format!(
+            "{}, {}, {} of {} agents still in it",
+            incident.class.as_str(),
+            incident.state,
+            incident.agents_open,
+            incident.agents_total
+        ),
+    ];
+    let mut part = |title: &str, of: Vec<String>| {
+        if !of.is_empty() {
+            lines.push(format!("\n{title}"));
+            lines.extend(of.into_iter().map(|line| format!("  {line}")));
+        }
+    };
+    part("why", incident.reasons.clone());
+    let when = |at: i64, text: &str| format!("{}  {text}", utc(at));
+    let timeline = incident.timeline.iter();
+    let timeline = timeline.map(|entry| when(entry.at_unix_ms, &entry.text));
+    part("what happened", timeline.collect());
+    part("not seen", unseen);
+    let looked_after = marks.acknowledged.iter();
+    let said = looked_after.map(|by| when(by.at_unix_ms, &format!("{} looks after it", by.who)));
+    let notes = marks.notes.iter();
+    let notes = notes.map(|note| {
+        when(
+            note.by.at_unix_ms,
+            &format!("{}: {}", note.by.who, note.text),
+        )
+    });
+    part("what people said", said.chain(notes).collect());
+    print(&lines.join("\n"))
 }
 
 async fn list_windows(store: &impl Store, json: bool) -> Result<()> {

@@ -5,6 +5,7 @@
 mod agent_rows;
 mod bgp;
 mod commands;
+mod event_commands;
 mod incident_commands;
 mod notify_commands;
 mod paths;
@@ -107,7 +108,14 @@ enum Command {
         #[command(subcommand)]
         command: bgp::BgpCommand,
     },
-    /// List incidents, look after one, note, take the evidence along.
+    /// List events, show one: what one agent saw of one target.
+    #[command(visible_alias = "events")]
+    Event {
+        #[command(subcommand)]
+        command: event_commands::EventCommand,
+    },
+    /// List incidents, show one, look after it, note, take the evidence along.
+    #[command(visible_alias = "incidents")]
     Incident {
         #[command(subcommand)]
         command: incident_commands::IncidentCommand,
@@ -216,6 +224,9 @@ fn main() -> ExitCode {
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
             Command::Bgp { command } => commands::done(bgp::run(&command)),
+            Command::Event { command } => {
+                commands::done(event_commands::run(&config, command).await)
+            }
             Command::Incident { command } => {
                 commands::done(incident_commands::run(&config, command).await)
             }

@@ -34,6 +34,7 @@ pub(crate) struct Story {
     /// Last number of the ingress router's address, and its RTT.
     ingress: (u8, u32),
     provider: &'static str,
+    reply_ttl: u8,
 }
 
 pub(crate) fn meaning() -> Meaning {
@@ -79,6 +80,7 @@ impl Story {
             now: T0,
             ingress: (1, 4_000),
             provider: ACCESS[1],
+            reply_ttl: 0,
         }
     }
 
@@ -186,10 +188,20 @@ impl Story {
                 Outcome::Timeout
             },
             rtt_us: rtt_us.unwrap_or(0),
-            reply_ttl: 0,
+            reply_ttl: self.reply_ttl,
             marks: Marks::default(),
         };
         self.take_in(&Observation::Sample(&sample));
+    }
+
+    /// Tail rounds and a pulse each 5 s, for so many minutes.
+    fn minutes(&mut self, count: usize, rtt_us: u32) {
+        for _ in 0..count * 2 {
+            self.round(TraceStream::Tail);
+            for index in 0..6 {
+                self.pulse(self.now - 30_000 + index * 5_000, Some(rtt_us));
+            }
+        }
     }
 
     fn restart(&mut self) {
@@ -427,4 +439,98 @@ fn better_packets_end_what_was_claimed_by_worse_ones() {
     story.take_in(&Observation::Round(&udp, None));
     assert_eq!(story.last().ending.as_deref(), Some("not_observed"));
     assert_eq!(story.memory.state(), PathState::Learning);
+}
+
+#[test]
+fn a_latency_that_rose_on_the_same_path_is_told_through_a_restart_and_is_no_failover() {
+    let mut story = Story::learned(1, "Utrecht");
+    story.minutes(30, 5_000);
+    assert_eq!(story.told, []);
+    let rose_at = story.now;
+    story.minutes(1, 25_000);
+    story.restart();
+    story.minutes(9, 25_000);
+    assert_eq!(story.told.len(), 1, "{:?}", story.told);
+    let event = story.last().clone();
+    assert_eq!(event.class, EventClass::Latency);
+    assert_eq!(
+        event.moved,
+        "RTT rose from 5.0 ms to 25.0 ms on the same path"
+    );
+    assert!((event.last_good_unix_ms..=event.first_novel_unix_ms).contains(&rose_at));
+    assert_eq!(event.before, event.after);
+    assert!(event.incident_id.is_some());
+    assert_eq!(story.memory.state(), PathState::Stable);
+    assert_eq!(story.memory.open, [], "no move is claimed");
+    story.minutes(10, 5_000);
+    let over = story.last();
+    assert_eq!(
+        (&over.event_id, over.ending.as_deref()),
+        (&event.event_id, Some("recovery"))
+    );
+    story.minutes(10, 1_000);
+    assert_eq!(story.told.len(), 2, "a level that fell is no event");
+}
+
+#[test]
+fn what_rises_because_the_path_moved_is_no_latency_event() {
+    let mut story = Story::learned(1, "Utrecht");
+    story.minutes(30, 5_000);
+    story.enters_at(3, 24_000);
+    story.minutes(20, 25_000);
+    story.enters_at(1, 4_000);
+    story.minutes(20, 5_000);
+    let classes: Vec<EventClass> = story.told.iter().map(|event| event.class).collect();
+    assert!(!classes.is_empty() && classes.iter().all(|class| *class == EventClass::Geo));
+}
+
+#[test]
+fn a_failover_ends_a_latency_event_that_was_open() {
+    let mut story = Story::learned(1, "Utrecht");
+    story.minutes(30, 5_000);
+    story.minutes(5, 25_000);
+    assert_eq!(story.last().class, EventClass::Latency);
+    story.enters_at(3, 24_000);
+    story.minutes(3, 25_000);
+    let of_latency = |event: &&Event| event.class == EventClass::Latency;
+    let latency = story.told.iter().rfind(of_latency).unwrap();
+    assert_eq!(latency.ending.as_deref(), Some("path_moved"));
+}
+
+#[test]
+fn replies_over_another_number_of_hops_are_noted_once_and_a_new_server_is_none() {
+    let mut story = Story::learned(1, "Utrecht");
+    story.reply_ttl = 57;
+    story.minutes(10, 5_000);
+    story.reply_ttl = 121; // as many hops, from 128
+    story.minutes(10, 5_000);
+    assert_eq!(story.told, []);
+    story.reply_ttl = 55;
+    story.minutes(10, 5_000);
+    assert_eq!(story.told.len(), 1, "{:?}", story.told);
+    let event = story.last();
+    assert_eq!(event.class, EventClass::ReturnPathSuspected);
+    assert_eq!(event.moved, "replies come over 9 hops, they came over 7");
+    assert_eq!(
+        (event.state.as_str(), event.ending.as_deref()),
+        ("closed", Some("noted"))
+    );
+}
+
+#[test]
+fn sites_whose_latency_rises_together_are_one_incident() {
+    let mut first = Story::learned(1, "Utrecht");
+    first.minutes(30, 5_000);
+    first.minutes(5, 25_000);
+    let incidents = |story: &Story| story.last().incident_id.clone();
+    let mut second = Story::learned(2, "Lisbon");
+    second.desk = first.desk.clone();
+    second.minutes(30, 5_000);
+    second.minutes(5, 25_000);
+    assert_eq!(incidents(&second), incidents(&first));
+    let mut later = Story::learned(3, "Porto");
+    later.desk = first.desk.clone();
+    later.minutes(40, 5_000);
+    later.minutes(5, 25_000);
+    assert_ne!(incidents(&later), incidents(&first));
 }

@@ -1,6 +1,7 @@
 //! Reads the evidence out of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::v1::{Phase, Protocol};
@@ -8,11 +9,13 @@ use firstmile_wire::v1::{Phase, Protocol};
 use super::{AGENTS_MAX, Evidence, Figures, Peer, ROUNDS_MAX, RawFlow, RawRound, Span};
 use crate::api::types::{Event, Incident, PathIdentity};
 use crate::auth::identity::Identity;
+use crate::detect::PathBrief;
+use crate::geo::is_private_use;
 use crate::ingest::batch::{Flow, Round};
 use crate::ingest::decode::decode;
 use crate::registry::{Agent, Site};
 use crate::rollup::MINUTE_MS;
-use crate::store::{CellQuery, Group, Scope, Store, StoreResult};
+use crate::store::{CellQuery, Group, InboxReport, Scope, Store, StoreResult};
 
 /// Rounds so long before and after the onset are embedded.
 const AROUND_MS: i64 = 5 * MINUTE_MS;
@@ -26,8 +29,15 @@ const SINCE_MS: i64 = 6 * 60 * MINUTE_MS;
 const EVENTS_MAX: u32 = 200;
 /// Reports of one agent that are decoded.
 const REPORTS_MAX: u32 = 120;
+/// Agents whose rounds are looked for.
+const ROUNDS_OF_AGENTS_MAX: usize = 8;
+/// Targets at which others are compared.
+const TARGETS_MAX: usize = 8;
+/// What stands in the place of an address inside a site.
+const PRIVATE: &str = "private";
 
-/// Gathers the evidence of an incident.
+/// Gathers the evidence of an incident. What is not `full` is fit for a stranger: it names no address inside a site, and of agents
+/// that were not affected only those of the incident's provider.
 ///
 /// # Errors
 /// Those of the store; [`crate::store::StoreError::NotFound`] if there is no such incident.
@@ -35,6 +45,7 @@ pub async fn gather(
     store: &dyn Store,
     organisation: &OrganisationId,
     incident_id: &str,
+    full: bool,
     now_unix_ms: i64,
 ) -> StoreResult<Evidence> {
     let incident = store.incident(organisation, incident_id).await?;
@@ -45,6 +56,7 @@ pub async fn gather(
         store,
         organisation,
         incident: &incident,
+        full,
         now_unix_ms,
     };
     let affected = reading.affected(&events).await?;
@@ -52,7 +64,12 @@ pub async fn gather(
     let sites = store.sites(organisation).await?;
     let unaffected = reading.unaffected(&events, &agents, &sites).await?;
     let rounds = reading.rounds(&events).await?;
-    let not_seen = not_seen(&incident, &events, &unaffected, &rounds);
+    let mut not_seen = not_seen(&incident, &events, &unaffected, &rounds);
+    if !full {
+        not_seen.push(
+            "left out here: addresses inside the sites, and agents of other providers".to_owned(),
+        );
+    }
     Ok(Evidence {
         version: 1,
         exported_unix_ms: now_unix_ms,
@@ -70,6 +87,7 @@ struct Reading<'a> {
     store: &'a dyn Store,
     organisation: &'a OrganisationId,
     incident: &'a Incident,
+    full: bool,
     now_unix_ms: i64,
 }
 
@@ -134,7 +152,8 @@ impl Reading<'_> {
         Ok(span)
     }
 
-    /// Agents that share the provider, or else the country, of the affected ones.
+    /// Agents that share the provider, or else the country, of the affected ones: whom to ask about is known from one look at all,
+    /// so that a large fleet costs no more than a small one.
     async fn unaffected(
         &self,
         events: &[Event],
@@ -143,33 +162,60 @@ impl Reading<'_> {
     ) -> StoreResult<Vec<Peer>> {
         let hit: BTreeSet<&str> = events.iter().map(|event| event.agent_id.as_str()).collect();
         let targets: BTreeSet<&str> = events.iter().map(|event| event.target.as_str()).collect();
+        let targets: BTreeSet<&str> = targets.into_iter().take(TARGETS_MAX).collect();
         let countries: BTreeSet<&str> = events
             .iter()
             .filter_map(|event| event.country.as_deref())
             .collect();
         let sites: BTreeMap<_, _> = sites.iter().map(|site| (site.id, site)).collect();
-        let mut peers = Vec::new();
+        let briefs = self
+            .store
+            .path_briefs(self.organisation, &Scope::World)
+            .await?;
+        let mut candidates = Vec::new();
         for agent in agents.iter().filter(|agent| !agent.revoked) {
-            let Some(site) = sites.get(&agent.site) else {
+            let (Some(site), Some(paths)) = (sites.get(&agent.site), briefs.get(&agent.id)) else {
                 continue;
             };
-            if hit.contains(agent.id.to_string().as_str()) || peers.len() >= AGENTS_MAX {
+            if hit.contains(agent.id.to_string().as_str()) {
                 continue;
             }
             let country = site.geography.country.as_deref();
             let same_country = country.is_some_and(|country| countries.contains(country));
-            for target in &targets {
-                peers.extend(self.peer(agent, site, same_country, target).await?);
+            for (target, brief) in paths
+                .iter()
+                .filter(|(one, _)| targets.contains(one.as_str()))
+            {
+                let same = match (self.is_of_provider(brief), same_country && self.full) {
+                    (true, _) => "provider",
+                    (false, true) => "country",
+                    (false, false) => continue,
+                };
+                candidates.push((same, agent, *site, target.as_str()));
             }
+        }
+        // Those of the provider say most.
+        candidates.sort_by_key(|(same, ..)| *same != "provider");
+        let mut peers = Vec::new();
+        for (same, agent, site, target) in candidates.into_iter().take(AGENTS_MAX) {
+            peers.extend(self.peer(same, agent, site, target).await?);
         }
         Ok(peers)
     }
 
+    fn is_of_provider(&self, brief: &PathBrief) -> bool {
+        let Some(asn) = self.incident.provider_asn else {
+            return false;
+        };
+        let on_the_way = |path: &PathIdentity| path.as_path.contains(&asn);
+        brief.provider_asn == Some(asn) || brief.latest.as_ref().is_some_and(on_the_way)
+    }
+
     async fn peer(
         &self,
+        same: &str,
         agent: &Agent,
         site: &Site,
-        same_country: bool,
         target: &str,
     ) -> StoreResult<Option<Peer>> {
         let spans = self
@@ -178,13 +224,6 @@ impl Reading<'_> {
             .await?;
         let Some(span) = spans.into_iter().next() else {
             return Ok(None);
-        };
-        let provider = self.incident.provider_asn;
-        let same_provider = provider.is_some_and(|asn| span.identity.as_path.contains(&asn));
-        let same = match (same_provider, same_country) {
-            (true, _) => "provider",
-            (false, true) => "country",
-            (false, false) => return Ok(None),
         };
         Ok(Some(Peer {
             agent_id: agent.id.to_string(),
@@ -205,29 +244,27 @@ impl Reading<'_> {
             self.incident.onset_from_unix_ms - AROUND_MS,
             self.incident.onset_to_unix_ms + AROUND_MS,
         );
-        let targets: BTreeSet<&str> = events.iter().map(|event| event.target.as_str()).collect();
+        let targets: BTreeSet<String> = events.iter().map(|event| event.target.clone()).collect();
         let agents: BTreeSet<AgentId> = events.iter().filter_map(agent_of).collect();
         let mut rounds = Vec::new();
-        for agent in agents {
-            let sender = Identity {
-                organisation: self.organisation.clone(),
-                agent,
-            };
+        for agent in agents.into_iter().take(ROUNDS_OF_AGENTS_MAX) {
             let reports = self
                 .store
                 .reports_of(self.organisation, agent, (from, to + LATE_MS), REPORTS_MAX)
                 .await?;
-            for report in reports {
-                // One that cannot be read was set aside when it came, and was no evidence then either.
-                let Ok(batch) = decode(&report.frame, &sender, report.received_unix_ms) else {
-                    continue;
-                };
-                let is_wanted = |round: &&Round| {
-                    (from..=to).contains(&round.at_unix_ms) && targets.contains(&*round.target)
-                };
-                let wanted = batch.rounds.iter().filter(is_wanted);
-                rounds.extend(wanted.map(|round| raw(agent, round)));
-            }
+            let wanted = Wanted {
+                sender: Identity {
+                    organisation: self.organisation.clone(),
+                    agent,
+                },
+                targets: targets.clone(),
+                span: (from, to),
+                full: self.full,
+            };
+            // Unpacking hundreds of reports is work for a thread of its own.
+            let read = tokio::task::spawn_blocking(move || wanted.out_of(&reports));
+            // A report that breaks its reader is no evidence.
+            rounds.extend(read.await.unwrap_or_default());
             if rounds.len() >= ROUNDS_MAX {
                 break;
             }
@@ -238,11 +275,48 @@ impl Reading<'_> {
     }
 }
 
+/// What is looked for in the reports of one agent.
+struct Wanted {
+    sender: Identity,
+    targets: BTreeSet<String>,
+    span: (i64, i64),
+    full: bool,
+}
+
+impl Wanted {
+    fn out_of(&self, reports: &[InboxReport]) -> Vec<RawRound> {
+        let mut rounds = Vec::new();
+        for report in reports {
+            // One that cannot be read was set aside when it came, and was no evidence then either.
+            let Ok(batch) = decode(&report.frame, &self.sender, report.received_unix_ms) else {
+                continue;
+            };
+            let is_wanted = |round: &&Round| {
+                (self.span.0..=self.span.1).contains(&round.at_unix_ms)
+                    && self.targets.contains(&*round.target)
+            };
+            let wanted = batch.rounds.iter().filter(is_wanted);
+            rounds.extend(wanted.map(|round| raw(self.sender.agent, round, self.full)));
+            if rounds.len() >= ROUNDS_MAX {
+                break;
+            }
+        }
+        rounds
+    }
+}
+
 fn agent_of(event: &Event) -> Option<AgentId> {
     event.agent_id.parse().map(AgentId).ok()
 }
 
-fn raw(agent: AgentId, round: &Round) -> RawRound {
+fn raw(agent: AgentId, round: &Round, full: bool) -> RawRound {
+    let written = |address: IpAddr| {
+        if full || !is_private_use(address) {
+            address.to_string()
+        } else {
+            PRIVATE.to_owned()
+        }
+    };
     let flow = |flow: &Flow| RawFlow {
         flow_id: flow.flow_id,
         destination_ttl: flow.destination_ttl,
@@ -250,7 +324,7 @@ fn raw(agent: AgentId, round: &Round) -> RawRound {
             .hops
             .iter()
             .map(|hop| {
-                let address = hop.address.map(|address| address.to_string());
+                let address = hop.address.map(written);
                 (hop.ttl, address, hop.rtt_us)
             })
             .collect(),
@@ -337,4 +411,50 @@ fn not_seen(
     );
     lines.push("the way back is not seen: traceroutes show the way out only".to_owned());
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use firstmile_wire::v1::{TraceKind, TraceStream};
+
+    use super::*;
+    use crate::ingest::batch::Hop;
+
+    #[test]
+    fn a_stranger_reads_no_address_inside_a_site() {
+        let hop = |ttl: u32, address: &str| Hop {
+            ttl,
+            address: Some(address.parse().unwrap()),
+            rtt_us: 1_000,
+            reply_ttl: 0,
+            icmp: 0,
+            seen_unix_ms: None,
+        };
+        let round = Round {
+            at_unix_ms: 0,
+            target: Arc::from("exchange"),
+            destination: [203, 0, 113, 10].into(),
+            kind: TraceKind::Tcp,
+            burst: false,
+            stream: TraceStream::Full,
+            nat64: None,
+            flows: vec![Flow {
+                flow_id: 1,
+                destination_ttl: Some(3),
+                hops: vec![hop(1, "10.1.2.3"), hop(2, "198.51.100.1")],
+            }],
+        };
+        let agent = AgentId(uuid::Uuid::nil());
+        let hops = |full| {
+            let raw = raw(agent, &round, full);
+            let hops = &raw.flows[0].hops;
+            hops.iter()
+                .map(|hop| hop.1.clone().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(hops(false), ["private", "198.51.100.1"]);
+        assert_eq!(hops(true), ["10.1.2.3", "198.51.100.1"]);
+    }
 }

@@ -198,3 +198,8 @@ impl Meaning {
 fn well_known() -> Option<Nat64Prefix> {
     Nat64Prefix::new(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)
 }
+
+/// Whether an address is of private use, whatever anybody declared of it (RFC 1918, 4193, 6598 and link-local).
+pub fn is_private_use(address: IpAddr) -> bool {
+    ip_to_as::is_private(address)
+}

@@ -75,12 +75,44 @@ impl Carrier {
         for organisation in self.store.organisations().await? {
             let letter = self.store.next_letter(&organisation, &self.channel).await?;
             let now_unix_ms = (self.now_unix_ms)();
-            if let Some(letter) = letter.filter(|letter| letter.due_unix_ms <= now_unix_ms) {
+            let Some(letter) = letter else { continue };
+            if self.is_too_old(&letter, now_unix_ms) {
+                // News of yesterday is none, tried or not: those behind it may be as old.
+                self.give_old_ones_up(&organisation, now_unix_ms).await?;
+                any = true;
+            } else if letter.due_unix_ms <= now_unix_ms {
                 self.carry(&organisation, &letter, now_unix_ms).await?;
                 any = true;
             }
         }
         Ok(any)
+    }
+
+    fn keep_ms(&self) -> i64 {
+        i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn is_too_old(&self, letter: &Letter, now_unix_ms: i64) -> bool {
+        now_unix_ms.saturating_sub(letter.created_unix_ms) > self.keep_ms()
+    }
+
+    async fn give_old_ones_up(
+        &self,
+        organisation: &OrganisationId,
+        now_unix_ms: i64,
+    ) -> StoreResult<()> {
+        let before = now_unix_ms.saturating_sub(self.keep_ms());
+        let given_up = self
+            .store
+            .give_up_letters(organisation, &self.channel, before, now_unix_ms)
+            .await?;
+        warn!(
+            channel = self.channel,
+            messages = given_up,
+            keep = ?self.keep,
+            "gave messages up that waited longer than they are kept"
+        );
+        Ok(())
     }
 
     async fn carry(
@@ -104,10 +136,9 @@ impl Carrier {
                 Attempt::Delivered
             }
             Err(failure) => {
-                let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
                 let error = with_sources(&failure);
-                let too_old = after_unix_ms.saturating_sub(letter.created_unix_ms) > keep_ms;
-                if failure.is_for_good() || too_old {
+                let too_old = self.is_too_old(letter, after_unix_ms);
+                if failure.is_for_good(letter.attempts + 1) || too_old {
                     warn!(
                         channel = self.channel,
                         incident = notice.incident_id,

@@ -4,7 +4,7 @@
 //! open or ended of late is read anew. What was told is in the store, in the same transaction as the messages: a collector that dies
 //! at any instruction tells neither twice nor never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::api::types;
 use crate::ingest::refusal::with_sources;
 use crate::store::incidents::IncidentQuery;
 use crate::store::notifying::Telling;
-use crate::store::{Store, StoreResult};
+use crate::store::{Store, StoreError, StoreResult};
 
 /// How often it looks: what is told at once is told within it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -192,36 +192,70 @@ impl Watched {
             let nobody_waits = told.as_ref().is_some_and(|told| told.channels.is_empty());
             incident.open || !(rests && nobody_waits)
         });
-        while self.incidents.len() > WATCHED_MAX {
-            let oldest = self
-                .incidents
-                .iter()
-                .min_by_key(|(_, (incident, _))| incident.decided_unix_ms)
-                .map(|(id, _)| id.clone());
-            let Some(oldest) = oldest else { return };
-            self.incidents.remove(&oldest);
+        let excess = self.incidents.len().saturating_sub(WATCHED_MAX);
+        if excess == 0 {
+            return;
+        }
+        let mut order: Vec<(u8, i64, String)> = self
+            .incidents
+            .iter()
+            .map(|(id, (incident, told))| {
+                let worth = worth(incident, told.as_ref(), now_unix_ms);
+                (worth, incident.decided_unix_ms, id.clone())
+            })
+            .collect();
+        order.sort_unstable();
+        for (_, _, id) in order.into_iter().take(excess) {
+            self.incidents.remove(&id);
             warn!(
-                incident = oldest,
-                "too many incidents are open; this one is watched no more"
+                incident = id,
+                "too many incidents are watched; this one comes back when it changes"
             );
         }
     }
 }
 
-/// What is open, or ended of late.
+/// What is lost when an incident is watched no more until it changes: nothing of one that is over or that nobody wanted, reminders of one
+/// that was told, and the start of one that waits for its hold-down.
+fn worth(incident: &Incident, told: Option<&Told>, now_unix_ms: i64) -> u8 {
+    let is_told = told.is_some_and(|told| !told.channels.is_empty());
+    let waited = now_unix_ms - incident.decided_unix_ms > SETTLED_MS;
+    match (incident.open, is_told) {
+        (false, false) => 0,
+        (true, false) if waited => 1,
+        (true, true) => 2,
+        (true, false) => 3,
+        (false, true) => 4, // its end is due
+    }
+}
+
+/// What is open, ended of late, or ended at any time without its end being told.
 async fn lately(
     store: &dyn Store,
     organisation: &OrganisationId,
     now_unix_ms: i64,
 ) -> StoreResult<Vec<types::Incident>> {
-    let query = IncidentQuery {
+    let query = |open: bool| IncidentQuery {
         from_unix_ms: now_unix_ms - LOOK_BACK_MS,
         to_unix_ms: i64::MAX,
-        open: None,
+        open: Some(open),
         agent: None,
         limit: u32::try_from(WATCHED_MAX).unwrap_or(u32::MAX),
     };
-    store.incidents(organisation, &query).await
+    let mut found = store.incidents(organisation, &query(true)).await?;
+    found.extend(store.incidents(organisation, &query(false)).await?);
+    let known: BTreeSet<String> = found.iter().map(|one| one.incident_id.clone()).collect();
+    for id in store.unfinished(organisation).await? {
+        if known.contains(&id) {
+            continue;
+        }
+        match store.incident(organisation, &id).await {
+            Ok(incident) => found.push(incident),
+            Err(StoreError::NotFound { .. }) => {} // its events are not kept any more
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(found)
 }
 
 /// The change windows of an organisation that are not over, with the zones of its sites.

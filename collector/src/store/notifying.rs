@@ -142,6 +142,16 @@ pub trait Notifying: Send + Sync {
         now_unix_ms: i64,
         attempt: Attempt,
     ) -> StoreResult<()>;
+    /// Gives those of a channel up that were made before a time and still wait; says how many.
+    async fn give_up_letters(
+        &self,
+        organisation: &OrganisationId,
+        channel: &str,
+        before_unix_ms: i64,
+        now_unix_ms: i64,
+    ) -> StoreResult<usize>;
+    /// Incidents that some channel knows of, and not yet of their end.
+    async fn unfinished(&self, organisation: &OrganisationId) -> StoreResult<Vec<String>>;
     /// Messages, newest first, at most `limit`: those of one state or all, of one incident or all.
     async fn letters(
         &self,

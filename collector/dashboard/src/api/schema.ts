@@ -270,7 +270,8 @@ export interface paths {
         };
         /**
          * The evidence of an incident as one HTML file that opens without an account or a network: paths before and after, affected agents,
-         *     unaffected ones for comparison, what was not seen, and the rounds as JSON inside it.
+         *     unaffected ones for comparison, what was not seen, and the rounds as JSON inside it. It is made for somebody outside: without
+         *     `full=true` it names no address inside a site, and no agent of another provider.
          */
         readonly get: operations["incidentEvidence"];
         readonly put?: never;
@@ -839,8 +840,9 @@ export interface components {
             readonly ended_unix_ms?: number | null;
             /**
              * @description How it ended: `recovery` (the old path is back), `new_normal` (the new one stayed for a day), `unconfirmed` (it was
-             *     possible and did not become sure), `not_observed` (no round for a day) or `agent_revoked`. Events of earlier versions say
-             *     `recovered` and `adopted`.
+             *     possible and did not become sure), `not_observed` (no round for a day), `path_moved` (a latency event: the path is another
+             *     one), `noted` (it tells of a moment and goes on no further) or `agent_revoked`. Events of earlier versions say `recovered`
+             *     and `adopted`.
              */
             readonly ending?: string | null;
             /** @description Identity of the event. */
@@ -906,7 +908,7 @@ export interface components {
          * @description What happened.
          * @enum {string}
          */
-        readonly EventClass: "uplink" | "unreachable" | "provider" | "geo" | "partial_geo" | "local" | "redundancy_lost" | "flapping" | "front_door_moved" | "site_silent";
+        readonly EventClass: "uplink" | "unreachable" | "provider" | "geo" | "partial_geo" | "local" | "redundancy_lost" | "flapping" | "front_door_moved" | "site_silent" | "latency" | "congestion" | "loss" | "ipdv" | "return_path_suspected";
         /**
          * @description How grave an event is; Microsoft's four levels.
          * @enum {string}
@@ -3048,7 +3050,10 @@ export interface operations {
     };
     readonly incidentEvidence: {
         readonly parameters: {
-            readonly query?: never;
+            readonly query?: {
+                /** @description With addresses inside the sites, and with agents of other providers in the same country. */
+                readonly full?: boolean;
+            };
             readonly header?: never;
             readonly path: {
                 /** @description Identity of the incident */

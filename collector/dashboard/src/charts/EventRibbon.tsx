@@ -9,7 +9,7 @@ import { clockTime, shortTime } from "../lib/time";
 
 /** Always there, so that a quiet window looks like one; the others where something of them happened. */
 const USUAL_LANES: readonly EventClass[] = ["geo", "local", "provider"];
-const OTHER_LANES: readonly EventClass[] = ["unreachable", "uplink", "site_silent", "partial_geo", "redundancy_lost", "front_door_moved", "flapping"];
+const OTHER_LANES: readonly EventClass[] = ["unreachable", "uplink", "site_silent", "partial_geo", "redundancy_lost", "front_door_moved", "flapping", "latency", "loss", "ipdv", "congestion", "return_path_suspected"];
 const LANE_HEIGHT = 22;
 const LABEL_WIDTH = 132;
 const AXIS_HEIGHT = 22;

@@ -18,6 +18,11 @@ const SHAPES = {
   flapping: "M2.500 13l3.500-6 3.500 6L13 7l4.500 6",
   front_door_moved: "M4 17V3.500h7V17M2.500 17h15M13 10h4m-2-2 2 2-2 2M8.500 10v.1",
   site_silent: "M3 16.500V9l5-4 5 4v7.500M15 6l3 3m0-3-3 3M2 16.500h13",
+  latency: "M2.500 15h5V7h10M14.500 4l3 3-3 3",
+  congestion: "M2.500 15.500c2.500 0 2.500-8 5-8s2.500 8 5 8 2.500-8 5-8",
+  loss: "M3 10h3m2.500 0h3m2.500 0h3M8 5l4 10",
+  ipdv: "M2.500 10 5 5.500l2.500 9L10 7l2.500 6L15 8.500l2.500 1.500",
+  return_path_suspected: "M16.500 13.500H8a4 4 0 0 1 0-8h3M13.500 10.500l3 3-3 3",
 } as const;
 
 export type IconName = keyof typeof SHAPES;

@@ -14,6 +14,11 @@ const WORDS: Record<EventClass, string> = {
   flapping: "Flapping",
   front_door_moved: "Front door moved",
   site_silent: "Site silent",
+  latency: "Latency",
+  congestion: "Congestion",
+  loss: "Loss",
+  ipdv: "Delay variation",
+  return_path_suspected: "Return path?",
 };
 
 const MEANING: Record<EventClass, string> = {
@@ -27,6 +32,11 @@ const MEANING: Record<EventClass, string> = {
   flapping: "The path moves too often to be told one by one.",
   front_door_moved: "Another front-door zone answers over the same ingress.",
   site_silent: "All agents of the site have stopped to report.",
+  latency: "The RTT rose and stays risen; the path is the same.",
+  congestion: "The RTT rises at the same hour of other days too; the path is the same.",
+  loss: "The loss rose and stays risen; the path is the same.",
+  ipdv: "The delay variation rose and stays risen; the path is the same.",
+  return_path_suspected: "Replies come by another number of hops for good; the way there is the same.",
 };
 
 /** Name of a class. */

@@ -49,6 +49,20 @@ pub enum OpenError {
     },
 }
 
+/// How long a message that was refused is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It would be refused again.
+    None,
+    /// Nobody may be there any more; a few minutes are enough to mend a mistake.
+    Short,
+    /// As long as messages are kept.
+    Full,
+}
+
+/// Tries of a message to somebody who may not be there any more: some four minutes.
+const SHORT_TRIES: u32 = 8;
+
 /// Why a message did not get there.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -75,8 +89,8 @@ pub enum SendError {
         text: String,
         /// How long it asks to be left alone (RFC 9110 §10.2.3).
         retry_after: Option<Duration>,
-        /// Whether it would refuse the same message again.
-        for_good: bool,
+        /// Whether it is of use to try again.
+        patience: Patience,
         /// What to do.
         fix: &'static str,
     },
@@ -99,10 +113,14 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether trying the same message again is of no use.
-    pub const fn is_for_good(&self) -> bool {
+    /// Whether trying the same message again is of no use, after so many tries.
+    pub const fn is_for_good(&self, attempts: u32) -> bool {
         match self {
-            Self::Refused { for_good, .. } => *for_good,
+            Self::Refused { patience, .. } => match patience {
+                Patience::None => true,
+                Patience::Short => attempts >= SHORT_TRIES,
+                Patience::Full => false,
+            },
             Self::Unwritable { .. } => true,
             Self::Unreachable { .. } | Self::TooSlow { .. } => false,
         }

@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use super::error::{OpenError, SendError};
+use super::error::{OpenError, Patience, SendError};
 use super::{read_secret, tls};
 use crate::config::notify::Login;
 
@@ -145,7 +145,7 @@ impl Poster {
             status: status.as_u16(),
             text: beginning(answer).await,
             retry_after,
-            for_good: is_for_good(status),
+            patience: patience(status),
             fix: fix(status),
         }
     }
@@ -165,12 +165,14 @@ async fn beginning(mut answer: Response) -> String {
     words.join(" ").chars().take(ANSWER_MAX).collect()
 }
 
-/// Statuses that speak of the message itself. Others may pass: a receiver that is being set up, a login being mended.
-fn is_for_good(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
-    )
+/// 400, 413 and 422 speak of the message itself, 404 and 410 of a receiver that is gone. Others may pass: a receiver that is being set
+/// up, a login being mended.
+const fn patience(status: StatusCode) -> Patience {
+    match status.as_u16() {
+        400 | 413 | 422 => Patience::None,
+        404 | 410 => Patience::Short,
+        _ => Patience::Full,
+    }
 }
 
 fn fix(status: StatusCode) -> &'static str {

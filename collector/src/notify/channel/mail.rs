@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use lettre::address::Envelope;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use tracing::warn;
 
-use super::error::{OpenError, SendError};
+use super::error::{OpenError, Patience, SendError};
 use super::{read_secret, tls};
 use crate::config::notify::{Mail, MailSecurity};
+use crate::ingest::refusal::with_sources;
 use crate::notify::core::notice::Notice;
 use crate::notify::core::render;
 
@@ -76,13 +79,60 @@ impl Mailer {
                     to: self.receiver.clone(),
                     source: source.into(),
                 })?;
-        match self.transport.send(message).await {
+        let (envelope, written) = (message.envelope().clone(), message.formatted());
+        match self.transport.send_raw(&envelope, &written).await {
             Ok(answer) => {
                 let said: Vec<&str> = answer.message().collect();
                 let (receiver, code) = (&self.receiver, answer.code());
                 Ok(format!("{receiver} took it with {code} {}", said.join(" ")))
             }
+            // One address that does not exist refuses the transaction of all.
+            Err(error) if is_of_a_mailbox(&error) && self.to.len() > 1 => {
+                self.send_to_each(&envelope, &written).await
+            }
             Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// A transaction for each receiver. It is sent if any took it: those who did would get it again.
+    async fn send_to_each(&self, envelope: &Envelope, written: &[u8]) -> Result<String, SendError> {
+        let (mut taken, mut refused, mut last) = (0_usize, Vec::new(), None);
+        for to in envelope.to() {
+            let alone =
+                Envelope::new(envelope.from().cloned(), vec![to.clone()]).map_err(|source| {
+                    SendError::Unwritable {
+                        to: self.receiver.clone(),
+                        source: source.into(),
+                    }
+                })?;
+            match self.transport.send_raw(&alone, written).await {
+                Ok(_) => taken += 1,
+                Err(error) => {
+                    refused.push(to.to_string());
+                    last = Some(self.failed(error));
+                }
+            }
+        }
+        match last {
+            Some(failure) if taken == 0 => Err(failure),
+            Some(failure) => {
+                warn!(
+                    receiver = self.receiver,
+                    refused = refused.join(", "),
+                    taken,
+                    error = with_sources(&failure),
+                    "some receivers of a mail were refused; the others have it"
+                );
+                let (receiver, all) = (&self.receiver, taken + refused.len());
+                Ok(format!(
+                    "{receiver} took it for {taken} of {all} receivers, not for {}",
+                    refused.join(", ")
+                ))
+            }
+            None => Ok(format!(
+                "{} took it for each of {taken} receivers",
+                self.receiver
+            )),
         }
     }
 
@@ -118,11 +168,22 @@ impl Mailer {
             status: code,
             text: error.to_string().chars().take(200).collect(),
             retry_after: None,
-            // 552 and 554 speak of the message; others of the login, the sender or a receiver, which may be mended.
-            for_good: matches!(code, 552 | 554),
+            // RFC 5321 §4.2.3: 552 and 554 speak of the message, 550, 551 and 553 of a mailbox; others of the login or the sender, which
+            // may be mended.
+            patience: match code {
+                552 | 554 => Patience::None,
+                550 | 551 | 553 => Patience::Short,
+                _ => Patience::Full,
+            },
             fix: "look at user, password, from and to of the channel",
         }
     }
+}
+
+/// Whether a server refused a mailbox for good (RFC 5321 §4.2.3).
+fn is_of_a_mailbox(error: &lettre::transport::smtp::Error) -> bool {
+    let code = error.status().map(u16::from);
+    matches!(code, Some(550 | 551 | 553))
 }
 
 fn parameters(host: &str, ca: Option<&Path>) -> Result<TlsParameters, OpenError> {

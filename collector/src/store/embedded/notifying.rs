@@ -91,6 +91,40 @@ impl Notifying for Embedded {
             .await
     }
 
+    async fn give_up_letters(
+        &self,
+        organisation: &OrganisationId,
+        channel: &str,
+        before_unix_ms: i64,
+        now_unix_ms: i64,
+    ) -> StoreResult<usize> {
+        let (organisation, channel) = (organisation.clone(), channel.to_owned());
+        self.writer
+            .run(Durability::Full, "give messages up", move |tx| {
+                tx.execute(
+                    "UPDATE notify_outbox SET state = 'dead', finished_unix_ms = ?4,
+                         last_error = coalesce(last_error, 'it waited longer than messages are kept')
+                     WHERE organisation = ?1 AND channel = ?2 AND state = 'waiting' AND created_unix_ms < ?3",
+                    params![organisation.as_str(), channel, before_unix_ms, now_unix_ms],
+                )
+                .map_err(engine("give messages up"))
+            })
+            .await
+    }
+
+    async fn unfinished(&self, organisation: &OrganisationId) -> StoreResult<Vec<String>> {
+        let organisation = organisation.clone();
+        self.readers
+            .run("read what was told", move |tx| {
+                let sql = "SELECT incident_id FROM notify_told
+                    WHERE organisation = ?1 AND json_array_length(form, '$.channels') > 0";
+                all(tx, sql, [organisation.as_str()], |row| {
+                    row.get(0).map_err(engine("read what was told"))
+                })
+            })
+            .await
+    }
+
     async fn letters(
         &self,
         organisation: &OrganisationId,
@@ -244,14 +278,15 @@ fn settle(
     .map_err(engine("write what became of a message"))
 }
 
-/// Deletes messages that were delivered or given up before a time, and what was told of incidents that nobody heard of since.
+/// Deletes messages that were delivered or given up before a time, or wait for a channel that is gone since then, and what was told of
+/// incidents that nobody heard of since.
 pub(super) fn forget(tx: &Transaction<'_>, before_unix_ms: i64) -> StoreResult<usize> {
     let delete = |sql: &str| {
         tx.execute(sql, [before_unix_ms])
             .map_err(engine("delete old notifications"))
     };
     Ok(
-        delete("DELETE FROM notify_outbox WHERE state <> 'waiting' AND finished_unix_ms < ?1")?
+        delete("DELETE FROM notify_outbox WHERE coalesce(finished_unix_ms, created_unix_ms) < ?1")?
             + delete("DELETE FROM notify_told WHERE changed_unix_ms < ?1")?,
     )
 }
