@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::desktop::Installers;
 use super::release::Release;
-use super::{Built, PACKAGES, failover, msi, story};
+use super::{Built, PACKAGES, failover, msi, story, trouble};
 use crate::step::{captured, step};
 use crate::{needs, tree, windows};
 
@@ -112,6 +112,7 @@ fn share(release: &Release, bin: &Path, debs: &[PathBuf]) -> Result<PathBuf> {
         fs::rename(&bumped, later.join(format!("{}.deb", package.name)))
             .with_context(|| format!("cannot rename {}", bumped.display()))?;
     }
+    trouble::prepare(&share)?;
     Ok(share)
 }
 

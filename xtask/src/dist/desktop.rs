@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::check::Measures;
+use super::inside::agent_config;
 use super::inside::{Host, SOON};
 use super::machine::wait_until;
-use super::story::agent_config;
 use crate::step::captured;
 use crate::windows::Wine;
 

@@ -11,6 +11,15 @@ use super::machine::{Machine, SHARE, wait_until};
 /// Longest wait for a service to do what it was asked for.
 pub(super) const SOON: Duration = Duration::from_secs(45);
 
+/// The collector's address inside; the machine has no other network.
+pub(super) const COLLECTOR: &str = "198.51.100.10";
+
+/// An administrator's own line, to be found again after an upgrade.
+pub(super) const OWN_LINE: &str = "# our own line";
+
+/// As many targets as the default set has; all are the collector's own port, as nothing else can be reached.
+const TARGETS: [&str; 5] = ["exchange", "sharepoint", "teams", "relay", "front-door"];
+
 /// A machine on which a collector and an agent live.
 pub(super) struct Host(pub(super) Machine);
 
@@ -86,4 +95,17 @@ impl Host {
         println!("{log}");
         Ok(())
     }
+}
+
+/// Five targets, and an administrator's line.
+pub(super) fn agent_config() -> String {
+    let targets = TARGETS.map(|name| {
+        format!(
+            "[[target]]\nname = \"{name}\"\nhost = \"{COLLECTOR}\"\nport = 8443\nprotocols = [\"icmp\", \"tcp\"]\n"
+        )
+    });
+    format!(
+        "target_sets = []\n[plan]\nupload_interval = \"2s\"\n{}{OWN_LINE}",
+        targets.concat()
+    )
 }

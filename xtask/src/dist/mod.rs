@@ -12,6 +12,7 @@ mod release;
 mod sbom;
 mod signing;
 mod story;
+mod trouble;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -10,19 +10,13 @@ use serde_json::json;
 use super::check::Measures;
 use super::clone;
 use super::desktop::{self, Installers};
-use super::inside::{Host, SOON};
+use super::inside::{COLLECTOR, Host, OWN_LINE, SOON, agent_config};
 use super::machine::{Machine, SHARE, wait_until};
+use super::trouble;
 use crate::step::{now, step};
 
-/// The collector's address inside; the machine has no other network.
-const COLLECTOR: &str = "198.51.100.10";
 /// Longest wait for the agent's first sample in the collector's API after its install.
 const FIRST_SAMPLE: Duration = Duration::from_secs(90);
-/// An administrator's own line, to be found again after an upgrade.
-const OWN_LINE: &str = "# our own line";
-
-/// As many targets as the default set has; all are the collector's own port, as nothing else can be reached.
-const TARGETS: [&str; 5] = ["exchange", "sharepoint", "teams", "relay", "front-door"];
 
 /// Tells the story, chapter by chapter.
 pub(super) fn tell(
@@ -55,6 +49,16 @@ pub(super) fn tell(
                 Story::upgrade as fn(&Story) -> Result<()>,
             ),
             ("deb_recovers_ok", "mend what is broken", Story::recover),
+            (
+                "deb_bad_input_ok",
+                "say what is wrong, and go on when it is mended",
+                trouble::tell,
+            ),
+            (
+                "deb_rollout_ok",
+                "say which version is expected",
+                trouble::roll_out,
+            ),
             (
                 "deb_clone_ok",
                 "give a clone an identity of its own",
@@ -355,7 +359,7 @@ impl Story {
         self.ensure_no_trace("firstmile")
     }
 
-    fn ensure_reports_arrive(&self) -> Result<()> {
+    pub(super) fn ensure_reports_arrive(&self) -> Result<()> {
         let before = self.samples()?.unwrap_or(0);
         wait_until("more samples in the API", SOON, || {
             Ok(self.samples()?.filter(|n| *n > before))
@@ -474,17 +478,4 @@ impl Story {
         }
         Ok(())
     }
-}
-
-/// Five targets, and an administrator's line.
-pub(super) fn agent_config() -> String {
-    let targets = TARGETS.map(|name| {
-        format!(
-            "[[target]]\nname = \"{name}\"\nhost = \"{COLLECTOR}\"\nport = 8443\nprotocols = [\"icmp\", \"tcp\"]\n"
-        )
-    });
-    format!(
-        "target_sets = []\n[plan]\nupload_interval = \"2s\"\n{}{OWN_LINE}",
-        targets.concat()
-    )
 }
