@@ -4,7 +4,7 @@
 //! ```text
 //! rounds    version (1 byte)  anchor (signed)  paths: count, then each as bytes  count  round …  CRC-32
 //! round     step from the round before (signed)  path  stream and burst (1 byte)  RTTs of the flows' destination  hops
-//! hops      0, or 1 and the silent ones        then the least RTT of each TTL, as buckets of the histogram
+//! hops      the silent ones, then the least RTT of each TTL: buckets of the histogram, told from the last round of the path
 //! ```
 //!
 //! What is kept of a round: its time, stream and burst, which path it met, which hops were silent that its path knows, the RTT of
@@ -92,9 +92,19 @@ pub struct RoundsBuilder {
 }
 
 impl RoundsBuilder {
-    /// Adds a round; its field `path` is set from `path`. False: there is no room, seal first.
+    /// Adds a round; its field `path` is set from `path`. False: there is no room, seal first; or the round is beyond what a
+    /// form may have ([`MAX_FLOWS`], [`MAX_HOPS`], [`MAX_HOP_BYTES`]).
     pub fn push(&mut self, path: Path, mut round: Round) -> bool {
-        if self.rounds.rounds.len() >= MAX_ROUNDS {
+        let flow_fits = |flow: &FlowPath| {
+            flow.hops.len() <= MAX_HOPS && flow.hops.iter().all(|hop| hop.len() <= MAX_HOP_BYTES)
+        };
+        let fits = path.flows.len() <= MAX_FLOWS
+            && path.flows.iter().all(flow_fits)
+            && round.destination_rtt_us.len() <= MAX_FLOWS
+            && round.hop_rtt_us.len() <= MAX_HOPS
+            && round.silent.len() <= MAX_FLOWS * MAX_HOPS
+            && round.stream & BURST == 0;
+        if !fits || self.rounds.rounds.len() >= MAX_ROUNDS {
             return false;
         }
         let paths = &mut self.rounds.paths;
@@ -124,10 +134,16 @@ impl Rounds {
         }
         varint::put(&mut bytes, self.rounds.len() as u64);
         let mut before = anchor;
+        let mut last = vec![[0; MAX_HOPS]; self.paths.len()];
         for round in &self.rounds {
             varint::put_signed(&mut bytes, round.at_unix_ms.wrapping_sub(before));
             before = round.at_unix_ms;
-            put_round(&mut bytes, round);
+            let mut none = [0; MAX_HOPS];
+            put_round(
+                &mut bytes,
+                round,
+                last.get_mut(round.path).unwrap_or(&mut none),
+            );
         }
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -149,13 +165,10 @@ impl Rounds {
         let paths = (0..paths).map(|_| take_path(&mut reader));
         let paths: Vec<Path> = paths.collect::<Result<_, _>>()?;
         let mut rounds = Vec::new();
+        let mut last = vec![[0; MAX_HOPS]; paths.len()];
         for _ in 0..bounded(&mut reader, MAX_ROUNDS)? {
             at = at.wrapping_add(reader.signed()?);
-            let round = take_round(&mut reader, at)?;
-            if round.path >= paths.len() {
-                return Err(DecodeError::OutOfRange);
-            }
-            rounds.push(round);
+            rounds.push(take_round(&mut reader, at, &mut last)?);
         }
         reader.finish()?;
         Ok(Self { paths, rounds })
@@ -223,38 +236,52 @@ fn take_path(reader: &mut Reader<'_>) -> Result<Path, DecodeError> {
     Ok(Path { about, flows })
 }
 
-fn put_round(bytes: &mut Vec<u8>, round: &Round) {
+/// The bucket of each TTL as a round of the path last had it, 0 when none has.
+type Buckets = [i64; MAX_HOPS];
+
+fn put_round(bytes: &mut Vec<u8>, round: &Round, last: &mut Buckets) {
     varint::put(bytes, round.path as u64);
     bytes.push((round.stream & !BURST) | if round.burst { BURST } else { 0 });
-    put_times(bytes, &round.destination_rtt_us, i64::from);
+    let destinations = round.destination_rtt_us.iter();
+    let destinations: Vec<_> = destinations.map(|rtt| rtt.map(i64::from)).collect();
+    put_times(bytes, &destinations);
     varint::put(bytes, round.silent.len() as u64);
     for (flow, hop) in &round.silent {
         bytes.extend([flow, hop]);
     }
-    put_times(bytes, &round.hop_rtt_us, |rtt| i64::from(bucket_of(rtt)));
+    let hops = round.hop_rtt_us.iter().zip(last);
+    let hops = hops.map(|(rtt, last)| {
+        let bucket = rtt.map(|rtt| i64::from(bucket_of(rtt)))?;
+        Some(bucket - std::mem::replace(last, bucket))
+    });
+    put_times(bytes, &hops.collect::<Vec<_>>());
 }
 
-fn take_round(reader: &mut Reader<'_>, at_unix_ms: i64) -> Result<Round, DecodeError> {
+fn take_round(
+    reader: &mut Reader<'_>,
+    at_unix_ms: i64,
+    last: &mut [Buckets],
+) -> Result<Round, DecodeError> {
     let path = usize::try_from(reader.number()?).map_err(|_| DecodeError::OutOfRange)?;
+    let last = last.get_mut(path).ok_or(DecodeError::OutOfRange)?;
     let stream = reader.byte()?;
     let us = |value: i64| u32::try_from(value).map_err(|_| DecodeError::OutOfRange);
-    let destination_rtt_us = take_times(reader, MAX_FLOWS, us)?;
+    let destination_rtt_us = take_times(reader, MAX_FLOWS)?.into_iter();
+    let destination_rtt_us = destination_rtt_us.map(|rtt| rtt.map(us).transpose());
+    let destination_rtt_us = destination_rtt_us.collect::<Result<_, _>>()?;
     let mut silent = Vec::new();
     for _ in 0..bounded(reader, MAX_FLOWS * MAX_HOPS)? {
         silent.push((reader.byte()?, reader.byte()?));
     }
-    let hop_rtt_us = take_times(reader, MAX_HOPS, |value| {
-        let bucket = u16::try_from(value).map_err(|_| DecodeError::OutOfRange)?;
-        if bucket > bucket_of(u32::MAX) {
-            return Err(DecodeError::OutOfRange);
-        }
-        let us = middle_of(bucket);
-        if bucket_of(us) == bucket {
-            Ok(us)
-        } else {
-            Err(DecodeError::OutOfRange)
-        }
-    })?;
+    let hops = take_times(reader, MAX_HOPS)?.into_iter().zip(last);
+    let hop_rtt_us = hops.map(|(step, last)| {
+        step.map(|step| {
+            *last = last.wrapping_add(step);
+            us_of(*last)
+        })
+        .transpose()
+    });
+    let hop_rtt_us = hop_rtt_us.collect::<Result<_, _>>()?;
     Ok(Round {
         at_unix_ms,
         path,
@@ -266,9 +293,18 @@ fn take_round(reader: &mut Reader<'_>, at_unix_ms: i64) -> Result<Round, DecodeE
     })
 }
 
+/// The middle of a bucket that there is.
+fn us_of(bucket: i64) -> Result<u32, DecodeError> {
+    let bucket = u16::try_from(bucket).map_err(|_| DecodeError::OutOfRange)?;
+    if bucket == 0 || bucket > bucket_of(u32::MAX) {
+        return Err(DecodeError::OutOfRange);
+    }
+    Ok(middle_of(bucket))
+}
+
 /// Times that may be missing: how many there are, which are (a bit each, unless all), and those that are, packed.
-fn put_times(bytes: &mut Vec<u8>, times: &[Option<u32>], number: impl Fn(u32) -> i64) {
-    let known: Vec<i64> = times.iter().flatten().map(|us| number(*us)).collect();
+fn put_times(bytes: &mut Vec<u8>, times: &[Option<i64>]) {
+    let known: Vec<i64> = times.iter().flatten().copied().collect();
     let all = known.len() == times.len();
     varint::put(bytes, (times.len() as u64) << 1 | u64::from(all));
     if !all {
@@ -280,11 +316,7 @@ fn put_times(bytes: &mut Vec<u8>, times: &[Option<u32>], number: impl Fn(u32) ->
     packed::put(bytes, &known, packed::plan(&known));
 }
 
-fn take_times(
-    reader: &mut Reader<'_>,
-    at_most: usize,
-    time: impl Fn(i64) -> Result<u32, DecodeError>,
-) -> Result<Vec<Option<u32>>, DecodeError> {
+fn take_times(reader: &mut Reader<'_>, at_most: usize) -> Result<Vec<Option<i64>>, DecodeError> {
     let head = reader.number()?;
     let n = usize::try_from(head >> 1).map_err(|_| DecodeError::OutOfRange)?;
     if n > at_most {
@@ -303,14 +335,8 @@ fn take_times(
     let count = (0..n).filter(|place| is_known(*place)).count();
     packed::take(reader, count, &mut known)?;
     let mut known = known.into_iter();
-    let times = (0..n).map(|place| {
-        if is_known(place) {
-            known.next().map(&time).transpose()
-        } else {
-            Ok(None)
-        }
-    });
-    times.collect()
+    let times = (0..n).map(|place| is_known(place).then(|| known.next()).flatten());
+    Ok(times.collect())
 }
 
 fn put_bytes(bytes: &mut Vec<u8>, what: &[u8]) {

@@ -122,3 +122,19 @@ fn a_full_builder_says_so() {
     assert!(!builder.push(Path::default(), Round::default()));
     assert_eq!(builder.finish().rounds.len(), MAX_ROUNDS);
 }
+
+#[test]
+fn a_round_beyond_the_form_is_not_taken() {
+    let long = Round {
+        hop_rtt_us: vec![None; MAX_HOPS + 1],
+        ..Round::default()
+    };
+    let many = Path {
+        flows: vec![FlowPath::default(); MAX_FLOWS + 1],
+        ..Path::default()
+    };
+    let mut builder = RoundsBuilder::default();
+    assert!(!builder.push(Path::default(), long));
+    assert!(!builder.push(many, Round::default()));
+    assert_eq!(builder.finish(), Rounds::default());
+}

@@ -61,7 +61,6 @@ pub(crate) fn measure(
         }
     }
     let (samples, bytes) = (count(samples), count(bytes));
-    figures.note("samples", samples);
     figures.note("floor_bytes_per_sample", floor / f64::from(agents) / 8.0);
     figures.at_most("chunk_bytes_per_sample", bytes / samples, 2.7);
     figures.at_least(

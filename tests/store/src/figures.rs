@@ -41,6 +41,21 @@ impl Figures {
         );
     }
 
+    /// Notes how many times one figure is another, which is to be at least `target`.
+    pub(crate) fn ratio_at_least(&mut self, name: &str, ours: &str, theirs: &str, target: f64) {
+        self.at_least(name, self.ratio(ours, theirs), target);
+    }
+
+    /// Notes how many times one figure is another, which is to be at most `target`.
+    pub(crate) fn ratio_at_most(&mut self, name: &str, ours: &str, theirs: &str, target: f64) {
+        self.at_most(name, self.ratio(ours, theirs), target);
+    }
+
+    fn ratio(&self, ours: &str, theirs: &str) -> f64 {
+        let figure = |name: &str| self.values.get(name).and_then(Value::as_f64);
+        figure(ours).unwrap_or(f64::NAN) / figure(theirs).unwrap_or(f64::NAN)
+    }
+
     fn judge(&mut self, name: &str, value: f64, met: bool, target: &str) {
         let word = if met { "met   " } else { "MISSED" };
         self.lines

@@ -1,17 +1,23 @@
 //! What the store of samples takes in bytes and time, beside named peers on the same samples. `cargo xtask bench store` runs it.
 #![expect(clippy::print_stdout, reason = "a bench talks to its user")]
 
+mod arrivals;
+mod clickhouse;
 mod clock;
 mod codec;
 mod codings;
 mod figures;
+mod own;
 mod quantiles;
 mod reference;
+mod server;
 mod traces;
+mod victoria;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::figures::Figures;
@@ -31,6 +37,9 @@ struct Options {
     /// Another stream of the same kind
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Measures nobody else's stores
+    #[arg(long)]
+    alone: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -40,6 +49,32 @@ fn main() -> anyhow::Result<ExitCode> {
     codings::measure(options.agents.min(100), options.seed, &mut figures);
     traces::measure(options.seed, &mut figures);
     quantiles::measure(options.seed, &mut figures);
+    stores(&options, &mut figures)?;
     let met = figures.publish(options.json.as_deref())?;
     Ok(ExitCode::from(u8::from(!met)))
+}
+
+/// Our store and its peers, one after the other on the same samples.
+fn stores(options: &Options, figures: &mut Figures) -> anyhow::Result<()> {
+    let Options {
+        agents,
+        hours,
+        seed,
+        alone,
+        ..
+    } = *options;
+    let folder = || tempfile::tempdir().context("cannot make a folder");
+    own::ingest(folder()?.path(), agents, hours, seed, figures)?;
+    if alone {
+        return Ok(());
+    }
+    victoria::ingest(folder()?.path(), agents, hours, seed, figures)?;
+    figures.ratio_at_least("vm_ratio", "samples_per_cpu_s", "vm_samples_per_cpu_s", 3.0);
+    figures.ratio_at_most(
+        "vm_bytes_ratio",
+        "bytes_per_sample",
+        "vm_bytes_per_sample",
+        0.9,
+    );
+    clickhouse::ingest(folder()?.path(), agents, hours, seed, figures)
 }

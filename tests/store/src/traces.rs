@@ -20,12 +20,14 @@ pub(crate) fn measure(seed: u64, figures: &mut Figures) {
 }
 
 fn bytes(seed: u64, rounds: u8) -> usize {
-    let mut agents: Vec<Agent> = (0..4).map(|number| Agent::new(seed, number)).collect();
+    let mut agent = Agent::new(seed, 0);
+    // The flows of a round go to one destination: eight samples of one series.
     let mut rtts = move || -> Vec<u32> {
-        let rounds = agents.iter_mut().flat_map(Agent::round);
-        rounds
-            .map(|(_, row, _)| row.rtt_us)
+        let firsts =
+            std::iter::repeat_with(|| agent.round().first().map_or(0, |(_, row, _)| row.rtt_us));
+        firsts
             .filter(|rtt| *rtt > 0)
+            .take(usize::from(FLOWS))
             .collect()
     };
     let hop = |ttl: u8| vec![198, 51, 100, ttl, 64 - ttl];

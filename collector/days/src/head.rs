@@ -1,0 +1,160 @@
+//! The head: committed samples that are in no chunk yet. Pure.
+
+use std::collections::BTreeMap;
+
+use firstmile_columns::chunk::{MAX_BLOCKS, MAX_ROWS};
+use firstmile_columns::{Block, Row};
+
+use crate::day::DayNumber;
+
+/// What one agent has waiting.
+#[derive(Debug, Default)]
+struct Waiting {
+    blocks: Vec<Block>,
+    rows: usize,
+    /// First row of the inbox that has a sample of it.
+    first: i64,
+    /// When that was committed.
+    since_unix_ms: i64,
+}
+
+/// Committed samples in no chunk yet, by agent.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    agents: BTreeMap<u32, Waiting>,
+    rows: usize,
+}
+
+impl Head {
+    /// Adds a sample of row `inbox` of the inbox, committed at `now`.
+    pub(crate) fn push(&mut self, sample: &Sample, inbox: i64, now_unix_ms: i64) {
+        let waiting = self.agents.entry(sample.agent).or_default();
+        if waiting.rows == 0 {
+            waiting.first = inbox;
+            waiting.since_unix_ms = now_unix_ms;
+        }
+        waiting.rows += 1;
+        self.rows += 1;
+        let blocks = &mut waiting.blocks;
+        let place = blocks.binary_search_by_key(&sample.series, |block| block.series);
+        let place = place.unwrap_or_else(|place| {
+            blocks.insert(place, Block::new(sample.series));
+            place
+        });
+        if let Some(block) = blocks.get_mut(place) {
+            block.push(sample.row, sample.scheduling_delay_us);
+        }
+    }
+
+    /// Agents that have enough for a chunk, or have waited long enough.
+    pub(crate) fn due(&self, now_unix_ms: i64, rows: usize, after_ms: i64) -> Vec<u32> {
+        let due = |waiting: &Waiting| {
+            waiting.rows >= rows
+                || waiting.rows > 0 && now_unix_ms.saturating_sub(waiting.since_unix_ms) >= after_ms
+        };
+        let due = self.agents.iter().filter(|(_, waiting)| due(waiting));
+        due.map(|(agent, _)| *agent).collect()
+    }
+
+    /// The blocks of an agent.
+    pub(crate) fn blocks(&self, agent: u32) -> &[Block] {
+        self.agents
+            .get(&agent)
+            .map_or(&[], |waiting| &waiting.blocks)
+    }
+
+    /// All agents with samples.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = u32> + '_ {
+        self.agents.keys().copied()
+    }
+
+    /// Forgets what an agent has: it is in chunks now.
+    pub(crate) fn sealed(&mut self, agent: u32) {
+        if let Some(waiting) = self.agents.remove(&agent) {
+            self.rows -= waiting.rows;
+        }
+    }
+
+    /// The first row of the inbox that is still needed.
+    pub(crate) fn first_needed(&self) -> Option<i64> {
+        self.agents.values().map(|waiting| waiting.first).min()
+    }
+
+    /// Samples in it.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// A sample with whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) agent: u32,
+    pub(crate) series: u32,
+    pub(crate) row: Row,
+    pub(crate) scheduling_delay_us: u32,
+}
+
+/// Blocks cut at midnights, by day. The usual agent has samples of one day.
+pub(crate) fn by_day(blocks: &[Block]) -> BTreeMap<DayNumber, Vec<Block>> {
+    let mut days: BTreeMap<DayNumber, Vec<Block>> = BTreeMap::new();
+    for block in blocks {
+        let mut parts: BTreeMap<DayNumber, Block> = BTreeMap::new();
+        let first = block.at_unix_ms().first().copied().map(DayNumber::of);
+        let is_one_day = |day: DayNumber| {
+            block
+                .at_unix_ms()
+                .iter()
+                .all(|at| DayNumber::of(*at) == day)
+        };
+        match first {
+            None => {}
+            Some(day) if is_one_day(day) => {
+                parts.insert(day, block.clone());
+            }
+            Some(_) => {
+                for row in block.rows() {
+                    let day = DayNumber::of(row.at_unix_ms);
+                    let part = parts.entry(day).or_insert_with(|| Block::new(block.series));
+                    part.push(row, block.scheduling_delay_max_us);
+                }
+            }
+        }
+        for (day, part) in parts {
+            days.entry(day).or_default().push(part);
+        }
+    }
+    days
+}
+
+/// Blocks in as many groups as it takes for each to fit in a chunk. The usual agent has one.
+pub(crate) fn pieces(blocks: Vec<Block>) -> Vec<Vec<Block>> {
+    let (mut pieces, mut piece, mut rows) = (Vec::new(), Vec::new(), 0);
+    for block in blocks.into_iter().flat_map(cut) {
+        if rows + block.len() > MAX_ROWS || piece.len() >= MAX_BLOCKS {
+            pieces.push(std::mem::take(&mut piece));
+            rows = 0;
+        }
+        rows += block.len();
+        piece.push(block);
+    }
+    pieces.push(piece);
+    pieces
+}
+
+/// A block in parts that each fit in a chunk.
+fn cut(block: Block) -> Vec<Block> {
+    if block.len() <= MAX_ROWS {
+        return vec![block];
+    }
+    let mut parts = vec![Block::new(block.series)];
+    for row in block.rows() {
+        if parts.last().is_none_or(|part| part.len() >= MAX_ROWS) {
+            parts.push(Block::new(block.series));
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(row, block.scheduling_delay_max_us);
+        }
+    }
+    parts
+}
