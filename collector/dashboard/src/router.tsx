@@ -15,6 +15,7 @@ const PAGES = {
   EventPage: () => import("./pages/EventPage"),
   Incidents: () => import("./pages/Incidents"),
   IncidentPage: () => import("./pages/IncidentPage"),
+  Prefixes: () => import("./pages/Prefixes"),
   Paths: () => import("./pages/Paths"),
   Agents: () => import("./pages/Agents"),
   AgentPage: () => import("./pages/AgentPage"),
@@ -86,6 +87,12 @@ const paths = createRoute({
   component: lazyRouteComponent(PAGES.Paths, "Paths"),
 });
 
+const prefixes = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/prefixes",
+  component: lazyRouteComponent(PAGES.Prefixes, "Prefixes"),
+});
+
 const agents = createRoute({
   getParentRoute: () => rootRoute,
   path: "/agents",
@@ -105,7 +112,7 @@ const admin = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([world, latency, events, event, incidents, incident, paths, agents, agent, admin]),
+  routeTree: rootRoute.addChildren([world, latency, events, event, incidents, incident, paths, prefixes, agents, agent, admin]),
   defaultPreload: "intent",
   scrollRestoration: true,
 });

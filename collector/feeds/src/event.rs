@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use firstmile_routing::asn::Asn;
+use firstmile_routing::detector::PathId;
 use firstmile_routing::path::Route;
 use firstmile_routing::vrp::Vrps;
 use ipnet::IpNet;
@@ -47,8 +48,6 @@ pub struct RouterPeer {
     pub address: IpAddr,
     /// Peer AS.
     pub asn: Asn,
-    /// Path identifier (RFC 7911 §3), 0 without one.
-    pub path: u32,
 }
 
 /// What a feed says.
@@ -56,13 +55,22 @@ pub struct RouterPeer {
 pub enum Event {
     /// Routes came or went.
     Routes(Box<Routes>),
+    /// A session of a peer began; what it announces comes after.
+    PeerUp {
+        /// From which feed.
+        feed: FeedId,
+        /// When, Unix seconds.
+        at: f64,
+        /// Whose.
+        peer: Peer,
+    },
     /// A session of a peer ended.
     PeerDown {
         /// From which feed.
         feed: FeedId,
         /// When, Unix seconds.
         at: f64,
-        /// Whose; a [`RouterPeer`] with all its paths.
+        /// Whose.
         peer: Peer,
         /// Its prefixes are gone from there, not only from our sight.
         lost: bool,
@@ -76,6 +84,8 @@ pub enum Event {
         /// Which router of it.
         router: Option<IpAddr>,
     },
+    /// Time goes on.
+    Tick,
     /// RPKI, whole.
     Vrps {
         /// When, Unix seconds.
@@ -94,10 +104,14 @@ pub struct Routes {
     pub at: f64,
     /// Who tells.
     pub peer: Peer,
+    /// Which of several paths (RFC 7911 §3).
+    pub path: PathId,
     /// Withdrawn, first.
     pub withdrawn: Vec<IpNet>,
     /// Announced, all with the same route.
     pub announced: Vec<IpNet>,
     /// The route.
     pub route: Route,
+    /// Its communities (RFC 1997), `None` where the feed does not show them.
+    pub communities: Option<Vec<(u16, u16)>>,
 }

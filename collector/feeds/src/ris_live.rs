@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use firstmile_routing::detector::PathId;
 use firstmile_routing::ris::{self, Message, Update};
 use futures::{SinkExt, StreamExt};
 use ipnet::IpNet;
@@ -67,6 +68,8 @@ enum RisLiveError {
     Closed,
     #[error("nothing came for {DEAD:?}")]
     Dead,
+    #[error("messages come faster than they are judged")]
+    Behind,
 }
 
 impl RisLive {
@@ -173,7 +176,7 @@ impl RisLive {
             };
             quiet = 0;
             match frame {
-                Frame::Text(text) => self.message(text.as_str(), events),
+                Frame::Text(text) => self.message(text.as_str(), events)?,
                 Frame::Close(_) => return Err(RisLiveError::Closed),
                 Frame::Binary(_) => self.update(|status| status.unread += 1),
                 Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_) => {}
@@ -181,8 +184,9 @@ impl RisLive {
         }
     }
 
-    /// Reads one message. The queue never holds the socket up: a slow reader is cut off by the server, and would lose all.
-    fn message(&self, text: &str, events: &mpsc::Sender<Event>) {
+    /// Reads one message. The queue never holds the socket up: a slow reader is cut off by the server. One that finds no room ends the
+    /// connection, since a lost withdrawal would be a hijack that never ends: what peers said is then out of sight.
+    fn message(&self, text: &str, events: &mpsc::Sender<Event>) -> Result<(), RisLiveError> {
         let now = (self.clock)();
         self.update(|status| {
             status.messages += 1;
@@ -217,7 +221,9 @@ impl RisLive {
             && events.try_send(event).is_err()
         {
             self.update(|status| status.dropped += 1);
+            return Err(RisLiveError::Behind);
         }
+        Ok(())
     }
 
     fn count(&self, now: f64, update: &Update) {
@@ -251,9 +257,11 @@ pub fn routes(feed: FeedId, now: f64, update: Update) -> Event {
         feed,
         at: update.at.unwrap_or(now),
         peer: route_collector_peer(update.peer),
+        path: PathId::NONE,
         withdrawn: update.withdrawn,
         announced: update.announced,
         route: update.route,
+        communities: None,
     }))
 }
 

@@ -27,6 +27,8 @@ pub struct FeedStatus {
     pub gaps: u64,
     /// Sessions of routers, or payloads of RPKI.
     pub sessions: u64,
+    /// When what it said is too old to hold, Unix seconds; absent where nothing grows old.
+    pub expires_at: Option<f64>,
 }
 
 /// What is wrong with a feed; routes are not to be blamed for it.
@@ -41,6 +43,8 @@ pub enum FeedAlarm {
     CanaryGone,
     /// It only withdraws: what it says is not to be believed.
     WithdrawsOnly,
+    /// What it said last is older than it said that it may become; it still holds, since nothing better is known.
+    Expired,
 }
 
 /// How long a feed may be quiet.
@@ -95,6 +99,9 @@ impl FeedStatus {
         if self.withdrawn >= WITHDRAWN_AT_LEAST && self.announced == 0 {
             alarms.push(FeedAlarm::WithdrawsOnly);
         }
+        if self.expires_at.is_some_and(|expires| now >= expires) {
+            alarms.push(FeedAlarm::Expired);
+        }
         alarms
     }
 }
@@ -143,6 +150,15 @@ mod tests {
                 },
                 20_000.0,
                 vec![FeedAlarm::CanaryGone],
+            ),
+            (
+                "too old",
+                FeedStatus {
+                    expires_at: Some(1100.0),
+                    ..good.clone()
+                },
+                1100.0,
+                vec![FeedAlarm::Expired],
             ),
             (
                 "away",

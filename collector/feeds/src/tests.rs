@@ -192,7 +192,7 @@ fn bmp_said(messages: &[Vec<u8>], piece: usize) -> (Vec<String>, Session) {
     for octets in octets.chunks(piece) {
         let mut events = Vec::new();
         session
-            .push(octets, 7.0, &mut events)
+            .push(octets, 110.0, &mut events)
             .expect("a sound session");
         verdicts.extend(events.into_iter().flat_map(|event| watch.apply(event)));
     }
@@ -291,7 +291,7 @@ fn peers_in_two_tables_are_two_and_a_session_that_ends_is_out_of_sight() {
     let mut session = Session::new(FEED, router);
     let mut events = Vec::new();
     session
-        .push(&messages.concat(), 7.0, &mut events)
+        .push(&messages.concat(), 110.0, &mut events)
         .expect("a sound session");
     let mut watch = watch(RULES);
     let mut verdicts: Vec<Verdict> = events
@@ -330,6 +330,113 @@ fn path_identifiers_are_read_where_both_sides_agreed() {
         ["100 Start hijack.exact.origin 198.51.100.0/24 AS64497"]
     );
     assert_eq!(session.counters().announced, 1);
+}
+
+/// An update with path identifiers (RFC 7911 §3): the last AS of the path, and the announced or withdrawn path of 198.51.100.0/24.
+fn of_path(at: u32, origin: u16, announced: Option<u8>, withdrawn: Option<u8>) -> Vec<u8> {
+    let nlri = |path: u8| vec![0, 0, 0, path, 24, 198, 51, 100];
+    let withdrawn = withdrawn.map(nlri).unwrap_or_default();
+    let [high, low] = origin.to_be_bytes();
+    let attributes: Vec<u8> = match announced {
+        Some(_) => vec![
+            0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, high, low, 0x40, 3, 4, 192, 0, 2, 1,
+        ],
+        None => Vec::new(),
+    };
+    let length = |octets: &[u8]| u16::try_from(octets.len()).expect("short").to_be_bytes();
+    let mut update = length(&withdrawn).to_vec();
+    update.extend(&withdrawn);
+    update.extend(length(&attributes));
+    update.extend(&attributes);
+    update.extend(announced.map(nlri).unwrap_or_default());
+    sample::bmp_route(&header(at), &sample::message(2, &update))
+}
+
+#[test]
+fn one_of_two_paths_that_goes_loses_nothing_and_its_fault_goes_with_it() {
+    let add_path = [69, 4, 0, 1, 1, 3];
+    let messages = [
+        peer_up(&add_path),
+        of_path(100, 64_496, Some(5), None),
+        of_path(101, 64_497, Some(6), None),
+        of_path(102, 0, None, Some(6)),
+        of_path(103, 64_497, Some(6), None),
+        of_path(104, 0, None, Some(5)),
+        of_path(105, 0, None, Some(6)),
+        of_path(106, 64_496, Some(7), None),
+        of_path(107, 0, None, Some(7)),
+    ];
+    let (verdicts, _) = bmp_said(&messages, 1000);
+    assert_eq!(
+        verdicts,
+        [
+            "101 Start hijack.exact.origin 198.51.100.0/24 AS64497",
+            "102 End hijack.exact.origin 198.51.100.0/24 AS64497",
+            "103 Start hijack.exact.origin 198.51.100.0/24 AS64497",
+            // The path of the owner went first, so a hijack was left, and its end is no loss of the owner's route.
+            "105 End hijack.exact.origin 198.51.100.0/24 AS64497",
+            "107 Start visibility.lost 198.51.100.0/24 -",
+        ]
+    );
+}
+
+#[test]
+fn paths_that_are_numbered_anew_for_ever_are_one_peer() {
+    let mut watch = watch(RULES);
+    let router: IpAddr = "203.0.113.1".parse().expect("an address");
+    for _ in 0..3 {
+        let mut session = Session::new(FEED, router);
+        let mut events = Vec::new();
+        let mut messages = vec![peer_up(&[69, 4, 0, 1, 1, 3])];
+        messages.extend((0..50).map(|path| of_path(100, 64_496, Some(path), None)));
+        session
+            .push(&messages.concat(), 110.0, &mut events)
+            .expect("a sound session");
+        for event in events {
+            watch.apply(event);
+        }
+        assert_eq!(watch.peers(), (1, 0));
+        watch.apply(session.closed(110.0));
+        assert_eq!(watch.peers(), (0, 0));
+        assert_eq!(watch.detector().kept(), (0, 0));
+    }
+}
+
+#[test]
+fn what_was_early_for_a_peer_that_never_came_up_is_forgotten_with_it() {
+    let early: Vec<Vec<u8>> = (0..64)
+        .map(|_| bmp_route(100, &[64_510, 64_497], &["198.51.100.0/24"], &[]))
+        .collect();
+    let down = sample::bmp(2, &[header(101), vec![1]].concat());
+    let mut messages = Vec::new();
+    for _ in 0..400 {
+        messages.extend(early.iter().cloned());
+        messages.push(down.clone());
+    }
+    let (verdicts, session) = bmp_said(&messages, 1 << 16);
+    assert!(verdicts.is_empty(), "{verdicts:?}");
+    assert_eq!(
+        session.counters().refused,
+        0,
+        "there is room again after each end"
+    );
+}
+
+#[test]
+fn a_router_that_lives_in_another_year_is_not_believed() {
+    let future = u32::MAX;
+    let (verdicts, _) = bmp_said(
+        &[
+            peer_up(&[]),
+            bmp_route(future, &[64_510, 64_497], &["198.51.100.0/24"], &[]),
+        ],
+        1000,
+    );
+    assert_eq!(
+        verdicts,
+        ["410 Start hijack.exact.origin 198.51.100.0/24 AS64497"],
+        "110 is now, and five minutes ahead are let pass"
+    );
 }
 
 #[test]

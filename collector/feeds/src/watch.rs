@@ -1,6 +1,6 @@
 //! The detector with its peers: events of feeds in, verdicts out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use firstmile_routing::detector::{Detector, PeerId};
@@ -18,6 +18,8 @@ pub const MAX_PEERS: usize = 1_000_000;
 pub struct Watch {
     detector: Detector,
     peers: HashMap<(FeedId, Peer), PeerId>,
+    /// Numbers of peers that are out of sight, of which nothing is kept.
+    free: Vec<PeerId>,
     peers_refused: u64,
 }
 
@@ -27,6 +29,7 @@ impl Watch {
         Self {
             detector,
             peers: HashMap::new(),
+            free: Vec::new(),
             peers_refused: 0,
         }
     }
@@ -45,15 +48,19 @@ impl Watch {
     pub fn apply(&mut self, event: Event) -> Vec<Verdict> {
         match event {
             Event::Routes(routes) => self.routes(&routes),
+            Event::PeerUp { .. } | Event::Tick => {}
             Event::PeerDown {
                 feed,
                 at,
                 peer,
                 lost,
-            } => self.down(at, lost, |of, known| {
-                of == feed && same_session(known, &peer)
-            }),
-            Event::OutOfSight { feed, at, router } => self.down(at, false, |of, known| {
+            } => {
+                // The number stays the peer's: what it lost is told as lost until it says otherwise.
+                let down: BTreeSet<PeerId> =
+                    self.peers.get(&(feed, peer)).copied().into_iter().collect();
+                self.detector.peers_down(at, &down, lost);
+            }
+            Event::OutOfSight { feed, at, router } => self.out_of_sight(at, |of, known| {
                 of == feed && router.is_none_or(|router| is_at(known, router))
             }),
             Event::Vrps { at, vrps } => self.detector.replace_vrps(at, *vrps),
@@ -71,7 +78,10 @@ impl Watch {
             self.peers_refused += 1;
             return None;
         }
-        let id = PeerId(u32::try_from(self.peers.len()).ok()?);
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => PeerId(u32::try_from(self.peers.len()).ok()?),
+        };
         self.peers.insert(key, id);
         Some(id)
     }
@@ -95,40 +105,30 @@ impl Watch {
         let Some(peer) = self.peer(routes.feed, routes.peer.clone()) else {
             return;
         };
-        for prefix in &routes.withdrawn {
-            if !routes.announced.contains(prefix) {
-                self.detector.withdraw(routes.at, peer, *prefix);
+        let (at, path) = (routes.at, routes.path);
+        if !routes.withdrawn.is_empty() {
+            let announced: HashSet<&IpNet> = routes.announced.iter().collect();
+            for prefix in &routes.withdrawn {
+                if !announced.contains(prefix) {
+                    self.detector.withdraw_path(at, peer, path, *prefix);
+                }
             }
         }
         for prefix in &routes.announced {
             self.detector
-                .announce(routes.at, peer, *prefix, &routes.route);
+                .announce_path(at, peer, path, *prefix, &routes.route);
         }
     }
 
-    fn down(&mut self, at: f64, lost: bool, concerns: impl Fn(FeedId, &Peer) -> bool) {
-        let mut down: Vec<PeerId> = self
+    /// Peers whose word no longer counts: nothing of them is kept, their numbers are free again.
+    fn out_of_sight(&mut self, at: f64, concerns: impl Fn(FeedId, &Peer) -> bool) {
+        let gone: BTreeSet<PeerId> = self
             .peers
-            .iter()
-            .filter(|((feed, peer), _)| concerns(*feed, peer))
-            .map(|(_, id)| *id)
+            .extract_if(|(feed, peer), _| concerns(*feed, peer))
+            .map(|(_, id)| id)
             .collect();
-        down.sort_unstable();
-        for peer in down {
-            self.detector.peer_down(at, peer, lost);
-        }
-    }
-}
-
-/// Whether `known` is `peer`, or one of its paths.
-fn same_session(known: &Peer, peer: &Peer) -> bool {
-    match (known, peer) {
-        (Peer::Router(known), Peer::Router(peer)) => {
-            let mut of_path = *peer;
-            of_path.path = known.path;
-            *known == of_path
-        }
-        _ => known == peer,
+        self.detector.peers_down(at, &gone, false);
+        self.free.extend(gone);
     }
 }
 

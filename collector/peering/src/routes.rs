@@ -21,8 +21,10 @@ pub struct Route {
 pub struct Session {
     /// The peer's AS.
     pub asn: u32,
-    /// What it announces now, of what is registered.
+    /// What it announces now.
     pub routes: BTreeMap<IpNet, Route>,
+    /// Not all of its routes are here: it has just begun, or announces more than is kept. What is not here may be announced.
+    pub incomplete: bool,
 }
 
 /// All sessions that feeds show, by the peer's address.

@@ -291,7 +291,15 @@ fn on_session(
             None,
         );
     };
-    let Some(route) = session.routes.get(&prefix) else {
+    let route = session.routes.get(&prefix);
+    if route.is_none() && session.incomplete {
+        let detail = "the routes of this session are not all known yet, or are too many".to_owned();
+        return (
+            vec![on(Rule::NotReceived, Weight::NotObservable, detail)],
+            None,
+        );
+    }
+    let Some(route) = route else {
         let detail = format!("AS{} does not announce {prefix} here", session.asn);
         return (vec![on(Rule::NotReceived, Weight::Broken, detail)], None);
     };

@@ -47,6 +47,8 @@ const BLOCKS: &[(&str, Kind)] = &[
 #[derive(Clone, Debug)]
 pub struct Bogons {
     blocks: Vec<(IpNet, Kind)>,
+    /// First octets that a block has, IPv4 and IPv6: most announcements are none of them.
+    first: [[bool; 256]; 2],
     asn_kinds: Vec<Kind>,
 }
 
@@ -72,12 +74,14 @@ impl Bogons {
             Kind::Documentation => !documentation,
             Kind::Reserved => !reserved,
         };
+        let blocks: Vec<_> = all
+            .iter()
+            .filter(|entry| block_counts(entry))
+            .copied()
+            .collect();
         Self {
-            blocks: all
-                .iter()
-                .filter(|entry| block_counts(entry))
-                .copied()
-                .collect(),
+            first: first_octets(&blocks),
+            blocks,
             asn_kinds: if laboratory {
                 vec![Kind::Reserved]
             } else {
@@ -88,6 +92,11 @@ impl Bogons {
 
     /// The block of the table that holds `prefix`.
     pub fn block(&self, prefix: &IpNet) -> Option<IpNet> {
+        let (family, octet) = first_octet(prefix);
+        let family = self.first.get(family)?;
+        if !family.get(usize::from(octet)).is_some_and(|is| *is) {
+            return None;
+        }
         self.blocks
             .iter()
             .map(|(block, _)| block)
@@ -99,6 +108,30 @@ impl Bogons {
     pub fn holds_asn(&self, asn: Asn) -> bool {
         asn_kind(asn).is_some_and(|kind| self.asn_kinds.contains(&kind))
     }
+}
+
+fn first_octet(prefix: &IpNet) -> (usize, u8) {
+    match prefix {
+        IpNet::V4(net) => (0, net.network().octets()[0]),
+        IpNet::V6(net) => (1, net.network().octets()[0]),
+    }
+}
+
+fn first_octets(blocks: &[(IpNet, Kind)]) -> [[bool; 256]; 2] {
+    let mut first = [[false; 256]; 2];
+    for (block, _) in blocks {
+        let (family, from) = first_octet(block);
+        // A block shorter than an octet has several.
+        let more = u8::MAX.checked_shr(block.prefix_len().into()).unwrap_or(0);
+        if let Some(family) = first.get_mut(family) {
+            for octet in from..=from | more {
+                if let Some(is) = family.get_mut(usize::from(octet)) {
+                    *is = true;
+                }
+            }
+        }
+    }
+    first
 }
 
 fn asn_kind(asn: Asn) -> Option<Kind> {

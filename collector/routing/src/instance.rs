@@ -1,7 +1,5 @@
 //! One thing that may be wrong, and the peers that say so: when it starts and when it ends.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 
 use crate::asn::Asn;
@@ -35,7 +33,8 @@ struct Seen {
 pub(crate) struct Instance {
     pub(crate) matched: Option<IpNet>,
     pub(crate) reason: String,
-    peers: BTreeMap<PeerId, Seen>,
+    /// Sorted by peer.
+    peers: Vec<(PeerId, Seen)>,
     started: bool,
     gone: usize,
 }
@@ -45,7 +44,7 @@ impl Instance {
         Self {
             matched,
             reason,
-            peers: BTreeMap::new(),
+            peers: Vec::new(),
             started: false,
             gone: 0,
         }
@@ -53,29 +52,43 @@ impl Instance {
 
     /// A peer sees it. Returns whether it starts now.
     pub(crate) fn join(&mut self, peer: PeerId, at: f64, agreement: Agreement) -> bool {
-        let before = self.peers.insert(peer, Seen { at, gone: false });
-        if before.is_some_and(|seen| seen.gone) {
-            self.gone -= 1;
+        let now = Seen { at, gone: false };
+        match self.place(peer) {
+            Ok(index) => {
+                if let Some((_, seen)) = self.peers.get_mut(index) {
+                    self.gone -= usize::from(seen.gone);
+                    *seen = now;
+                }
+            }
+            Err(index) => self.peers.insert(index, (peer, now)),
         }
         if self.started {
             return false;
         }
-        let fresh = |seen: &&Seen| {
+        if agreement.peers <= 1 {
+            self.started = true;
+            return true;
+        }
+        let fresh = |(_, seen): &&(PeerId, Seen)| {
             agreement
                 .window_s
                 .is_none_or(|window| at - seen.at <= window)
         };
-        self.started = self.peers.values().filter(fresh).count() >= agreement.peers.max(1);
+        self.started = self.peers.iter().filter(fresh).count() >= agreement.peers;
         self.started
     }
 
     /// A peer sees it no longer. Returns whether it ends now.
     pub(crate) fn leave(&mut self, peer: PeerId, agreement: Agreement) -> bool {
+        let place = self.place(peer);
         if !self.started {
-            self.peers.remove(&peer);
+            if let Ok(index) = place {
+                self.peers.remove(index);
+            }
             return false;
         }
-        if let Some(seen) = self.peers.get_mut(&peer)
+        if let Ok(index) = place
+            && let Some((_, seen)) = self.peers.get_mut(index)
             && !seen.gone
         {
             seen.gone = true;
@@ -101,7 +114,17 @@ impl Instance {
 
     /// Whether `peer` sees it now.
     pub(crate) fn is_seen_by(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|seen| !seen.gone)
+        let seen = self.place(peer).ok().and_then(|at| self.peers.get(at));
+        seen.is_some_and(|(_, seen)| !seen.gone)
+    }
+
+    /// Where a peer is, or belongs.
+    fn place(&self, peer: PeerId) -> Result<usize, usize> {
+        // Many peers at once come in their order.
+        if self.peers.last().is_some_and(|(last, _)| *last < peer) {
+            return Err(self.peers.len());
+        }
+        self.peers.binary_search_by_key(&peer, |(peer, _)| *peer)
     }
 }
 

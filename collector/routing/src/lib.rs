@@ -7,10 +7,12 @@
 pub mod asn;
 pub mod bogon;
 pub mod class;
+pub mod cross_check;
 pub mod detector;
 pub mod examine;
 mod instance;
 pub mod judge;
+mod near;
 pub mod path;
 pub mod policy;
 pub mod relation;

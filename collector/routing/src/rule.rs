@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::asn::{Allowed, Asn};
 use crate::class::{Class, Family};
+use crate::near::Near;
 use crate::policy::{PathPolicy, PathPolicyFile, PolicyError};
 
 /// A prefix as people write it: host bits are dropped, an address alone is itself.
@@ -237,6 +238,7 @@ pub struct OwnAs {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     trie: JointPrefixMap<IpNet, Vec<Rule>>,
+    near: Near,
     count: usize,
 }
 
@@ -255,6 +257,7 @@ impl Rules {
         let mut set = Self::default();
         for rule in rules {
             set.count += 1;
+            set.near.add(&rule.prefix);
             match set.trie.get_mut(&rule.prefix) {
                 Some(same) => same.push(rule),
                 None => {
@@ -277,7 +280,7 @@ impl Rules {
 
     /// Whether `prefix` is a registered one, or a part of it.
     pub fn covers(&self, prefix: &IpNet) -> bool {
-        self.trie.get_lpm(prefix).is_some()
+        self.near.may_cover(prefix) && self.trie.get_lpm(prefix).is_some()
     }
 
     /// The rules that speak of an announcement of `prefix`.

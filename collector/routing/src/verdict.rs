@@ -19,6 +19,17 @@ pub enum Phase {
     End,
 }
 
+/// How something ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The routes that showed it are gone or right.
+    #[default]
+    Over,
+    /// The feed that showed it is gone: nobody knows how it went on.
+    OutOfSight,
+}
+
 /// One thing that is wrong, or no longer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -44,4 +55,8 @@ pub struct Verdict {
     pub reason: String,
     /// The paths that show it and how many peers have each, the most frequent first.
     pub evidence: Vec<(String, usize)>,
+    /// What speaks against it, one sentence each.
+    pub counter: Vec<String>,
+    /// Of an end: how.
+    pub ending: Ending,
 }

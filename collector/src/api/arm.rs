@@ -121,10 +121,11 @@ async fn settle(state: &ApiState, asked: &Asked<'_>) -> Result<Answer, Failure> 
     } else {
         BTreeMap::new()
     };
+    let sessions = state.registry.sessions();
     let world = World {
         resources: &resources,
         directory: &state.registry.directory,
-        sessions: &state.registry.sessions,
+        sessions: &sessions,
         events: &events,
         tests: &tests,
     };

@@ -53,10 +53,11 @@ pub(super) async fn connections(
     let organisation = &access.organisation;
     let resources = state.store.resources(organisation).await?;
     let (events, tests) = (BTreeMap::new(), BTreeMap::new());
+    let sessions = state.registry.sessions();
     let world = World {
         resources: &resources,
         directory: &state.registry.directory,
-        sessions: &state.registry.sessions,
+        sessions: &sessions,
         events: &events,
         tests: &tests,
     };

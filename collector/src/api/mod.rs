@@ -25,6 +25,7 @@ pub mod patch;
 mod path;
 mod pops;
 mod prefix_events;
+mod prefixes;
 mod principal;
 mod query;
 mod routing;
@@ -137,6 +138,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/change-windows/{id}", delete(desk::delete_window))
         .route("/sites/{id}/time-zone", put(desk::set_zone))
         .route("/notifications", get(desk::notifications))
+        .route("/prefixes", get(prefixes::prefixes))
         .route("/routing/verdicts", get(routing::verdicts))
         .route("/routing/feeds", get(routing::feeds))
         .route("/events/{id}/paths", get(incidents::event_paths))

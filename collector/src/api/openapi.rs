@@ -34,6 +34,7 @@ use utoipa::OpenApi;
         super::desk::set_zone,
         super::desk::notifications,
         super::evidence::evidence,
+        super::prefixes::prefixes,
         super::routing::verdicts,
         super::routing::feeds,
         super::incidents::event_paths,

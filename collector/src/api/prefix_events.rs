@@ -36,6 +36,7 @@ fn type_of(class: &str) -> &'static str {
     match class {
         "hijack.exact.origin" | "hijack.squat" => "PrefixOriginAsChangeEvent",
         "visibility.lost" => "PrefixWithdrawalEvent",
+        "hijack.exact.neighbor" | "hijack.exact.path" => "PrefixForgedPathEvent",
         class if class.starts_with("hijack.sub") => "PrefixSubprefixHijackEvent",
         class if class.starts_with("leak.") => "PrefixRouteLeakEvent",
         class if class.starts_with("rpki.") || class.starts_with("roa.") => "PrefixRpkiEvent",

@@ -21,11 +21,13 @@ pub use desk::{
 };
 pub use event::{Event, EventClass, EventStatus, Observability, RttCost};
 pub use incident::{
-    EventPath, EventPaths, Incident, IncidentEvent, IncidentReport, Peer, TimelineEntry,
+    CrossCheck, EventPath, EventPaths, Incident, IncidentEvent, IncidentReport, Peer, TimelineEntry,
 };
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
 pub use path::{PathHop, PathIdentity, PathNode, PathReport, PathSpan};
-pub use routing::{RoutingEvidence, RoutingFeed, RoutingVerdict};
+pub use routing::{
+    PrefixFinding, PrefixRoute, RegisteredPrefix, RoutingEvidence, RoutingFeed, RoutingVerdict,
+};
 
 /// A span of time that an answer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -121,7 +121,14 @@ const fn class_of(class: EventClass) -> Option<Class> {
         | EventClass::Congestion
         | EventClass::Loss
         | EventClass::Ipdv
-        | EventClass::ReturnPathSuspected => return None,
+        | EventClass::ReturnPathSuspected
+        | EventClass::PrefixOriginChange
+        | EventClass::PrefixHijack
+        | EventClass::PrefixForgedPath
+        | EventClass::PrefixLeak
+        | EventClass::PrefixRpki
+        | EventClass::PrefixPolicy
+        | EventClass::PrefixWithdrawn => return None,
     })
 }
 

@@ -143,7 +143,14 @@ fn price(memory: &PathMemory, event: &mut Event) {
         | EventClass::Congestion
         | EventClass::Loss
         | EventClass::Ipdv
-        | EventClass::ReturnPathSuspected => None,
+        | EventClass::ReturnPathSuspected
+        | EventClass::PrefixOriginChange
+        | EventClass::PrefixHijack
+        | EventClass::PrefixForgedPath
+        | EventClass::PrefixLeak
+        | EventClass::PrefixRpki
+        | EventClass::PrefixPolicy
+        | EventClass::PrefixWithdrawn => None,
         EventClass::Uplink
         | EventClass::Provider
         | EventClass::Geo

@@ -31,6 +31,7 @@ pub fn page(evidence: &Evidence) -> String {
     );
     summary(&mut html, evidence);
     events(&mut html, evidence);
+    routes(&mut html, evidence);
     affected(&mut html, &evidence.affected);
     unaffected(&mut html, &evidence.unaffected);
     not_seen(&mut html, &evidence.not_seen);
@@ -125,6 +126,48 @@ fn events(html: &mut String, evidence: &Evidence) {
         .expect(FITS);
     }
     html.push_str("</table>");
+}
+
+/// What routing says, where it says something.
+fn routes(html: &mut String, evidence: &Evidence) {
+    let incident = &evidence.incident;
+    if incident.verdicts.is_empty() {
+        return;
+    }
+    html.push_str("<h2>What routing says</h2><table><tr><th>Class</th><th>Prefix</th><th>From, UTC</th><th>To</th><th>Why</th><th>Paths</th><th>Against it</th></tr>");
+    for one in &incident.verdicts {
+        let paths: Vec<String> = one
+            .evidence
+            .iter()
+            .map(|path| format!("{} ({} peers)", path.as_path, path.peers))
+            .collect();
+        let end = one.ended_unix_ms.map_or_else(|| "open".to_owned(), utc);
+        write!(
+            html,
+            "<tr><td>{} ({})</td><td><code>{}</code></td><td>{}</td><td>{end}</td><td>{}</td><td><code>{}</code></td><td>{}</td></tr>",
+            escaped(&one.class),
+            escaped(&one.severity),
+            escaped(&one.prefix),
+            utc(one.started_unix_ms),
+            escaped(&one.reason),
+            escaped(&paths.join("; ")),
+            escaped(&one.counter_evidence.join("; "))
+        )
+        .expect(FITS);
+    }
+    html.push_str("</table>");
+    if let Some(check) = &incident.cross_check {
+        write!(
+            html,
+            "<p>Agents at the prefix's sites: {} asked, {} hit; grade {} (score {:+.1}): {}</p>",
+            check.agents,
+            check.agents_hit,
+            escaped(&check.grade),
+            check.score,
+            escaped(&check.signs.join("; "))
+        )
+        .expect(FITS);
+    }
 }
 
 fn path(path: &PathIdentity) -> String {

@@ -1,10 +1,13 @@
 //! Routing at work: feeds into one queue, the detector on a thread of its own, verdicts into the store at once.
 
 mod files;
+mod keep;
+mod sessions;
 mod statuses;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use firstmile_feeds::bmp::station::{Access, Station};
 use firstmile_feeds::event::{Event, FeedId};
@@ -15,26 +18,27 @@ use firstmile_feeds::status::FeedStatus;
 use firstmile_feeds::watch::Watch;
 use firstmile_routing::judge::{RulesError, RulesFile};
 use firstmile_routing::verdict::Verdict;
-use firstmile_wire::ids::OrganisationId;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use crate::api::LiveMessage;
 use crate::clock;
 use crate::config::routing::Routing;
-use crate::ingest::refusal::with_sources;
+use crate::registry::peering::PeeringRegistry;
 use crate::store::Store;
+use sessions::SessionTable;
 pub use statuses::Feeds;
 
 /// Events that wait for the detector. RIS Live drops what does not fit, BMP waits.
 const QUEUE: usize = 16_384;
+/// The detector hears of time so often, so that what sessions show is never older.
+const TICK: Duration = Duration::from_secs(1);
 /// Verdicts that wait for the store.
 const VERDICTS: usize = 4_096;
-/// Verdicts that one transaction writes.
-const GATHER: usize = 512;
 /// BMP sessions at once.
 const MAX_SESSIONS: usize = 1_024;
 
@@ -64,7 +68,8 @@ pub fn start(
     watch: Watch,
     bmp: Option<TcpListener>,
     store: Arc<dyn Store>,
-    feeds: &Feeds,
+    live: broadcast::Sender<LiveMessage>,
+    (feeds, registry): (&Feeds, Arc<PeeringRegistry>),
     (cancel, tasks): (&CancellationToken, &TaskTracker),
 ) {
     let (events, waiting) = mpsc::channel(QUEUE);
@@ -77,9 +82,14 @@ pub fn start(
     let started = CancellationToken::new();
     let guard = started.clone();
     tasks.spawn_blocking(move || {
-        detect(watch, &tables, waiting, &verdicts, &started);
+        let detecting = Detecting {
+            verdicts,
+            registry,
+            stopping: started,
+        };
+        detecting.run(watch, &tables, waiting);
     });
-    tasks.spawn(keep(store, told));
+    tasks.spawn(keep::keep(store, told, live, cancel.clone()));
     let now = clock::unix_ms();
     if let (Some(listener), Some(address)) = (bmp, config.bmp_listen) {
         let station = Station {
@@ -121,6 +131,7 @@ pub fn start(
             cancel.clone(),
         ));
     }
+    tasks.spawn(tick(events.clone(), cancel.clone()));
     // Without a feed the queue would close at once, and the detector end; it holds what the tables said until the stop.
     let cancel = cancel.clone();
     tasks.spawn(async move {
@@ -130,24 +141,55 @@ pub fn start(
     });
 }
 
+/// Tells the detector that time goes on, until cancelled.
+async fn tick(events: mpsc::Sender<Event>, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // A full queue ticks by itself.
+        if let Err(mpsc::error::TrySendError::Closed(_)) = events.try_send(Event::Tick) {
+            return;
+        }
+    }
+}
+
 struct Tables {
     paths: Vec<PathBuf>,
     status: Arc<Mutex<FeedStatus>>,
 }
 
-/// The detector at work, until the last feed has ended.
-fn detect(
-    mut watch: Watch,
-    tables: &Tables,
-    mut waiting: mpsc::Receiver<Event>,
-    verdicts: &mpsc::Sender<Verdict>,
-    stopping: &CancellationToken,
-) {
-    read_tables(&mut watch, tables, verdicts, stopping);
-    while let Some(event) = waiting.blocking_recv() {
-        for verdict in watch.apply(event) {
-            if verdicts.blocking_send(verdict).is_err() {
-                return;
+/// How often what sessions show is given on to the rules of prefixes, while it changes.
+const PUBLISH_EVERY_S: f64 = 1.0;
+
+/// The detector at work.
+struct Detecting {
+    verdicts: mpsc::Sender<Verdict>,
+    registry: Arc<PeeringRegistry>,
+    stopping: CancellationToken,
+}
+
+impl Detecting {
+    /// Runs until the last feed has ended.
+    fn run(&self, mut watch: Watch, tables: &Tables, mut waiting: mpsc::Receiver<Event>) {
+        read_tables(&mut watch, tables, &self.verdicts, &self.stopping);
+        let mut sessions = SessionTable::default();
+        let mut published = 0.0;
+        while let Some(event) = waiting.blocking_recv() {
+            let now = unix_s();
+            sessions.apply(&event, now);
+            for verdict in watch.apply(event) {
+                if self.verdicts.blocking_send(verdict).is_err() {
+                    return;
+                }
+            }
+            if now - published >= PUBLISH_EVERY_S {
+                published = now;
+                if let Some(changed) = sessions.changes(now) {
+                    self.registry.show(changed);
+                }
             }
         }
     }
@@ -193,44 +235,6 @@ fn read_tables(
     }
 }
 
-/// Writes verdicts as they come, all that wait in one transaction; after the stop, those that are left.
-async fn keep(store: Arc<dyn Store>, mut told: mpsc::Receiver<Verdict>) {
-    let organisation = OrganisationId::default_organisation();
-    if let Err(failure) = store
-        .end_open_verdicts(&organisation, clock::unix_ms())
-        .await
-    {
-        error!(
-            error = with_sources(&failure),
-            "verdicts of routing cannot be ended"
-        );
-    }
-    loop {
-        let mut batch = Vec::new();
-        if told.recv_many(&mut batch, GATHER).await == 0 {
-            return;
-        }
-        for verdict in &batch {
-            info!(
-                phase = ?verdict.phase,
-                class = %verdict.class,
-                prefix = %verdict.prefix,
-                offender = verdict.offender.map(|asn| asn.0),
-                severity = verdict.severity.name(),
-                peers = verdict.peers,
-                "routing verdict"
-            );
-        }
-        let written = store.put_verdicts(&organisation, batch, clock::unix_ms());
-        if let Err(failure) = written.await {
-            error!(
-                error = with_sources(&failure),
-                "verdicts of routing cannot be stored"
-            );
-        }
-    }
-}
-
 /// The registered prefixes that no other one covers.
 fn widest(watch: &Watch) -> Vec<IpNet> {
     let rules = &watch.detector().registry().rules;
@@ -250,4 +254,9 @@ fn unix_s() -> f64 {
     )]
     let ms = clock::unix_ms() as f64;
     ms / 1000.0
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
+fn unix_ms(at: f64) -> i64 {
+    (at * 1000.0).round() as i64
 }

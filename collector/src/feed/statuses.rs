@@ -68,6 +68,7 @@ fn told(feed: &Known, now_unix_ms: i64) -> Option<RoutingFeed> {
         FeedAlarm::Silent => "silent",
         FeedAlarm::CanaryGone => "canary_gone",
         FeedAlarm::WithdrawsOnly => "withdraws_only",
+        FeedAlarm::Expired => "expired",
     };
     Some(RoutingFeed {
         name: status.name,

@@ -3,6 +3,7 @@
 //! Pure, and nothing of it is stored: an incident is a view of its events, so the two never disagree. Which events are one is
 //! decided when they are found, by [`firstmile_shift::incident`].
 
+pub mod route;
 mod words;
 
 use std::collections::BTreeSet;
@@ -87,7 +88,7 @@ pub fn assemble(head: &Head, events: &[Event]) -> Incident {
         events: events.iter().map(in_brief).collect(),
         events_total: head.events_total,
         timeline: timeline(events),
-        text: String::new(),
+        ..Incident::default()
     };
     incident.text = words::sentence(&incident, first.map_or("", |event| event.moved.as_str()));
     incident

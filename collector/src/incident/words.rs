@@ -1,8 +1,10 @@
 //! Incidents in words.
 
-use crate::api::types::{Event, EventClass, Incident, TimelineEntry};
+use crate::api::types::{Event, EventClass, Incident, RoutingVerdict, TimelineEntry};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Verdicts whose reasons are listed.
+const REASONS_MAX: usize = 10;
 /// Sites that a sentence names; more are counted.
 const NAMED_SITES: usize = 3;
 
@@ -72,6 +74,61 @@ pub(super) fn moments(event: &Event) -> Vec<TimelineEntry> {
     }
     if let Some(at) = event.ended_unix_ms {
         moments.push(entry(at, "ended", format!("{whose}: {}", ended(event))));
+    }
+    moments
+}
+
+/// `AS64511 announces 198.51.100.0/25 …, seen by 3 of 4 peers, and 1 more verdict`.
+pub(super) fn of_routing(verdicts: &[RoutingVerdict], total: u32) -> String {
+    let Some(first) = verdicts.first() else {
+        return String::new();
+    };
+    let all = first.peers.saturating_add(first.others);
+    let seen = match first.peers {
+        0 => String::new(),
+        peers => format!(", seen by {peers} of {}", counted(all, "peer")),
+    };
+    let more = match total.saturating_sub(1) {
+        0 => String::new(),
+        1 => ", and 1 more verdict".to_owned(),
+        more => format!(", and {more} more verdicts"),
+    };
+    format!("{}{seen}{more}", first.reason)
+}
+
+/// What routing says and what speaks against it, a line each.
+pub(super) fn reasons_of_routing(verdicts: &[RoutingVerdict]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for verdict in verdicts.iter().take(REASONS_MAX) {
+        reasons.push(format!("{}: {}", verdict.class, verdict.reason));
+        let paths = verdict.evidence.iter();
+        reasons.extend(
+            paths.map(|one| format!("{} by path {}", counted(one.peers, "peer"), one.as_path)),
+        );
+        let against = verdict.counter_evidence.iter();
+        reasons.extend(against.map(|one| format!("against it: {one}")));
+    }
+    reasons
+}
+
+/// The start and the end of a verdict.
+pub(super) fn moments_of_routing(verdict: &RoutingVerdict) -> Vec<TimelineEntry> {
+    let mut moments = vec![entry(
+        verdict.started_unix_ms,
+        "route",
+        format!("{}: {}", verdict.class, verdict.reason),
+    )];
+    if let Some(at) = verdict.ended_unix_ms {
+        let how = match verdict.ending.as_deref() {
+            Some("not_observed") => "the feed that showed it is gone",
+            Some("restart") => "not seen again since the collector was started",
+            Some(_) | None => "over",
+        };
+        moments.push(entry(
+            at,
+            "route_ended",
+            format!("{}: {how}", verdict.class),
+        ));
     }
     moments
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::core::incident::{Affected, Incident};
+use super::core::model::Level;
 use super::core::mute::{Window, Windows};
 use super::core::notice::Cost;
 use super::core::plan::{Settings, Told, plan};
@@ -304,7 +305,8 @@ fn read(incident: &types::Incident) -> Incident {
         to: incident.to.clone(),
         to_asn: incident.to.as_ref().and_then(asn),
         provider_asn: incident.provider_asn,
-        prefix: None,
+        prefix: incident.prefix.clone(),
+        severity: incident.severity.as_deref().and_then(Level::parse),
         affected: incident.events.iter().map(affected).collect(),
         onset_from_unix_ms: incident.onset_from_unix_ms,
         onset_to_unix_ms: incident.onset_to_unix_ms,
@@ -312,7 +314,7 @@ fn read(incident: &types::Incident) -> Incident {
         ended_unix_ms: incident.ended_unix_ms,
         ending: incident.ending.clone(),
         confidence_ratio: incident.confidence,
-        reasons: incident.reasons.clone(),
+        reasons: reasons(incident),
         cost: incident.rtt_cost.map(|cost| Cost {
             delta_us: cost.change_us,
             low_us: Some(cost.change_low_us),
@@ -322,6 +324,22 @@ fn read(incident: &types::Incident) -> Incident {
         late: incident.late,
         summary: incident.text.clone(),
     }
+}
+
+/// Why, and what agents say to it.
+fn reasons(incident: &types::Incident) -> Vec<String> {
+    let mut reasons = incident.reasons.clone();
+    if let Some(cause) = &incident.cause {
+        reasons.insert(0, format!("cause: {cause}"));
+    }
+    if let Some(check) = &incident.cross_check {
+        let signs = check.signs.join("; ");
+        reasons.push(format!(
+            "agents: {} ({signs})",
+            check.grade.replace('_', " ")
+        ));
+    }
+    reasons
 }
 
 fn affected(event: &types::IncidentEvent) -> Affected {

@@ -48,6 +48,7 @@ use crate::notify::channel::Sender;
 use crate::notify::outbox::Carrier;
 use crate::notify::watch::Watch;
 use crate::registry::invite::Inviter;
+use crate::registry::peering::PeeringRegistry;
 use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
 use crate::systemd;
@@ -194,6 +195,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         logins,
         channels,
         feeds: Arc::default(),
+        registry: Arc::default(),
     };
     starting.start_notifying(config);
     if let Some(watch) = routes {
@@ -204,7 +206,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
             watch,
             bmp_socket,
             store,
-            &starting.feeds,
+            starting.live.clone(),
+            (&starting.feeds, Arc::clone(&starting.registry)),
             (stop, tasks),
         );
     }
@@ -228,6 +231,7 @@ struct Starting {
     logins: Arc<Logins>,
     channels: BTreeMap<String, Sender>,
     feeds: Arc<Feeds>,
+    registry: Arc<PeeringRegistry>,
 }
 
 impl Starting {
@@ -349,7 +353,7 @@ impl Starting {
             live: self.live.clone(),
             counters: Arc::clone(&self.counters),
             logins: Arc::clone(&self.logins),
-            registry: Arc::default(),
+            registry: Arc::clone(&self.registry),
             feeds: Arc::clone(&self.feeds),
             inviter: Arc::new(Inviter::new(
                 Arc::clone(&self.store),

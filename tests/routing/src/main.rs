@@ -248,7 +248,7 @@ fn bmp_run(octets: &[u8]) {
     let mut events = Vec::new();
     for piece in octets.chunks(1 << 16) {
         session
-            .push(piece, 0.0, &mut events)
+            .push(piece, 1000.0, &mut events)
             .expect("a sound session");
         for event in events.drain(..) {
             watch.apply(event);

@@ -15,6 +15,9 @@ import type {
   PathEvent,
   PathReport,
   Pop,
+  RegisteredPrefix,
+  RoutingFeed,
+  RoutingVerdict,
   Site,
   Status,
 } from "./types";
@@ -133,6 +136,26 @@ export function incidentQuery(id: string) {
   return queryOptions({
     queryKey: [EVENTS, "incident", id],
     queryFn: ({ signal }) => get<IncidentReport>(`/incidents/${encodeURIComponent(id)}`, {}, signal),
+  });
+}
+
+export const prefixesQuery = queryOptions({
+  queryKey: [EVENTS, "prefixes"],
+  queryFn: ({ signal }) => get<readonly RegisteredPrefix[]>("/prefixes", {}, signal),
+  refetchInterval: 30_000,
+});
+
+export const feedsQuery = queryOptions({
+  queryKey: [EVENTS, "feeds"],
+  queryFn: ({ signal }) => get<readonly RoutingFeed[]>("/routing/feeds", {}, signal),
+  refetchInterval: 15_000,
+});
+
+export function verdictsQuery(window: string) {
+  return queryOptions({
+    queryKey: [EVENTS, "verdicts", window],
+    queryFn: ({ signal }) => get<readonly RoutingVerdict[]>("/routing/verdicts", { window }, signal),
+    placeholderData: keepPreviousData,
   });
 }
 

@@ -435,6 +435,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/prefixes": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Registered prefixes with their state by the rules of the service, judged by what connected feeds show now. */
+        readonly get: operations["prefixes"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/routing/feeds": {
         readonly parameters: {
             readonly query?: never;
@@ -708,6 +725,28 @@ export interface components {
             /** @description Its name. */
             readonly site_name: string;
         };
+        /** @description What agents say to a verdict of routing. */
+        readonly CrossCheck: {
+            /**
+             * Format: int32
+             * @description Agents in the prefix, and those of them whose path moved at the time.
+             */
+            readonly agents: number;
+            /**
+             * Format: int32
+             * @description Of them, those with an event in the incident.
+             */
+            readonly agents_hit: number;
+            /** @description `confirmed` (above 5), `supported` (above 2), `undecided`, `unsupported` (below 0), or `not_testable`: no agent is in the prefix. */
+            readonly grade: string;
+            /**
+             * Format: double
+             * @description Sum of the signs' log-odds.
+             */
+            readonly score: number;
+            /** @description The signs, each with what it adds or takes away. */
+            readonly signs: readonly string[];
+        };
         /** @description Who did something, and when. */
         readonly Doing: {
             /**
@@ -908,7 +947,7 @@ export interface components {
          * @description What happened.
          * @enum {string}
          */
-        readonly EventClass: "uplink" | "unreachable" | "provider" | "geo" | "partial_geo" | "local" | "redundancy_lost" | "flapping" | "front_door_moved" | "site_silent" | "latency" | "congestion" | "loss" | "ipdv" | "return_path_suspected";
+        readonly EventClass: "uplink" | "unreachable" | "provider" | "geo" | "partial_geo" | "local" | "redundancy_lost" | "flapping" | "front_door_moved" | "site_silent" | "latency" | "congestion" | "loss" | "ipdv" | "return_path_suspected" | "prefix_origin_change" | "prefix_hijack" | "prefix_forged_path" | "prefix_leak" | "prefix_rpki" | "prefix_policy" | "prefix_withdrawn";
         /**
          * @description How grave an event is; Microsoft's four levels.
          * @enum {string}
@@ -1286,7 +1325,10 @@ export interface components {
              */
             readonly tunnelled_targets: readonly string[];
         };
-        /** @description Events with one provider, class, from and to, whose onsets overlap. It begins with the first of them and ends with the last. */
+        /**
+         * @description Events with one provider, class, from and to, whose onsets overlap, and verdicts of routing with one cause; both together where routing
+         *     says why paths moved. It begins with the first of them and ends with the last.
+         */
         readonly Incident: {
             /**
              * Format: int32
@@ -1300,6 +1342,8 @@ export interface components {
             readonly agents_total: number;
             /** @description Whether every event of it was brief. */
             readonly brief: boolean;
+            /** @description Why paths moved, as routing says; absent where it says nothing, or no path moved. */
+            readonly cause?: string | null;
             /**
              * Format: int64
              * @description When the collector last took something in that changed it.
@@ -1314,6 +1358,7 @@ export interface components {
             readonly confidence?: number | null;
             /** @description Countries of the sites, ISO 3166-1 alpha-2. */
             readonly countries: readonly string[];
+            readonly cross_check?: components["schemas"]["CrossCheck"] | null;
             /**
              * Format: int64
              * @description When the first event was decided.
@@ -1359,6 +1404,8 @@ export interface components {
              * @description The onset lies before it: the latest of the events.
              */
             readonly onset_to_unix_ms: number;
+            /** @description The registered prefix that routing speaks of, the first of several; absent where it says nothing. */
+            readonly prefix?: string | null;
             /**
              * Format: int32
              * @description AS by which the sites usually come out.
@@ -1367,6 +1414,8 @@ export interface components {
             /** @description The reasons of the event that is surest. */
             readonly reasons: readonly string[];
             readonly rtt_cost?: components["schemas"]["RttCost"] | null;
+            /** @description The gravest of its verdicts: `information`, `warning`, `error` or `critical`; absent without one. */
+            readonly severity?: string | null;
             /** @description Sites with an event in it, by name, at most 100. */
             readonly sites: readonly string[];
             /** @description `open` or `closed`. */
@@ -1379,6 +1428,13 @@ export interface components {
             readonly timeline: readonly components["schemas"]["TimelineEntry"][];
             /** @description What is now, in the same words. */
             readonly to?: string | null;
+            /** @description Verdicts of routing in it, by start, at most 100. */
+            readonly verdicts: readonly components["schemas"]["RoutingVerdict"][];
+            /**
+             * Format: int32
+             * @description How many verdicts there are.
+             */
+            readonly verdicts_total: number;
         };
         /** @description An event, as far as its incident shows it. */
         readonly IncidentEvent: {
@@ -1976,6 +2032,38 @@ export interface components {
             /** @description Name for people. */
             readonly name: string;
         };
+        /** @description What was found of one rule. */
+        readonly PrefixFinding: {
+            /** @description AS path of the route there, where there is one. */
+            readonly as_path?: string | null;
+            /** @description What is so, and what to do. */
+            readonly detail: string;
+            /** @description The rule, such as `community_missing`. */
+            readonly rule: string;
+            /** @description Address of the partner on the session, where it is about one. */
+            readonly session?: string | null;
+            /** @description `note`, `not_observable`, `broken` or `hopeless`. */
+            readonly weight: string;
+        };
+        /** @description A route to a registered prefix on a session. */
+        readonly PrefixRoute: {
+            /** @description AS numbers, the origin last. */
+            readonly as_path: string;
+            /**
+             * Format: int32
+             * @description AS of the partner.
+             */
+            readonly asn: number;
+            /** @description Communities such as `8075:8007`; absent where the feed does not show them. */
+            readonly communities?: readonly string[] | null;
+            /**
+             * Format: int64
+             * @description When it was received.
+             */
+            readonly received_unix_ms: number;
+            /** @description Address of the partner. */
+            readonly session: string;
+        };
         /** @description Who is asking. */
         readonly Principal: {
             /** @description Name for people: `loopback` or the login. */
@@ -2007,6 +2095,32 @@ export interface components {
              */
             readonly count: number;
         };
+        /** @description A registered prefix, and how it is by the rules of the service. */
+        readonly RegisteredPrefix: {
+            /** @description Name of its connection. */
+            readonly connection: string;
+            /** @description What was found, the worst first. */
+            readonly findings: readonly components["schemas"]["PrefixFinding"][];
+            /** @description Id of the resource in the REST interface of `Microsoft.Peering`. */
+            readonly id: string;
+            /** @description The incident of one of them. */
+            readonly incident_id?: string | null;
+            /** @description `ViaSession`, `ViaServiceProvider` or `None`. */
+            readonly learned: string;
+            /** @description Its name. */
+            readonly name: string;
+            /** @description The prefix. */
+            readonly prefix: string;
+            /** @description The routes to it that sessions of connected routers show. */
+            readonly routes: readonly components["schemas"]["PrefixRoute"][];
+            /** @description `Verified`, `Warning`, `Unknown`, `Failed` or `Invalid`. */
+            readonly state: string;
+            /**
+             * Format: int32
+             * @description Verdicts of routing on it that are open.
+             */
+            readonly verdicts_open: number;
+        };
         /** @description A path that shows a verdict. */
         readonly RoutingEvidence: {
             /** @description AS numbers, the origin last; sets in braces. */
@@ -2019,7 +2133,7 @@ export interface components {
         };
         /** @description How a feed of routes is. */
         readonly RoutingFeed: {
-            /** @description What is wrong with it: `disconnected`, `silent`, `canary_gone`, `withdraws_only`. Routes are not to be blamed for that. */
+            /** @description What is wrong with it: `disconnected`, `silent`, `canary_gone`, `withdraws_only`, `expired`. Routes are not to be blamed for that. */
             readonly alarms: readonly string[];
             /**
              * Format: int64
@@ -2070,15 +2184,22 @@ export interface components {
         readonly RoutingVerdict: {
             /** @description What is wrong: `hijack.exact.origin`, `leak.path`, … */
             readonly class: string;
+            /** @description What speaks against it, one sentence each. */
+            readonly counter_evidence: readonly string[];
             /**
              * Format: int64
              * @description When it ended; absent: it is so now.
              */
             readonly ended_unix_ms?: number | null;
-            /** @description How it ended: `over`, or `restart` when the collector was started anew and looks again. */
+            /**
+             * @description How it ended: `over`; `not_observed`, when the feed that showed it is gone; `restart`, when it was not seen again after the
+             *     collector was started anew.
+             */
             readonly ending?: string | null;
             /** @description The paths that showed it when it started, the most frequent first. */
             readonly evidence: readonly components["schemas"]["RoutingEvidence"][];
+            /** @description The incident that it belongs to; absent for what is only to know. */
+            readonly incident_id?: string | null;
             /** @description The registered prefix that it concerns. */
             readonly matched?: string | null;
             /**
@@ -3459,6 +3580,33 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": readonly components["schemas"]["Pop"][];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly prefixes: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["RegisteredPrefix"][];
                 };
             };
             readonly 401: {

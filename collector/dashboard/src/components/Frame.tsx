@@ -12,11 +12,12 @@ import { Icon, type IconName } from "./icons";
 import { Login } from "./Login";
 import { Notices } from "./Notices";
 
-const PAGES: readonly { to: "/" | "/incidents" | "/events" | "/paths" | "/agents" | "/admin"; name: string; icon: IconName; under: string[] }[] = [
+const PAGES: readonly { to: "/" | "/incidents" | "/events" | "/paths" | "/prefixes" | "/agents" | "/admin"; name: string; icon: IconName; under: string[] }[] = [
   { to: "/", name: "World", icon: "world", under: ["/latency"] },
   { to: "/incidents", name: "Incidents", icon: "incidents", under: ["/incidents"] },
   { to: "/events", name: "Events", icon: "events", under: ["/events"] },
   { to: "/paths", name: "Paths", icon: "paths", under: ["/paths"] },
+  { to: "/prefixes", name: "Prefixes", icon: "prefixes", under: ["/prefixes"] },
   { to: "/agents", name: "Agents", icon: "agents", under: ["/agents"] },
   { to: "/admin", name: "Admin", icon: "admin", under: ["/admin"] },
 ];

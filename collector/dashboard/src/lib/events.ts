@@ -19,6 +19,13 @@ const WORDS: Record<EventClass, string> = {
   loss: "Loss",
   ipdv: "Delay variation",
   return_path_suspected: "Return path?",
+  prefix_origin_change: "Prefix hijack",
+  prefix_hijack: "Sub-prefix hijack",
+  prefix_forged_path: "Forged path",
+  prefix_leak: "Route leak",
+  prefix_rpki: "RPKI",
+  prefix_policy: "Path policy",
+  prefix_withdrawn: "Prefix withdrawn",
 };
 
 const MEANING: Record<EventClass, string> = {
@@ -37,6 +44,13 @@ const MEANING: Record<EventClass, string> = {
   loss: "The loss rose and stays risen; the path is the same.",
   ipdv: "The delay variation rose and stays risen; the path is the same.",
   return_path_suspected: "Replies come by another number of hops for good; the way there is the same.",
+  prefix_origin_change: "A registered prefix is announced by a network that may not.",
+  prefix_hijack: "A part of a registered prefix is announced that may not be.",
+  prefix_forged_path: "A registered prefix is announced behind a network that may not stand there.",
+  prefix_leak: "A registered prefix is propagated past the policy of a network.",
+  prefix_rpki: "A registered prefix is not announced as RPKI says, or RPKI says something else of it.",
+  prefix_policy: "The path of a registered prefix is not one that was agreed on.",
+  prefix_withdrawn: "A registered prefix was withdrawn.",
 };
 
 /** Name of a class. */

@@ -9,6 +9,7 @@ import { EventHops } from "../components/EventHops";
 import { Fact } from "../components/Fact";
 import { IncidentDesk } from "../components/IncidentDesk";
 import { IdentityComparison } from "../components/Identity";
+import { RoutingOfIncident } from "../components/RoutingPanels";
 import { Loaded, WaitingRows } from "../components/states";
 import { Time } from "../components/Time";
 import { className, classMeaning, shortRouter } from "../lib/events";
@@ -65,8 +66,9 @@ function Whole({ report }: { report: IncidentReport }) {
           </ul>
         </div>
       </section>
+      <RoutingOfIncident incident={incident} />
       <IncidentDesk incidentId={incident.incident_id} />
-      <Affected events={events} total={incident.events_total} />
+      {events.length > 0 && <Affected events={events} total={incident.events_total} />}
       <section className="fm-panel" aria-label="Timeline">
         <div className="fm-panel-head">
           <h2>Timeline</h2>
@@ -121,6 +123,8 @@ function Facts({ report: { incident } }: { report: IncidentReport }) {
           <Fact title="Duration">
             <IncidentLasting incident={incident} />
           </Fact>
+          {incident.prefix && <Fact title="Prefix">{incident.prefix}</Fact>}
+          {incident.cause && <Fact title="Cause">{incident.cause}</Fact>}
           <Fact title="Provider">{incident.provider_asn === null || incident.provider_asn === undefined ? "not known" : asn(incident.provider_asn)}</Fact>
           <Fact title="Agents">
             {incident.agents_total} <span className="fm-muted">({incident.agents_open} still)</span>

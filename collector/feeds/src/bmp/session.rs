@@ -9,7 +9,8 @@ use std::net::IpAddr;
 
 use bgpkit_parser::models::capabilities::AddPathSendReceive;
 use bgpkit_parser::models::{
-    Afi, BgpMessage, BgpUpdateMessage, CapabilityValue, NetworkPrefix, ParamValue,
+    Afi, Attributes, BgpMessage, BgpUpdateMessage, CapabilityValue, Community, MetaCommunity,
+    NetworkPrefix, ParamValue,
 };
 use bgpkit_parser::parser::bgp::parse_bgp_message;
 use bgpkit_parser::parser::bmp::messages::{
@@ -18,6 +19,7 @@ use bgpkit_parser::parser::bmp::messages::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 use firstmile_routing::asn::Asn;
+use firstmile_routing::detector::PathId;
 use firstmile_routing::path::Route;
 use ipnet::IpNet;
 
@@ -183,7 +185,6 @@ impl Session {
             distinguisher: header.peer_distinguisher,
             address: header.peer_ip,
             asn: Asn(header.peer_asn.to_u32()),
-            path: 0,
         }
     }
 
@@ -220,6 +221,11 @@ impl Session {
         state.add_path_v4 = received.0 && sent.0;
         state.add_path_v6 = received.1 && sent.1;
         self.counters.peers_up += 1;
+        events.push(Event::PeerUp {
+            feed: self.feed,
+            at: at(header, now),
+            peer: Peer::Router(peer),
+        });
         let early = std::mem::take(&mut state.early);
         for mut body in early {
             self.early_bytes = self.early_bytes.saturating_sub(body.len());
@@ -230,8 +236,11 @@ impl Session {
     }
 
     fn peer_down(&mut self, peer: RouterPeer, at: f64, events: &mut Vec<Event>) {
+        let state = self.peers.remove(&peer).unwrap_or_default();
+        let early: usize = state.early.iter().map(Bytes::len).sum();
+        self.early_bytes = self.early_bytes.saturating_sub(early);
         // FRR announces the end of peers that it never announced.
-        if self.peers.remove(&peer).is_some_and(|state| state.up) {
+        if state.up {
             self.counters.peers_up = self.counters.peers_up.saturating_sub(1);
             events.push(Event::PeerDown {
                 feed: self.feed,
@@ -321,24 +330,14 @@ impl Session {
             .withdrawn_prefixes
             .iter()
             .chain(withdrawn.into_iter().flatten());
-        // By path identifier: each is a peer of its own to the detector.
-        let mut by_path: HashMap<u32, (Vec<IpNet>, Vec<IpNet>)> = HashMap::new();
-        let path_of = |prefix: &NetworkPrefix| prefix.path_id.unwrap_or_default();
+        let mut said = Said::default();
         for prefix in announced {
             self.counters.announced += 1;
-            by_path
-                .entry(path_of(prefix))
-                .or_default()
-                .0
-                .push(prefix.prefix.trunc());
+            said.of(prefix).0.push(prefix.prefix.trunc());
         }
         for prefix in withdrawn {
             self.counters.withdrawn += 1;
-            by_path
-                .entry(path_of(prefix))
-                .or_default()
-                .1
-                .push(prefix.prefix.trunc());
+            said.of(prefix).1.push(prefix.prefix.trunc());
         }
         let route = Route {
             path: attributes
@@ -347,18 +346,44 @@ impl Session {
                 .unwrap_or_default(),
             otc: attributes.only_to_customer().map(|asn| Asn(asn.to_u32())),
         };
-        let mut paths: Vec<_> = by_path.into_iter().collect();
-        paths.sort_unstable_by_key(|(path, _)| *path);
-        for (path, (announced, withdrawn)) in paths {
+        let communities = plain_communities(attributes);
+        for (path, (announced, withdrawn)) in said.0 {
             events.push(Event::Routes(Box::new(Routes {
                 feed: self.feed,
                 at,
-                peer: Peer::Router(RouterPeer { path, ..peer }),
+                peer: Peer::Router(peer),
+                path,
                 withdrawn,
                 announced,
                 route: route.clone(),
+                communities: Some(communities.clone()),
             })));
         }
+    }
+}
+
+/// Announced and withdrawn prefixes by path identifier, in order: what is said of one path says nothing of the others.
+#[derive(Default)]
+struct Said(Vec<(PathId, Prefixes)>);
+
+/// Announced and withdrawn.
+type Prefixes = (Vec<IpNet>, Vec<IpNet>);
+
+impl Said {
+    fn of(&mut self, prefix: &NetworkPrefix) -> &mut Prefixes {
+        let path = PathId(prefix.path_id.unwrap_or_default());
+        // Mostly there is one.
+        let place = match self.0.last() {
+            Some((last, _)) if *last == path => self.0.len() - 1,
+            Some(_) | None => match self.0.binary_search_by_key(&path, |(path, _)| *path) {
+                Ok(place) => place,
+                Err(place) => {
+                    self.0.insert(place, (path, Prefixes::default()));
+                    place
+                }
+            },
+        };
+        &mut self.0.get_mut(place).expect("it was found or made").1
     }
 }
 
@@ -371,13 +396,32 @@ fn is_outgoing(header: &BmpPerPeerHeader) -> bool {
     }
 }
 
-/// Time of a message; routers may leave it zero (RFC 7854 §4.2).
+/// Time of a message; routers may leave it zero (RFC 7854 §4.2), and one whose clock is wrong is not believed further than this.
 fn at(header: &BmpPerPeerHeader, now: f64) -> f64 {
+    /// A table that is sent at the start carries the times at which its routes were learnt, so the past is not bounded as tightly.
+    const BEHIND_S: f64 = 30.0 * 86_400.0;
+    const AHEAD_S: f64 = 300.0;
     if header.timestamp > 0.0 && header.timestamp.is_finite() {
-        header.timestamp
+        header.timestamp.clamp(now - BEHIND_S, now + AHEAD_S)
     } else {
         now
     }
+}
+
+/// Communities of two halves (RFC 1997); extended and large ones are other attributes.
+fn plain_communities(attributes: &Attributes) -> Vec<(u16, u16)> {
+    let plain = |community: MetaCommunity| match community {
+        MetaCommunity::Plain(Community::Custom(asn, value)) => {
+            Some((u16::try_from(asn.to_u32()).ok()?, value))
+        }
+        MetaCommunity::Plain(Community::NoExport) => Some((0xFFFF, 0xFF01)),
+        MetaCommunity::Plain(Community::NoAdvertise) => Some((0xFFFF, 0xFF02)),
+        MetaCommunity::Plain(Community::NoExportSubConfed) => Some((0xFFFF, 0xFF03)),
+        MetaCommunity::Extended(_) | MetaCommunity::Ipv6Extended(_) | MetaCommunity::Large(_) => {
+            None
+        }
+    };
+    attributes.iter_communities().filter_map(plain).collect()
 }
 
 /// Whether an OPEN offers this direction of ADD-PATH, for IPv4 and for IPv6.

@@ -18,8 +18,8 @@ use crate::status::FeedStatus;
 const CONNECT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_mins(1);
-/// Validators tell at least once an hour that nothing changed, or are asked again (RFC 8210 §6).
-const QUIET: Duration = Duration::from_hours(1);
+/// A question is answered within this time, and each part of a long answer follows the last within it.
+const ANSWER: Duration = Duration::from_mins(2);
 const READ: usize = 1 << 16;
 
 /// The client.
@@ -52,7 +52,8 @@ enum RtrClientError {
 
 impl Rtr {
     /// Runs until cancelled. Each connection begins with a question for everything: session numbers of validators that restart are
-    /// not to be trusted. While the validator is away the last good set holds.
+    /// not to be trusted. While the validator is away the last good set holds, beyond the time that RFC 8210 §6 lets a router use it: nothing
+    /// is dropped by it here, and an old answer beats none. The feed is then in alarm.
     pub async fn run(self, events: mpsc::Sender<Event>, cancel: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         let mut guard = Guard::default();
@@ -97,11 +98,24 @@ impl Rtr {
             .map_err(RtrClientError::Broken)?;
         let mut session = Session::new();
         let mut buffer = vec![0; READ];
+        // The router asks, the validator may be silent for as long as nothing changes (RFC 8210 §6).
+        let mut patience = ANSWER;
+        let mut waits_for_answer = true;
         loop {
-            let read = tokio::time::timeout(QUIET, stream.read(&mut buffer))
-                .await
-                .map_err(|_| RtrClientError::Slow)?
-                .map_err(RtrClientError::Broken)?;
+            let read = tokio::time::timeout(patience, stream.read(&mut buffer)).await;
+            let read = match read {
+                Ok(read) => read.map_err(RtrClientError::Broken)?,
+                Err(_) if waits_for_answer => return Err(RtrClientError::Slow),
+                Err(_) => {
+                    let question = session.refresh();
+                    stream
+                        .write_all(&question)
+                        .await
+                        .map_err(RtrClientError::Broken)?;
+                    (waits_for_answer, patience) = (true, ANSWER);
+                    continue;
+                }
+            };
             if read == 0 {
                 return Err(RtrClientError::Closed);
             }
@@ -112,8 +126,12 @@ impl Rtr {
                             .write_all(&octets)
                             .await
                             .map_err(RtrClientError::Broken)?;
+                        (waits_for_answer, patience) = (true, ANSWER);
                     }
-                    Step::Whole => self.whole(&session, guard, events).await?,
+                    Step::Whole => {
+                        self.whole(&session, guard, events).await?;
+                        (waits_for_answer, patience) = (false, session.timers().refresh);
+                    }
                 }
             }
         }
@@ -133,6 +151,7 @@ impl Rtr {
             status.last_message_at = Some(now);
             status.sessions = u64::try_from(size).unwrap_or(u64::MAX);
             status.dropped = session.refused();
+            status.expires_at = Some(now + session.timers().expire.as_secs_f64());
         });
         if !guard.accepts(size) {
             warn!(server = %self.server, size, "rpki lost much at once: the last good set holds");

@@ -3,6 +3,7 @@
 //! It asks in version 1, since drafts of version 2 do not understand one another, and takes what a validator of version 0 answers.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bgpkit_parser::models::rpki::rtr::RtrPdu;
 use bgpkit_parser::parser::rpki::rtr::{RtrError, parse_rtr_pdu};
@@ -45,6 +46,41 @@ pub enum RtrSessionError {
     Session,
 }
 
+/// When a router asks again, and how long what it knows holds (RFC 8210 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Without a word of the validator, it is asked after this time.
+    pub refresh: Duration,
+    /// Without an answer, again after this one.
+    pub retry: Duration,
+    /// After this time without an answer the payloads are too old.
+    pub expire: Duration,
+}
+
+impl Default for Timers {
+    /// The suggested values (RFC 8210 §6), for validators of version 0, which say none.
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_hours(1),
+            retry: Duration::from_mins(10),
+            expire: Duration::from_hours(2),
+        }
+    }
+}
+
+impl Timers {
+    /// What a validator says, within the bounds of RFC 8210 §6.
+    fn of(refresh_s: u32, retry_s: u32, expire_s: u32) -> Self {
+        let seconds =
+            |value: u32, low: u32, high: u32| Duration::from_secs(value.clamp(low, high).into());
+        Self {
+            refresh: seconds(refresh_s, 1, 86_400),
+            retry: seconds(retry_s, 1, 7_200),
+            expire: seconds(expire_s, 600, 172_800),
+        }
+    }
+}
+
 /// One session.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -55,6 +91,7 @@ pub struct Session {
     current: Option<(u16, u32)>,
     asked_for_all: bool,
     refused: u64,
+    timers: Timers,
 }
 
 #[derive(Debug)]
@@ -76,6 +113,17 @@ impl Session {
     /// All payloads.
     pub fn vrps(&self) -> &HashSet<Vrp> {
         &self.vrps
+    }
+
+    /// When to ask again.
+    pub fn timers(&self) -> Timers {
+        self.timers
+    }
+
+    /// The question for a refresh: what changed, or everything before the first answer.
+    pub fn refresh(&mut self) -> Vec<u8> {
+        let session = self.current.map_or(0, |(session, _)| session);
+        self.query(session)
     }
 
     /// Payloads that were refused: too many, or lengths that their prefixes do not have.
@@ -136,7 +184,16 @@ impl Session {
                 self.payload(v6.flags, net, v6.max_length, Asn(v6.asn.to_u32()));
                 Ok(None)
             }
-            RtrPdu::EndOfData(end) => self.end(end.session_id, end.serial_number).map(Some),
+            RtrPdu::EndOfData(end) => {
+                if let (Some(refresh), Some(retry), Some(expire)) = (
+                    end.refresh_interval,
+                    end.retry_interval,
+                    end.expire_interval,
+                ) {
+                    self.timers = Timers::of(refresh, retry, expire);
+                }
+                self.end(end.session_id, end.serial_number).map(Some)
+            }
             RtrPdu::CacheReset(_) => {
                 self.asked_for_all = true;
                 Ok(Some(Step::Send(RESET_QUERY.to_vec())))
@@ -271,6 +328,35 @@ mod tests {
             session.push(&pdu(8, 0, &[])).expect("well formed"),
             [Step::Send(RESET_QUERY.to_vec())]
         );
+    }
+
+    #[test]
+    fn the_validator_says_when_it_is_asked_again() {
+        let mut session = Session::new();
+        assert_eq!(session.refresh(), RESET_QUERY, "nothing is known yet");
+        assert_eq!(session.timers(), Timers::default());
+        let end = |refresh: u32, retry: u32, expire: u32| {
+            let numbers = [1, refresh, retry, expire].map(u32::to_be_bytes);
+            pdu(7, 7, &numbers.concat())
+        };
+        let whole = |end: Vec<u8>| [pdu(3, 7, &[]), end].concat();
+        for (said, want) in [
+            ([900, 300, 7_200], [900, 300, 7_200]),
+            ([0, 0, 0], [1, 1, 600]),
+            ([u32::MAX; 3], [86_400, 7_200, 172_800]),
+        ] {
+            let [refresh, retry, expire] = said;
+            session
+                .push(&whole(end(refresh, retry, expire)))
+                .expect("well formed");
+            let Timers {
+                refresh,
+                retry,
+                expire,
+            } = session.timers();
+            assert_eq!([refresh, retry, expire].map(|one| one.as_secs()), want);
+        }
+        assert_eq!(session.refresh(), [1, 1, 0, 7, 0, 0, 0, 12, 0, 0, 0, 1]);
     }
 
     #[test]

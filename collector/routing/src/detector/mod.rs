@@ -1,9 +1,10 @@
 //! The detector: who has which route to which prefix, what is wrong with it, and when that starts and ends.
 
+mod again;
 mod held;
 mod tell;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
@@ -12,15 +13,24 @@ use crate::class::Class;
 use crate::examine::{Finding, Registry};
 use crate::instance::{Agreement, Instance, Key};
 use crate::path::{Hop, Route};
-use crate::routes::{RouteId, Routes};
+use crate::routes::Routes;
 use crate::rule::Rule;
 use crate::verdict::{Phase, Verdict};
 use crate::vrp::Vrps;
 use held::Held;
 
-/// One session that shows us routes; with several paths for a prefix on one session, one path of it.
+/// One session that shows us routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u32);
+
+/// One of several paths for a prefix on one session (RFC 7911 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u32);
+
+impl PathId {
+    /// A session without path identifiers.
+    pub const NONE: Self = Self(0);
+}
 
 /// When verdicts start and end, and how much is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +90,8 @@ pub struct Detector {
     instances: BTreeMap<Key, Instance>,
     verdicts: Vec<Verdict>,
     counters: Counters,
+    /// While what a feed said is forgotten, because the feed is gone.
+    is_blind: bool,
 }
 
 impl Detector {
@@ -94,6 +106,7 @@ impl Detector {
             instances: BTreeMap::new(),
             verdicts: Vec::new(),
             counters: Counters::default(),
+            is_blind: false,
         }
     }
 
@@ -119,11 +132,23 @@ impl Detector {
 
     /// A peer announces `prefix`; what it said before of it is replaced.
     pub fn announce(&mut self, at: f64, peer: PeerId, prefix: IpNet, route: &Route) {
+        self.announce_path(at, peer, PathId::NONE, prefix, route);
+    }
+
+    /// A peer announces one of several paths to `prefix`; what it said before of this path is replaced.
+    pub fn announce_path(
+        &mut self,
+        at: f64,
+        peer: PeerId,
+        path: PathId,
+        prefix: IpNet,
+        route: &Route,
+    ) {
         self.counters.announcements += 1;
         if !self.registry.concerns(&prefix, route) {
             // An own AS may have left the path, and then the old word of this peer no longer holds.
-            if self.table.contains_key(&prefix) {
-                self.forget(at, peer, prefix);
+            if !self.registry.asns.is_empty() && self.table.contains_key(&prefix) {
+                self.forget(at, peer, path, prefix);
             }
             return;
         }
@@ -135,13 +160,18 @@ impl Detector {
         let Some(held) = self.table.get_mut(&prefix) else {
             return;
         };
-        let old = held.put(peer, id);
+        let old = held.put(peer, path, id);
+        let has_paths = held.has_paths(peer);
         if let Some(old) = old {
             self.routes.release(old);
         }
-        let findings = self.registry.examine(&prefix, route, self.vrps.as_ref());
+        let findings = if has_paths {
+            self.findings_at(peer, &prefix)
+        } else {
+            self.registry.examine(&prefix, route, self.vrps.as_ref())
+        };
         let hijacked = findings.iter().any(|finding| finding.class.is_hijack());
-        self.apply(at, peer, prefix, findings);
+        self.apply(at, peer, prefix, &findings);
         if !hijacked && !self.instances.is_empty() {
             self.supersede(at, peer, prefix, route);
         }
@@ -149,25 +179,48 @@ impl Detector {
 
     /// A peer has no route to `prefix` any more.
     pub fn withdraw(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
+        self.withdraw_path(at, peer, PathId::NONE, prefix);
+    }
+
+    /// One of several paths of a peer to `prefix` is gone.
+    pub fn withdraw_path(&mut self, at: f64, peer: PeerId, path: PathId, prefix: IpNet) {
         self.counters.withdrawals += 1;
-        self.lose(at, peer, prefix);
+        self.lose(at, peer, path, prefix);
     }
 
     /// A session ended. `lost` says that its prefixes are gone from there, as on a router of our own; otherwise only our view of them.
     pub fn peer_down(&mut self, at: f64, peer: PeerId, lost: bool) {
-        let concerned: Vec<IpNet> = self
-            .table
-            .iter()
-            .filter(|(_, held)| held.has(peer) || held.wrong.contains_key(&peer))
-            .map(|(prefix, _)| prefix)
-            .collect();
-        for prefix in concerned {
+        self.peers_down(at, &BTreeSet::from([peer]), lost);
+    }
+
+    /// Sessions ended together; the table is gone through once.
+    pub fn peers_down(&mut self, at: f64, down: &BTreeSet<PeerId>, lost: bool) {
+        if down.is_empty() {
+            return;
+        }
+        let concerned = |(prefix, held): (IpNet, &Held)| {
+            let peers = held.peers().into_iter();
+            peers
+                .filter(|peer| down.contains(peer))
+                .map(move |peer| (peer, prefix))
+                .collect::<Vec<_>>()
+        };
+        let mut concerned: Vec<(PeerId, IpNet)> = self.table.iter().flat_map(concerned).collect();
+        concerned.sort_by_key(|(peer, _)| *peer);
+        self.is_blind = !lost;
+        for (peer, prefix) in concerned {
+            let held = self.table.get_mut(&prefix);
+            let taken = held.map(|held| held.take_all(peer)).unwrap_or_default();
+            for route in taken {
+                self.routes.release(route);
+            }
             if lost {
-                self.lose(at, peer, prefix);
+                self.lose(at, peer, PathId::NONE, prefix);
             } else {
-                self.forget(at, peer, prefix);
+                self.forget(at, peer, PathId::NONE, prefix);
             }
         }
+        self.is_blind = false;
     }
 
     /// RPKI says something else from now on: what it concerns is judged again.
@@ -209,7 +262,7 @@ impl Detector {
             })
     }
 
-    fn lose(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
+    fn lose(&mut self, at: f64, peer: PeerId, path: PathId, prefix: IpNet) {
         let hijacked = self
             .table
             .get(&prefix)
@@ -221,8 +274,15 @@ impl Detector {
         let Some(held) = self.table.get_mut(&prefix) else {
             return;
         };
-        if let Some(old) = held.take(peer) {
+        let old = held.take(peer, path);
+        let has_more = held.has(peer);
+        if let Some(old) = old {
             self.routes.release(old);
+        }
+        if has_more {
+            let findings = self.findings_at(peer, &prefix);
+            self.apply(at, peer, prefix, &findings);
+            return;
         }
         let finding = Finding {
             class: Class::VisibilityLost,
@@ -231,16 +291,38 @@ impl Detector {
             reason: format!("{prefix} was withdrawn by peers that have no other route to it"),
         };
         let findings = if lost { vec![finding] } else { Vec::new() };
-        self.apply(at, peer, prefix, findings);
+        self.apply(at, peer, prefix, &findings);
         self.drop_if_empty(&prefix);
     }
 
-    fn forget(&mut self, at: f64, peer: PeerId, prefix: IpNet) {
-        if let Some(old) = self.table.get_mut(&prefix).and_then(|held| held.take(peer)) {
+    fn forget(&mut self, at: f64, peer: PeerId, path: PathId, prefix: IpNet) {
+        let held = self.table.get_mut(&prefix);
+        if let Some(old) = held.and_then(|held| held.take(peer, path)) {
             self.routes.release(old);
         }
-        self.apply(at, peer, prefix, Vec::new());
+        let findings = self.findings_at(peer, &prefix);
+        self.apply(at, peer, prefix, &findings);
         self.drop_if_empty(&prefix);
+    }
+
+    /// What is wrong with the routes of a peer, of all its paths together.
+    fn findings_at(&self, peer: PeerId, prefix: &IpNet) -> Vec<Finding> {
+        let held = self.table.get(prefix);
+        let mut findings: Vec<Finding> = Vec::new();
+        for id in held.map(|held| held.routes_of(peer)).unwrap_or_default() {
+            let Some(route) = self.routes.get(id) else {
+                continue;
+            };
+            for finding in self.registry.examine(prefix, &route, self.vrps.as_ref()) {
+                let same = |known: &Finding| {
+                    (known.class, known.offender) == (finding.class, finding.offender)
+                };
+                if !findings.iter().any(same) {
+                    findings.push(finding);
+                }
+            }
+        }
+        findings
     }
 
     fn drop_if_empty(&mut self, prefix: &IpNet) {
@@ -250,7 +332,7 @@ impl Detector {
     }
 
     /// Replaces what was wrong at `peer`: what is so no longer leaves first, then the new joins.
-    fn apply(&mut self, at: f64, peer: PeerId, prefix: IpNet, findings: Vec<Finding>) {
+    fn apply(&mut self, at: f64, peer: PeerId, prefix: IpNet, findings: &[Finding]) {
         let Some(held) = self.table.get_mut(&prefix) else {
             return;
         };
@@ -258,12 +340,8 @@ impl Detector {
             .iter()
             .map(|finding| (finding.class, finding.offender))
             .collect();
-        let before = if now.is_empty() {
-            held.wrong.remove(&peer)
-        } else {
-            held.wrong.insert(peer, now.clone())
-        };
-        for (class, offender) in before.unwrap_or_default() {
+        let before = held.replace_wrong(peer, &now);
+        for (class, offender) in before {
             if !now.contains(&(class, offender)) {
                 let key = Key {
                     prefix,
@@ -286,7 +364,11 @@ impl Detector {
         }
     }
 
-    fn join(&mut self, at: f64, peer: PeerId, prefix: IpNet, finding: Finding) {
+    fn join(&mut self, at: f64, peer: PeerId, prefix: IpNet, finding: &Finding) {
+        self.join_all(at, &[peer], prefix, finding);
+    }
+
+    fn join_all(&mut self, at: f64, peers: &[PeerId], prefix: IpNet, finding: &Finding) {
         let agreement = self.agreement(finding.class);
         let key = Key {
             prefix,
@@ -294,16 +376,30 @@ impl Detector {
             offender: finding.offender,
         };
         let full = self.instances.len() >= self.options.max_instances;
+        if peers.is_empty() {
+            return;
+        }
         if full && !self.instances.contains_key(&key) {
             self.counters.instances_refused += 1;
             return;
         }
-        let instance = self
-            .instances
-            .entry(key)
-            .or_insert_with(|| Instance::new(finding.matched, finding.reason));
-        if instance.join(peer, at, agreement) {
-            self.tell(at, Phase::Start, key);
+        let mut peers = peers;
+        while let Some((peer, rest)) = peers.split_first() {
+            peers = rest;
+            let instance = self
+                .instances
+                .entry(key)
+                .or_insert_with(|| Instance::new(finding.matched, finding.reason.clone()));
+            if instance.join(*peer, at, agreement) {
+                self.tell(at, Phase::Start, key);
+                break;
+            }
+        }
+        // It has started: the others only join.
+        if let Some(instance) = self.instances.get_mut(&key) {
+            for peer in peers {
+                instance.join(*peer, at, agreement);
+            }
         }
     }
 
@@ -338,12 +434,10 @@ impl Detector {
             let Some(held) = self.table.get_mut(&wider) else {
                 continue;
             };
-            let wrong = held.wrong.remove(&peer).unwrap_or_default();
+            let wrong = held.replace_wrong(peer, &[]);
             let (gone, kept): (Vec<_>, Vec<_>) =
                 wrong.into_iter().partition(|(class, _)| class.is_hijack());
-            if !kept.is_empty() {
-                held.wrong.insert(peer, kept);
-            }
+            held.replace_wrong(peer, &kept);
             for (class, offender) in gone {
                 let key = Key {
                     prefix: wider,
@@ -379,30 +473,6 @@ impl Detector {
             }
         }
         covered >= 1_u128 << (wider.max_prefix_len() - wider.prefix_len()).min(127)
-    }
-
-    fn judge_again(&mut self, at: f64, prefix: IpNet) {
-        let Some(held) = self.table.get(&prefix) else {
-            return;
-        };
-        let peers = held.routes.clone();
-        let mut known: HashMap<RouteId, Vec<Finding>> = HashMap::new();
-        for (peer, id) in peers {
-            let Some(route) = self.routes.get(id) else {
-                continue;
-            };
-            let findings = known
-                .entry(id)
-                .or_insert_with(|| self.registry.examine(&prefix, route, self.vrps.as_ref()));
-            let was_right = self
-                .table
-                .get(&prefix)
-                .is_none_or(|held| !held.wrong.contains_key(&peer));
-            if !(findings.is_empty() && was_right) {
-                let findings = findings.clone();
-                self.apply(at, peer, prefix, findings);
-            }
-        }
     }
 
     /// Verdicts that have started and not ended.

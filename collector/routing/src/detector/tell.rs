@@ -1,32 +1,35 @@
 //! The words of the detector: verdicts with their evidence, and what changed in RPKI.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
-use super::Detector;
+use super::held::Held;
+use super::{Detector, PeerId};
 use crate::class::{Class, Severity};
+use crate::examine::Finding;
 use crate::instance::Key;
+use crate::path::Hop;
 use crate::routes::RouteId;
-use crate::verdict::{MAX_EVIDENCE, Phase, Verdict};
-use crate::vrp::{Change, Vrp};
+use crate::verdict::{Ending, MAX_EVIDENCE, Phase, Verdict};
+use crate::vrp::{Change, Rov, Vrp};
 
 impl Detector {
     pub(super) fn tell(&mut self, at: f64, phase: Phase, key: Key) {
         let Some(instance) = self.instances.get(&key) else {
             return;
         };
-        let held = self.table.get(&key.prefix);
-        let have = held.map_or(&[][..], |held| held.routes.as_slice());
         let mut paths: HashMap<RouteId, usize> = HashMap::new();
-        let mut others = 0;
-        for (peer, route) in have {
-            if instance.is_seen_by(*peer) {
-                *paths.entry(*route).or_default() += 1;
-            } else {
-                others += 1;
+        let mut others: BTreeSet<PeerId> = BTreeSet::new();
+        let held = self.table.get(&key.prefix);
+        for (peer, id) in held.into_iter().flat_map(Held::all) {
+            if !instance.is_seen_by(peer) {
+                others.insert(peer);
+            } else if !held.is_some_and(|held| held.has_paths(peer)) || self.shows(id, &key) {
+                *paths.entry(id).or_default() += 1;
             }
         }
+        let others = others.len();
         let mut evidence: Vec<(String, usize)> = paths
             .into_iter()
             .filter_map(|(id, count)| Some((self.routes.get(id)?.path.to_string(), count)))
@@ -34,6 +37,7 @@ impl Detector {
         evidence.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         evidence.truncate(MAX_EVIDENCE);
         let peers = instance.seen();
+        let counter = self.counter_evidence(&key, others);
         match phase {
             Phase::Start => self.counters.started += 1,
             Phase::End => self.counters.ended += 1,
@@ -50,10 +54,48 @@ impl Detector {
             others,
             reason: match phase {
                 Phase::Start => instance.reason.clone(),
+                Phase::End if self.is_blind => format!("out of sight: {}", instance.reason),
                 Phase::End => format!("no longer: {}", instance.reason),
             },
             evidence,
+            counter,
+            ending: if self.is_blind {
+                Ending::OutOfSight
+            } else {
+                Ending::Over
+            },
         });
+    }
+
+    /// Whether one of several paths of a peer is the one that is wrong.
+    fn shows(&self, id: RouteId, key: &Key) -> bool {
+        let Some(route) = self.routes.get(id) else {
+            return false;
+        };
+        let findings = self
+            .registry
+            .examine(&key.prefix, &route, self.vrps.as_ref());
+        let same = |one: &Finding| (one.class, one.offender) == (key.class, key.offender);
+        findings.iter().any(same)
+    }
+
+    /// What speaks against a verdict: peers that have another route, RPKI that allows the origin.
+    fn counter_evidence(&self, key: &Key, others: usize) -> Vec<String> {
+        let mut counter = Vec::new();
+        if others > 0 {
+            let noun = if others == 1 {
+                "peer has"
+            } else {
+                "peers have"
+            };
+            counter.push(format!("{others} {noun} another route to {}", key.prefix));
+        }
+        if let (Some(asn), Some(vrps)) = (key.offender, &self.vrps)
+            && vrps.state(&key.prefix, &Hop::As(asn)) == Rov::Valid
+        {
+            counter.push(format!("RPKI allows {asn} to announce {}", key.prefix));
+        }
+        counter
     }
 
     pub(super) fn tell_roa_changes(&mut self, at: f64, changes: &[(Vrp, Change)]) {
@@ -105,6 +147,8 @@ impl Detector {
                 others: 0,
                 reason: format!("RPKI allows {}", shown.join(", ")),
                 evidence: Vec::new(),
+                counter: Vec::new(),
+                ending: Ending::Over,
             });
         }
     }

@@ -57,6 +57,20 @@ pub enum EventClass {
     Ipdv,
     /// Replies come by another number of hops for good; the way there is the same.
     ReturnPathSuspected,
+    /// A registered prefix is announced by an AS that may not.
+    PrefixOriginChange,
+    /// A part of a registered prefix is announced that may not be.
+    PrefixHijack,
+    /// A registered prefix is announced behind an AS that may not be there.
+    PrefixForgedPath,
+    /// A registered prefix is propagated past the policy of an AS.
+    PrefixLeak,
+    /// A registered prefix is not announced as RPKI says, or RPKI says something else of it.
+    PrefixRpki,
+    /// The path of a registered prefix, or what an own AS announces, is not what was agreed on.
+    PrefixPolicy,
+    /// A registered prefix was withdrawn.
+    PrefixWithdrawn,
 }
 
 impl EventClass {
@@ -78,6 +92,13 @@ impl EventClass {
             Self::Loss => "loss",
             Self::Ipdv => "ipdv",
             Self::ReturnPathSuspected => "return_path_suspected",
+            Self::PrefixOriginChange => "prefix_origin_change",
+            Self::PrefixHijack => "prefix_hijack",
+            Self::PrefixForgedPath => "prefix_forged_path",
+            Self::PrefixLeak => "prefix_leak",
+            Self::PrefixRpki => "prefix_rpki",
+            Self::PrefixPolicy => "prefix_policy",
+            Self::PrefixWithdrawn => "prefix_withdrawn",
         }
     }
 
@@ -98,7 +119,55 @@ impl EventClass {
             | Self::Local
             | Self::RedundancyLost
             | Self::Flapping
-            | Self::FrontDoorMoved => false,
+            | Self::FrontDoorMoved
+            | Self::PrefixOriginChange
+            | Self::PrefixHijack
+            | Self::PrefixForgedPath
+            | Self::PrefixLeak
+            | Self::PrefixRpki
+            | Self::PrefixPolicy
+            | Self::PrefixWithdrawn => false,
+        }
+    }
+
+    /// Whether routing says it, and not the path of an agent.
+    pub const fn is_of_routing(self) -> bool {
+        match self {
+            Self::PrefixOriginChange
+            | Self::PrefixHijack
+            | Self::PrefixForgedPath
+            | Self::PrefixLeak
+            | Self::PrefixRpki
+            | Self::PrefixPolicy
+            | Self::PrefixWithdrawn => true,
+            Self::Uplink
+            | Self::Unreachable
+            | Self::Provider
+            | Self::Geo
+            | Self::PartialGeo
+            | Self::Local
+            | Self::RedundancyLost
+            | Self::Flapping
+            | Self::FrontDoorMoved
+            | Self::SiteSilent
+            | Self::Latency
+            | Self::Congestion
+            | Self::Loss
+            | Self::Ipdv
+            | Self::ReturnPathSuspected => false,
+        }
+    }
+
+    /// The class of a verdict of routing, by its name.
+    pub fn of_verdict(name: &str) -> Self {
+        match name {
+            "hijack.exact.origin" | "hijack.squat" => Self::PrefixOriginChange,
+            "hijack.exact.neighbor" | "hijack.exact.path" => Self::PrefixForgedPath,
+            "visibility.lost" => Self::PrefixWithdrawn,
+            name if name.starts_with("hijack.sub") => Self::PrefixHijack,
+            name if name.starts_with("leak.") => Self::PrefixLeak,
+            name if name.starts_with("rpki.") || name.starts_with("roa.") => Self::PrefixRpki,
+            _ => Self::PrefixPolicy,
         }
     }
 }

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Event, EventClass, PathHop, PathIdentity, RttCost};
+use super::{Event, EventClass, PathHop, PathIdentity, RoutingVerdict, RttCost};
 
-/// Events with one provider, class, from and to, whose onsets overlap. It begins with the first of them and ends with the last.
+/// Events with one provider, class, from and to, whose onsets overlap, and verdicts of routing with one cause; both together where routing
+/// says why paths moved. It begins with the first of them and ends with the last.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Incident {
     /// Identity: the same first event makes the same one, whichever collector finds it.
@@ -64,6 +65,41 @@ pub struct Incident {
     pub events_total: u32,
     /// What happened when, oldest first, at most 200 entries.
     pub timeline: Vec<TimelineEntry>,
+    /// The registered prefix that routing speaks of, the first of several; absent where it says nothing.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// The gravest of its verdicts: `information`, `warning`, `error` or `critical`; absent without one.
+    #[serde(default)]
+    pub severity: Option<String>,
+    /// Why paths moved, as routing says; absent where it says nothing, or no path moved.
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// What agents of the prefix say to it; absent without a verdict.
+    #[serde(default)]
+    pub cross_check: Option<CrossCheck>,
+    /// Verdicts of routing in it, by start, at most 100.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub verdicts: Vec<RoutingVerdict>,
+    /// How many verdicts there are.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub verdicts_total: u32,
+}
+
+/// What agents say to a verdict of routing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CrossCheck {
+    /// `confirmed` (above 5), `supported` (above 2), `undecided`, `unsupported` (below 0), or `not_testable`: no agent is in the prefix.
+    pub grade: String,
+    /// Sum of the signs' log-odds.
+    pub score: f64,
+    /// The signs, each with what it adds or takes away.
+    pub signs: Vec<String>,
+    /// Agents in the prefix, and those of them whose path moved at the time.
+    pub agents: u32,
+    /// Of them, those with an event in the incident.
+    pub agents_hit: u32,
 }
 
 /// An event, as far as its incident shows it.

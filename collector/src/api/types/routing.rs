@@ -26,14 +26,22 @@ pub struct RoutingVerdict {
     pub reason: String,
     /// The paths that showed it when it started, the most frequent first.
     pub evidence: Vec<RoutingEvidence>,
+    /// What speaks against it, one sentence each.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub counter_evidence: Vec<String>,
     /// When it started, by the clock of the feed.
     pub started_unix_ms: i64,
     /// When it was stored.
     pub stored_unix_ms: i64,
     /// When it ended; absent: it is so now.
     pub ended_unix_ms: Option<i64>,
-    /// How it ended: `over`, or `restart` when the collector was started anew and looks again.
+    /// How it ended: `over`; `not_observed`, when the feed that showed it is gone; `restart`, when it was not seen again after the
+    /// collector was started anew.
     pub ending: Option<String>,
+    /// The incident that it belongs to; absent for what is only to know.
+    #[serde(default)]
+    pub incident_id: Option<String>,
 }
 
 /// A path that shows a verdict.
@@ -52,7 +60,7 @@ pub struct RoutingFeed {
     pub name: String,
     /// Whether it is connected, or its file was read.
     pub connected: bool,
-    /// What is wrong with it: `disconnected`, `silent`, `canary_gone`, `withdraws_only`. Routes are not to be blamed for that.
+    /// What is wrong with it: `disconnected`, `silent`, `canary_gone`, `withdraws_only`, `expired`. Routes are not to be blamed for that.
     pub alarms: Vec<String>,
     /// When the last message came.
     pub last_message_unix_ms: Option<i64>,
@@ -70,4 +78,59 @@ pub struct RoutingFeed {
     pub gaps: u64,
     /// Sessions of routers, or payloads of RPKI.
     pub sessions: u64,
+}
+
+/// A registered prefix, and how it is by the rules of the service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RegisteredPrefix {
+    /// Id of the resource in the REST interface of `Microsoft.Peering`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Name of its connection.
+    pub connection: String,
+    /// The prefix.
+    pub prefix: String,
+    /// `Verified`, `Warning`, `Unknown`, `Failed` or `Invalid`.
+    pub state: String,
+    /// `ViaSession`, `ViaServiceProvider` or `None`.
+    pub learned: String,
+    /// What was found, the worst first.
+    pub findings: Vec<PrefixFinding>,
+    /// The routes to it that sessions of connected routers show.
+    pub routes: Vec<PrefixRoute>,
+    /// Verdicts of routing on it that are open.
+    pub verdicts_open: u32,
+    /// The incident of one of them.
+    pub incident_id: Option<String>,
+}
+
+/// What was found of one rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PrefixFinding {
+    /// The rule, such as `community_missing`.
+    pub rule: String,
+    /// `note`, `not_observable`, `broken` or `hopeless`.
+    pub weight: String,
+    /// Address of the partner on the session, where it is about one.
+    pub session: Option<String>,
+    /// AS path of the route there, where there is one.
+    pub as_path: Option<String>,
+    /// What is so, and what to do.
+    pub detail: String,
+}
+
+/// A route to a registered prefix on a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PrefixRoute {
+    /// Address of the partner.
+    pub session: String,
+    /// AS of the partner.
+    pub asn: u32,
+    /// AS numbers, the origin last.
+    pub as_path: String,
+    /// Communities such as `8075:8007`; absent where the feed does not show them.
+    pub communities: Option<Vec<String>>,
+    /// When it was received.
+    pub received_unix_ms: i64,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::model::{self, Level};
 use super::notice::{Cost, NAMES_MAX, Notice, Phase, event_type, message_id};
 
 /// One affected agent and target.
@@ -38,6 +39,8 @@ pub struct Incident {
     pub provider_asn: Option<u32>,
     /// The prefix that it is about.
     pub prefix: Option<String>,
+    /// How grave routing says it is; without it, its type says so.
+    pub severity: Option<Level>,
     /// Who is affected.
     pub affected: Vec<Affected>,
     /// It happened after this.
@@ -71,6 +74,16 @@ impl Incident {
         agents.len()
     }
 
+    /// How grave it is: of a type that is grave in general, one that few see is less so, and the gravest of several counts.
+    pub fn level(&self) -> Level {
+        let (_, usual) = event_type(&self.class);
+        match self.severity {
+            Some(severity) if model::is_path_class(&self.class) => usual.max(severity),
+            Some(severity) => severity,
+            None => usual,
+        }
+    }
+
     /// The same incident with only those affected that are not muted.
     #[must_use]
     pub fn without(mut self, is_muted: impl Fn(&Affected) -> bool) -> Self {
@@ -80,7 +93,7 @@ impl Incident {
 
     /// The message of a phase.
     pub fn notice(&self, phase: Phase, sequence: u32, dashboard: Option<&str>) -> Notice {
-        let (event_type, event_level) = event_type(&self.class);
+        let (event_type, _) = event_type(&self.class);
         let over = phase == Phase::End;
         let sites = self.distinct(|one| Some(one.site_name.clone()));
         let site_ids: BTreeSet<&str> = self.affected.iter().map(|one| one.site.as_str()).collect();
@@ -91,7 +104,7 @@ impl Incident {
             sequence,
             phase,
             event_type: event_type.to_owned(),
-            event_level,
+            event_level: self.level(),
             class: self.class.clone(),
             summary: self.summary.clone(),
             from: self.from.clone(),

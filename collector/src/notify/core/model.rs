@@ -249,6 +249,12 @@ pub const EVENT_TYPES: &[EventType] = &[
         "the path of the prefix is not one that was agreed on",
     ),
     ours(
+        "prefix_forged_path",
+        "PrefixForgedPathEvent",
+        Level::Error,
+        "the prefix is announced behind an AS that may not stand there",
+    ),
+    ours(
         "prefix_hijack",
         "PrefixSubprefixHijackEvent",
         Level::Critical,
@@ -261,8 +267,17 @@ pub fn by_name(event_type: &str) -> Option<&'static EventType> {
     EVENT_TYPES.iter().find(|one| one.event_type == event_type)
 }
 
+/// Our classes that one of Microsoft's own types tells of.
+const PUBLISHED_FOR: [(&str, &str); 2] = [
+    ("prefix_origin_change", "PrefixOriginAsChangeEvent"),
+    ("prefix_withdrawn", "PrefixWithdrawalEvent"),
+];
+
 /// The type that tells of incidents of a class; a class may be a published name too.
 pub fn of_class(class: &str) -> Option<&'static EventType> {
+    if let Some((_, name)) = PUBLISHED_FOR.iter().find(|(known, _)| *known == class) {
+        return by_name(name);
+    }
     EVENT_TYPES
         .iter()
         .find(|one| one.class == Some(class))

@@ -139,7 +139,9 @@ impl Planning<'_> {
             .incident
             .clone()
             .without(|affected| mutes.is_muted(self.incident, affected));
-        let quiet = mutes.is_incident_muted(&self.incident.id) || visible.affected.is_empty();
+        // What routing says of a prefix concerns the prefix: it is told although nobody looks from there.
+        let nobody = visible.affected.is_empty() && visible.prefix.is_none();
+        let quiet = mutes.is_incident_muted(&self.incident.id) || nobody;
         let untold = self.told.sequence == 0;
         if !quiet && self.is_due(&visible) {
             let wanted = rules::channels(&self.settings.rules, &visible, false);
@@ -177,6 +179,7 @@ impl Planning<'_> {
         let registered = &self.settings.registered_providers;
         let strange = |asn: u32| !registered.is_empty() && !registered.contains(&asn);
         match self.incident.class.as_str() {
+            _ if self.incident.prefix.is_some() => true,
             "unreachable" => true,
             "provider" => self.incident.to_asn.is_some_and(strange),
             other => !model::is_path_class(other),

@@ -30,6 +30,7 @@ pub(crate) fn incident() -> Incident {
         to_asn: None,
         provider_asn: Some(64500),
         prefix: None,
+        severity: None,
         affected: vec![affected(1, "NL-NH"), affected(2, "US-CA")],
         onset_from_unix_ms: BEGAN - 30 * SECOND,
         onset_to_unix_ms: BEGAN,

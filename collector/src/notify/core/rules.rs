@@ -49,12 +49,12 @@ impl Rule {
 
     /// Whether the rule wants an incident.
     pub fn wants(&self, incident: &Incident) -> bool {
-        let (event_type, level) = event_type(&incident.class);
+        let (event_type, _) = event_type(&incident.class);
         let named = |class: &String| *class == incident.class || class == event_type;
         let level_class = model::is_level_class(&incident.class);
         let alone = (level_class || model::is_path_class(&incident.class)) && incident.agents() < 2;
         let unasked = level_class && self.classes.is_empty() && !self.single_agent;
-        level >= self.min_level
+        incident.level() >= self.min_level
             && (self.classes.is_empty() || self.classes.iter().any(named))
             && (self.single_agent || !alone)
             && !unasked

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, ToSql, Transaction, params};
 
 use super::paths::{self, Subject};
 use super::registry::agent_no;
-use super::{engine, forms, incidents};
+use super::{engine, forms, incidents, joined};
 use crate::api::types::{Event, EventClass};
 use crate::detect::tell;
 use crate::store::{EventQuery, StoreError, StoreResult};
@@ -18,6 +18,7 @@ pub(super) fn put(
     now_unix_ms: i64,
 ) -> StoreResult<()> {
     let form = forms::write("an event", event)?;
+    let incident_id = joined::incident_of(tx, organisation, event)?;
     tx.prepare_cached(
         "INSERT INTO event (organisation, event_id, agent, begun_unix_ms, ended_unix_ms, form, incident_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -32,11 +33,11 @@ pub(super) fn put(
             event.first_novel_unix_ms,
             event.ended_unix_ms,
             form,
-            event.incident_id
+            incident_id
         ])
     })
     .map_err(engine("write an event"))?;
-    match &event.incident_id {
+    match &incident_id {
         Some(incident_id) => incidents::touch(tx, organisation, incident_id, now_unix_ms),
         None => Ok(()),
     }
@@ -52,6 +53,19 @@ pub(super) fn of_incident(
     let sql = "SELECT form FROM event WHERE organisation = ?1 AND incident_id = ?2
         ORDER BY begun_unix_ms, event_id LIMIT ?3";
     read(tx, sql, params![organisation.as_str(), incident_id, limit])
+}
+
+/// Claimed events that began in a span, with their incidents, oldest first.
+pub(super) fn begun_between(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    (from_unix_ms, to_unix_ms): (i64, i64),
+    limit: u32,
+) -> StoreResult<Vec<(Event, String)>> {
+    let sql = "SELECT form, incident_id FROM event WHERE organisation = ?1 AND begun_unix_ms BETWEEN ?2 AND ?3
+        AND incident_id IS NOT NULL ORDER BY begun_unix_ms, event_id LIMIT ?4";
+    let key = params![organisation.as_str(), from_unix_ms, to_unix_ms, limit];
+    joined::with_incident(tx, sql, key)
 }
 
 fn read(tx: &Transaction<'_>, sql: &str, key: &[&dyn ToSql]) -> StoreResult<Vec<Event>> {

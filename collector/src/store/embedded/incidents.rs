@@ -7,9 +7,10 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use super::forms::RoundForm;
 use super::paths::Subject;
 use super::writer::Durability;
-use super::{Embedded, engine, events, forms};
+use super::{Embedded, engine, events, forms, joined, routing};
 use crate::api::types::{Event, Incident};
-use crate::incident::{EVENTS_MAX, Head, assemble};
+use crate::incident::route::assemble_with;
+use crate::incident::{EVENTS_MAX, Head};
 use crate::ingest::batch::Round;
 use crate::store::incidents::{EventRounds, IncidentQuery, Incidents};
 use crate::store::{Applied, StoreError, StoreResult};
@@ -66,7 +67,9 @@ impl Incidents for Embedded {
         let (organisation, incident_id) = (organisation.clone(), incident_id.to_owned());
         self.readers
             .run("read events of an incident", move |tx| {
-                events::of_incident(tx, &organisation, &incident_id, limit)
+                let whole_id = joined::whole_of(tx, &organisation, &incident_id)?;
+                let asked = whole_id.as_deref().unwrap_or(&incident_id);
+                events::of_incident(tx, &organisation, asked, limit)
             })
             .await
     }
@@ -143,7 +146,8 @@ pub(super) fn put_rounds(
     Ok(())
 }
 
-fn rounds_of(
+/// The rounds that show an event.
+pub(super) fn rounds_of(
     tx: &Transaction<'_>,
     organisation: &OrganisationId,
     event_id: &str,
@@ -183,8 +187,9 @@ pub(super) fn touch(
         .map_err(engine("number a change"))?;
     tx.prepare_cached(
         "INSERT INTO incident (organisation, incident_id, begun_unix_ms, ended_unix_ms, changed_unix_ms, change_no)
-         SELECT ?1, ?2, min(begun_unix_ms), iif(count(*) = count(ended_unix_ms), max(ended_unix_ms), NULL), ?3, ?4
-         FROM event WHERE organisation = ?1 AND incident_id = ?2
+         SELECT ?1, ?2, min(begun_unix_ms), iif(count(*) = count(ended_unix_ms), max(ended_unix_ms), NULL), ?3, ?4 FROM (
+             SELECT begun_unix_ms, ended_unix_ms FROM event WHERE organisation = ?1 AND incident_id = ?2
+             UNION ALL SELECT started_unix_ms, ended_unix_ms FROM routing_verdict WHERE organisation = ?1 AND incident_id = ?2) WHERE true
          ON CONFLICT DO UPDATE SET begun_unix_ms = excluded.begun_unix_ms, ended_unix_ms = excluded.ended_unix_ms,
              changed_unix_ms = excluded.changed_unix_ms, change_no = excluded.change_no",
     )
@@ -219,7 +224,7 @@ pub(super) fn incidents(
     let heads = read(tx, sql, key)?;
     heads
         .into_iter()
-        .map(|head| whole(tx, organisation, head))
+        .map(|head| Ok(whole(tx, organisation, head)?.0))
         .collect()
 }
 
@@ -231,12 +236,16 @@ pub(super) fn incident(
 ) -> StoreResult<Incident> {
     let sql = "SELECT incident_id, changed_unix_ms, ended_unix_ms FROM incident
         WHERE organisation = ?1 AND incident_id = ?2";
-    let head = read(tx, sql, params![organisation.as_str(), incident_id])?.pop();
+    let whole_id = joined::whole_of(tx, organisation, incident_id)?;
+    let asked = whole_id.as_deref().unwrap_or(incident_id);
+    let head = read(tx, sql, params![organisation.as_str(), asked])?.pop();
     let head = head.ok_or_else(|| StoreError::NotFound {
         what: "incident",
         key: incident_id.to_owned(),
     })?;
-    whole(tx, organisation, head)
+    let (mut incident, events) = whole(tx, organisation, head)?;
+    incident.cross_check = joined::cross_check(tx, organisation, &incident, &events)?;
+    Ok(incident)
 }
 
 /// Incidents that changed after the change of this number, in the order of their last changes, each with the number of its last.
@@ -307,7 +316,12 @@ fn read(tx: &Transaction<'_>, sql: &str, key: &[&dyn rusqlite::ToSql]) -> StoreR
         .map_err(engine("read incidents"))
 }
 
-fn whole(tx: &Transaction<'_>, organisation: &OrganisationId, head: Head) -> StoreResult<Incident> {
+/// An incident without what agents say to it, and its events.
+fn whole(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    head: Head,
+) -> StoreResult<(Incident, Vec<Event>)> {
     let counts = "SELECT count(*), count(DISTINCT agent), count(DISTINCT iif(ended_unix_ms IS NULL, agent, NULL))
         FROM event WHERE organisation = ?1 AND incident_id = ?2";
     let (events_total, agents_total, agents_open) = tx
@@ -325,5 +339,6 @@ fn whole(tx: &Transaction<'_>, organisation: &OrganisationId, head: Head) -> Sto
         ..head
     };
     let events = events::of_incident(tx, organisation, &head.incident_id, EVENTS_MAX)?;
-    Ok(assemble(&head, &events))
+    let (verdicts, total) = routing::of_incident(tx, organisation, &head.incident_id)?;
+    Ok((assemble_with(&head, &events, verdicts, total), events))
 }

@@ -14,8 +14,8 @@ use tracing::warn;
 use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
 use super::vantage::{Answered, LEVELS, Vantage, cell_or_skip, level_number, merged_of};
 use super::{
-    Retention, cell_table, desk, engine, events, history, inbox, incidents, millis, notifying,
-    paths, registry, routing,
+    Retention, cell_table, desk, engine, events, history, inbox, incidents, joined, millis,
+    notifying, paths, registry, routing,
 };
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
@@ -78,6 +78,7 @@ pub(super) fn step(
         + notifying::forget(tx, past)?
         + desk::forget(tx, past)?
         + routing::forget(tx, past)?
+        + joined::forget(tx)?
         > 0)
 }
 

@@ -15,6 +15,7 @@ mod forms;
 mod history;
 mod inbox;
 mod incidents;
+mod joined;
 mod maintain;
 mod notifying;
 mod paths;

@@ -20,11 +20,11 @@ const TOKEN_COLUMNS: &str = "digest, organisation, name, role, created_unix_ms, 
 impl Registered for Embedded {
     async fn resources(&self, organisation: &OrganisationId) -> StoreResult<Resources> {
         let organisation = organisation.clone();
-        let read = self.readers.run("read what is registered", move |tx| {
-            let sql = "SELECT body FROM peering_resource WHERE organisation = ?1 ORDER BY id";
-            all(tx, sql, [organisation.as_str()], resource_of)
-        });
-        Ok(read.await?.into_iter().collect())
+        self.readers
+            .run("read what is registered", move |tx| {
+                resources(tx, &organisation)
+            })
+            .await
     }
 
     async fn change_resources(
@@ -100,6 +100,16 @@ impl Registered for Embedded {
             .run(Durability::Full, "take a token back", write)
             .await
     }
+}
+
+/// All that is registered.
+pub(super) fn resources(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+) -> StoreResult<Resources> {
+    let sql = "SELECT body FROM peering_resource WHERE organisation = ?1 ORDER BY id";
+    let found = all(tx, sql, [organisation.as_str()], resource_of)?;
+    Ok(found.into_iter().collect())
 }
 
 fn resource_of(row: &Row<'_>) -> StoreResult<Resource> {

@@ -1,0 +1,106 @@
+//! Verdicts into the store at once, and open pages told of their incidents.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstmile_routing::verdict::Verdict;
+use firstmile_wire::ids::OrganisationId;
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::api::LiveMessage;
+use crate::api::types::Live;
+use crate::clock;
+use crate::ingest::refusal::with_sources;
+use crate::store::Store;
+
+/// Verdicts that one transaction writes.
+const GATHER: usize = 512;
+/// After a start, what was open before and was not said again for so long is no longer so: tables are read and sessions are up by then.
+const SETTLE: Duration = Duration::from_mins(10);
+
+/// Writes verdicts as they come, all that wait in one transaction; after the stop, those that are left.
+pub(super) async fn keep(
+    store: Arc<dyn Store>,
+    mut told: mpsc::Receiver<Verdict>,
+    live: broadcast::Sender<LiveMessage>,
+    cancel: CancellationToken,
+) {
+    let organisation = OrganisationId::default_organisation();
+    let started_unix_ms = clock::unix_ms();
+    let mut settled = std::pin::pin!(tokio::time::sleep(SETTLE));
+    let mut is_settled = false;
+    loop {
+        let mut batch = Vec::new();
+        let received = tokio::select! {
+            received = told.recv_many(&mut batch, GATHER) => received,
+            () = &mut settled, if !is_settled && !cancel.is_cancelled() => {
+                is_settled = true;
+                end_unconfirmed(&*store, &organisation, started_unix_ms).await;
+                continue;
+            }
+        };
+        if received == 0 {
+            return;
+        }
+        write(&*store, &organisation, batch, &live).await;
+    }
+}
+
+async fn end_unconfirmed(store: &dyn Store, organisation: &OrganisationId, since_unix_ms: i64) {
+    let ended = store.end_unconfirmed_verdicts(organisation, since_unix_ms, clock::unix_ms());
+    if let Err(failure) = ended.await {
+        error!(
+            error = with_sources(&failure),
+            "verdicts of routing cannot be ended"
+        );
+    }
+}
+
+async fn write(
+    store: &dyn Store,
+    organisation: &OrganisationId,
+    batch: Vec<Verdict>,
+    live: &broadcast::Sender<LiveMessage>,
+) {
+    for verdict in &batch {
+        info!(
+            phase = ?verdict.phase,
+            class = %verdict.class,
+            prefix = %verdict.prefix,
+            offender = verdict.offender.map(|asn| asn.0),
+            severity = verdict.severity.name(),
+            peers = verdict.peers,
+            "routing verdict"
+        );
+    }
+    match store
+        .put_verdicts(organisation, batch, clock::unix_ms())
+        .await
+    {
+        Ok(incidents) => tell(organisation, incidents, live),
+        Err(failure) => error!(
+            error = with_sources(&failure),
+            "verdicts of routing cannot be stored"
+        ),
+    }
+}
+
+/// Open pages ask anew; without one nobody listens.
+fn tell(
+    organisation: &OrganisationId,
+    incidents: BTreeSet<String>,
+    live: &broadcast::Sender<LiveMessage>,
+) {
+    for incident_id in incidents {
+        let message = LiveMessage {
+            organisation: organisation.clone(),
+            live: Live::Incident { incident_id },
+        };
+        if live.send(message).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What routers of our own show of the sessions between partners and Microsoft, for the rules of prefixes. Pure.
+//!
+//! Only sessions that a router tells by BMP before its policy count: public route collectors show other sessions. A session is complete a
+//! minute after it began, since nothing says reliably when a table was sent whole.
+
+use std::collections::BTreeMap;
+
+use firstmile_feeds::event::{Event, FeedId, Peer, RouterPeer, Routes};
+use firstmile_peering::routes::{Route, Session, Sessions};
+use firstmile_routing::detector::PathId;
+use firstmile_routing::path::Hop;
+use ipnet::IpNet;
+
+/// A session tells its table within this time after it began.
+const WHOLE_AFTER_S: f64 = 60.0;
+/// Routes of one session: a partner announces its customers', not the whole table.
+const ROUTES_MAX: usize = 50_000;
+/// Routes of all sessions.
+const ALL_ROUTES_MAX: usize = 500_000;
+/// The policy bit of a peer's flags: routes after the policy of the router (RFC 7854 §4.2).
+const AFTER_POLICY: u8 = 0x40;
+
+/// The sessions as they are.
+#[derive(Debug, Default)]
+pub(super) struct SessionTable {
+    sessions: BTreeMap<(FeedId, RouterPeer), Known>,
+    routes: usize,
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    began: f64,
+    overflown: bool,
+    routes: BTreeMap<(IpNet, PathId), Route>,
+}
+
+impl SessionTable {
+    /// Takes in what a feed says; `now` in Unix seconds.
+    pub(super) fn apply(&mut self, event: &Event, now: f64) {
+        match event {
+            Event::Routes(routes) => self.routes(routes, now),
+            Event::PeerUp { feed, peer, .. } => {
+                if let Some(peer) = counted(peer) {
+                    self.known(*feed, peer, now);
+                    self.changed = true;
+                }
+            }
+            Event::PeerDown { feed, peer, .. } => {
+                let peer = counted(peer);
+                self.forget(|of, known| of == *feed && Some(*known) == peer);
+            }
+            Event::OutOfSight { feed, router, .. } => {
+                let gone = |known: &RouterPeer| router.is_none_or(|router| known.router == router);
+                self.forget(|of, known| of == *feed && gone(known));
+            }
+            Event::Vrps { .. } | Event::Tick => {}
+        }
+    }
+
+    /// The sessions by the partner's address, if something changed since the last call, or a session may have become whole.
+    pub(super) fn changes(&mut self, now: f64) -> Option<Sessions> {
+        let young = self
+            .sessions
+            .values()
+            .any(|known| now - known.began < 2.0 * WHOLE_AFTER_S);
+        if !std::mem::take(&mut self.changed) && !young {
+            return None;
+        }
+        let mut sessions = Sessions::new();
+        for ((_, peer), known) in &self.sessions {
+            let session = sessions.entry(peer.address).or_insert_with(|| Session {
+                asn: peer.asn.0,
+                ..Session::default()
+            });
+            session.incomplete |= known.overflown || now - known.began < WHOLE_AFTER_S;
+            for ((prefix, _), route) in &known.routes {
+                let kept = session
+                    .routes
+                    .entry(*prefix)
+                    .or_insert_with(|| route.clone());
+                // Two routers, or two paths: the worse one is what has to be mended.
+                if worse(route, kept) {
+                    kept.clone_from(route);
+                }
+            }
+        }
+        Some(sessions)
+    }
+
+    fn known(&mut self, feed: FeedId, peer: RouterPeer, now: f64) -> &mut Known {
+        self.sessions.entry((feed, peer)).or_insert_with(|| Known {
+            began: now,
+            overflown: false,
+            routes: BTreeMap::new(),
+        })
+    }
+
+    fn routes(&mut self, said: &Routes, now: f64) {
+        let Some(peer) = counted(&said.peer) else {
+            return;
+        };
+        let room = ALL_ROUTES_MAX.saturating_sub(self.routes);
+        let known = self.known(said.feed, peer, now);
+        let before = known.routes.len();
+        for prefix in &said.withdrawn {
+            known.routes.remove(&(*prefix, said.path));
+        }
+        let most = ROUTES_MAX.min(before + room);
+        for prefix in &said.announced {
+            let key = (*prefix, said.path);
+            if known.routes.len() >= most && !known.routes.contains_key(&key) {
+                known.overflown = true;
+                continue;
+            }
+            known.routes.insert(key, route_of(said));
+        }
+        let after = known.routes.len();
+        self.routes = self.routes + after - before;
+        self.changed = true;
+    }
+
+    fn forget(&mut self, is_gone: impl Fn(FeedId, &RouterPeer) -> bool) {
+        let before = self.sessions.len();
+        let mut freed = 0;
+        self.sessions.retain(|(feed, peer), known| {
+            let gone = is_gone(*feed, peer);
+            freed += if gone { known.routes.len() } else { 0 };
+            !gone
+        });
+        self.routes -= freed;
+        self.changed |= before != self.sessions.len();
+    }
+}
+
+/// A session of a router of ours, before policy.
+fn counted(peer: &Peer) -> Option<RouterPeer> {
+    /// Global and RD instance peers (RFC 7854 §4.2).
+    const REAL: [u8; 2] = [0, 1];
+    match peer {
+        Peer::Router(peer) if peer.flags & AFTER_POLICY == 0 && REAL.contains(&peer.kind) => {
+            Some(*peer)
+        }
+        Peer::Router(_) | Peer::Recorded { .. } | Peer::RouteCollector { .. } => None,
+    }
+}
+
+fn route_of(said: &Routes) -> Route {
+    let hops = said.route.path.hops().iter();
+    Route {
+        path: hops.flat_map(Hop::members).map(|asn| asn.0).collect(),
+        communities: said.communities.clone(),
+        received_unix_ms: super::unix_ms(said.at),
+    }
+}
+
+fn worse(new: &Route, kept: &Route) -> bool {
+    let count = |route: &Route| route.communities.as_ref().map_or(0, Vec::len);
+    (new.path.len(), usize::MAX - count(new)) > (kept.path.len(), usize::MAX - count(kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use firstmile_routing::asn::Asn;
+    use firstmile_routing::path::{AsPath, Route as Way};
+
+    use super::*;
+
+    fn peer(last: u8, flags: u8) -> Peer {
+        Peer::Router(RouterPeer {
+            router: IpAddr::from([203, 0, 113, 1]),
+            kind: 0,
+            flags,
+            distinguisher: 0,
+            address: IpAddr::from([192, 0, 2, last]),
+            asn: Asn(64_500),
+        })
+    }
+
+    fn routes(peer: Peer, announced: &[&str], withdrawn: &[&str]) -> Event {
+        let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        Event::Routes(Box::new(Routes {
+            feed: FeedId(1),
+            at: 10.0,
+            peer,
+            path: PathId::NONE,
+            withdrawn: nets(withdrawn),
+            announced: nets(announced),
+            route: Way::new(AsPath::of(&[64_500, 64_501])),
+            communities: Some(vec![(8075, 8007)]),
+        }))
+    }
+
+    #[test]
+    fn a_session_shows_what_its_router_heard_before_policy() {
+        let mut table = SessionTable::default();
+        let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
+        table.apply(&routes(peer(1, 0), &["198.51.100.0/24"], &[]), 10.0);
+        table.apply(
+            &routes(peer(2, AFTER_POLICY), &["198.51.100.0/24"], &[]),
+            10.0,
+        );
+        let sessions = table.changes(11.0).expect("they changed");
+        assert!(sessions.keys().eq(&[IpAddr::from([192, 0, 2, 1])]));
+        let session = sessions.values().next().unwrap();
+        assert!(session.incomplete, "it has just begun");
+        let route = &session.routes[&prefix];
+        assert_eq!(route.path, [64_500, 64_501]);
+        assert_eq!(route.communities.as_deref(), Some(&[(8075, 8007)][..]));
+        assert_eq!(route.received_unix_ms, 10_000);
+        let later = table.changes(100.0).expect("one may have become whole");
+        assert!(!later.values().next().unwrap().incomplete);
+        assert!(table.changes(200.0).is_none(), "nothing changed");
+        table.apply(&routes(peer(1, 0), &[], &["198.51.100.0/24"]), 200.0);
+        let sessions = table.changes(201.0).expect("a route went");
+        assert!(sessions.values().next().unwrap().routes.is_empty());
+        let down = Event::PeerDown {
+            feed: FeedId(1),
+            at: 300.0,
+            peer: peer(1, 0),
+            lost: true,
+        };
+        table.apply(&down, 300.0);
+        assert_eq!(table.changes(301.0), Some(Sessions::new()));
+    }
+
+    #[test]
+    fn what_does_not_fit_makes_a_session_incomplete_and_leaves_with_it() {
+        let mut table = SessionTable::default();
+        let many: Vec<String> = (0..=ROUTES_MAX)
+            .map(|index| format!("2001:db8:{:x}:{:x}::/64", index >> 16, index & 0xFFFF))
+            .collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        table.apply(&routes(peer(1, 0), &many, &[]), 10.0);
+        let sessions = table.changes(1_000.0).expect("they changed");
+        let session = sessions.values().next().unwrap();
+        assert!(session.incomplete && session.routes.len() == ROUTES_MAX);
+        assert_eq!(table.routes, ROUTES_MAX);
+        let away = Event::OutOfSight {
+            feed: FeedId(1),
+            at: 1_000.0,
+            router: None,
+        };
+        table.apply(&away, 1_000.0);
+        assert_eq!(table.routes, 0);
+    }
+}
