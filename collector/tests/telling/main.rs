@@ -1,6 +1,8 @@
-//! Telling, with the real program and a real receiver: one start and one end, whatever dies in between.
+//! The real program, killed: what it tells a real receiver, and what it knows of paths.
 
 // All of this is test code; clippy allows `unwrap` in it where it is told so.
+#[cfg(test)]
+mod paths;
 #[cfg(test)]
 mod real;
 #[cfg(test)]

@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use firstmile_collector::api::types::{Event, EventClass};
 use firstmile_collector::clock;
+use firstmile_collector::detect::{PathMemory, PathState};
 use firstmile_collector::geo::Geography;
 use firstmile_collector::registry::{Agent, JoinGrant, Site, SiteId};
 use firstmile_collector::store::embedded::{self, Embedded};
 use firstmile_collector::store::notifying::{ChannelCounts, Notifying};
-use firstmile_collector::store::{Applied, InboxReport, Store};
+use firstmile_collector::store::{Appended, Applied, EventQuery, InboxReport, Store};
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+/// The epoch of all reports here.
+pub(crate) const EPOCH: Epoch = Epoch(Uuid::from_u128(7));
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_firstmile-collector");
 
@@ -116,12 +120,7 @@ impl Rig {
                 *sequence += 1;
                 *sequence
             };
-            let key = ReportKey {
-                organisation: OrganisationId::default_organisation(),
-                agent: agent_id(number),
-                epoch: Epoch(Uuid::from_u128(7)),
-                sequence,
-            };
+            let key = key(number, sequence);
             let report = InboxReport {
                 key: key.clone(),
                 received_unix_ms: now_unix_ms(),
@@ -134,6 +133,69 @@ impl Rig {
             };
             store.apply(&key, applied).await.unwrap();
         }
+    }
+
+    /// Writes a file beside the configuration.
+    pub(crate) fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Reports as the listener leaves them: on disk, and not applied.
+    pub(crate) async fn append(&self, reports: &[InboxReport]) {
+        let outcomes = self.store().await.append(reports.to_vec()).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == Appended::Stored));
+    }
+
+    /// Looks until no report is pending; what it waits for is a row that another process writes.
+    pub(crate) async fn until_all_is_applied(&self) {
+        let store = self.store().await;
+        let empty = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(100));
+            while !store.pending(1).await.unwrap().is_empty() {
+                looks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_mins(2), empty).await;
+        waited.expect("every report is applied");
+    }
+
+    async fn path_memories(&self) -> BTreeMap<String, PathMemory> {
+        let organisation = OrganisationId::default_organisation();
+        let store = self.store().await;
+        let memories = store.path_memories(&organisation, agent_id(1)).await;
+        memories.unwrap()
+    }
+
+    /// All that is remembered of the paths of the first agent.
+    pub(crate) async fn memories(&self) -> BTreeMap<String, serde_json::Value> {
+        let memories = self.path_memories().await.into_iter();
+        memories
+            .map(|(target, memory)| (target, serde_json::to_value(memory).unwrap()))
+            .collect()
+    }
+
+    /// State of the one path of the first agent.
+    pub(crate) async fn path_state(&self) -> PathState {
+        let memories = self.path_memories().await;
+        assert_eq!(memories.len(), 1);
+        memories.values().next().unwrap().state()
+    }
+
+    /// All events.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let organisation = OrganisationId::default_organisation();
+        let query = EventQuery {
+            from_unix_ms: 0,
+            to_unix_ms: i64::MAX,
+            open: None,
+            agent: None,
+            limit: 1_000,
+        };
+        self.store()
+            .await
+            .events(&organisation, &query)
+            .await
+            .unwrap()
     }
 
     async fn counts(&self) -> Vec<ChannelCounts> {
@@ -196,7 +258,17 @@ impl Drop for Serving {
     }
 }
 
-fn agent_id(number: u8) -> AgentId {
+/// What makes the reports of an agent themselves.
+pub(crate) fn key(number: u8, sequence: u64) -> ReportKey {
+    ReportKey {
+        organisation: OrganisationId::default_organisation(),
+        agent: agent_id(number),
+        epoch: EPOCH,
+        sequence,
+    }
+}
+
+pub(crate) fn agent_id(number: u8) -> AgentId {
     AgentId(Uuid::from_u128(u128::from(number)))
 }
 
