@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::met::{Labels, MAX_LABELS, Rewrites};
+use crate::met::{Labels, MAX_LABELS, ReplyKind, Rewrites};
 use crate::packet::{
     PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP, folded_sum, u16_at, u32_at,
 };
@@ -242,8 +242,19 @@ fn v6_at(bytes: &[u8], at: usize) -> Option<IpAddr> {
     Some(IpAddr::from(octets))
 }
 
+/// In what role `from` sent an ICMP error (type and code, `type * 256 + code`) about a packet to `destination`.
+pub fn role(icmp: u16, from: IpAddr, destination: IpAddr) -> ReplyKind {
+    if is_time_exceeded(destination.is_ipv6(), icmp) {
+        ReplyKind::TimeExceeded
+    } else if from == destination {
+        ReplyKind::Destination
+    } else {
+        ReplyKind::Barred
+    }
+}
+
 /// Whether an ICMP type says that the TTL ran out on the way.
-pub const fn is_time_exceeded(ipv6: bool, icmp: u16) -> bool {
+const fn is_time_exceeded(ipv6: bool, icmp: u16) -> bool {
     let [kind, code] = icmp.to_be_bytes();
     code == 0 && kind == if ipv6 { 3 } else { 11 }
 }

@@ -138,7 +138,8 @@ fn icmp(control: &ControlMessageOwned) -> Option<Message> {
     })
 }
 
-fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
+/// The address in what the kernel filled in; `None` for no address of IP.
+pub(super) fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = storage
         .as_sockaddr_in()
         .map(|address| SocketAddr::new(IpAddr::from(address.ip()), address.port()));

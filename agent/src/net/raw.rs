@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::error_queue;
 use super::exit::Exit;
 
 /// Largest message that is read: a quoted packet and its headers fit many times over.
@@ -240,7 +241,8 @@ impl PacketSocket {
             Some(&mut control),
             flags | MsgFlags::MSG_DONTWAIT,
         )?;
-        let from = message.address.as_ref().and_then(address_of);
+        let from = message.address.as_ref().and_then(error_queue::address_of);
+        let from = from.map(|from| from.ip());
         let (mut ttl, mut error, mut age) = (None, None, Duration::ZERO);
         for control in message.cmsgs()? {
             #[expect(
@@ -292,15 +294,4 @@ fn age_of(stamp: TimeSpec) -> Duration {
         .and_then(|now| now.checked_sub(Duration::from(stamp)))
         .filter(|age| *age < OLDEST)
         .unwrap_or_default()
-}
-
-fn address_of(storage: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = storage
-        .as_sockaddr_in()
-        .map(|address| IpAddr::from(address.ip()));
-    v4.or_else(|| {
-        storage
-            .as_sockaddr_in6()
-            .map(|address| IpAddr::from(address.ip()))
-    })
 }

@@ -25,6 +25,9 @@ use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePl
 use crate::report::counters::Counters;
 use crate::schedule::slot::Slots;
 
+/// Source port, or identifier, of the first pinned flow, the same after a restart: below the ephemeral range of every system.
+pub(super) const FIRST_PORT: u16 = 24_100;
+
 /// What a round brought.
 #[derive(Clone, Debug)]
 pub(crate) struct RoundResult {

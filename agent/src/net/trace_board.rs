@@ -19,8 +19,6 @@ use crate::probe::met::Rewrites;
 use crate::probe::quote::Sent;
 #[cfg(target_os = "linux")]
 use crate::probe::quote::{self, Quoted};
-#[cfg(target_os = "linux")]
-use crate::probe::trace::ReplyKind;
 use crate::probe::trace::{ProbeId, Reply};
 use crate::report::counters::Counters;
 
@@ -140,14 +138,7 @@ impl Switchboard {
         if !is_certain && quoted.destination != waiting.destination {
             return false;
         }
-        let is_ipv6 = waiting.destination.is_ipv6();
-        let kind = if quote::is_time_exceeded(is_ipv6, quoted.icmp) {
-            ReplyKind::TimeExceeded
-        } else if from == waiting.destination {
-            ReplyKind::Destination
-        } else {
-            ReplyKind::Barred
-        };
+        let kind = quote::role(quoted.icmp, from, waiting.destination);
         let reply = Reply {
             quoted_ttl: quoted.odd_ttl(),
             rewrites: sent.map_or_else(Rewrites::default, |sent| quoted.rewrites(&sent)),

@@ -19,14 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use super::exit::Exit;
 use super::raw::{Attempt, PacketSocket};
-use super::trace::Means;
+use super::trace::{FIRST_PORT, Means};
 use super::trace_board::{Hub, Switchboard};
 use crate::clock;
 use crate::probe::quote;
 use crate::probe::trace::{Probe, Reply, ReplyKind};
-
-/// First source port, of the first pinned flow: below the ephemeral range of every system.
-const FIRST_PORT: u16 = 24_100;
 
 /// Longest life of an attempt: the round has given it up by then.
 const LIFE: Duration = Duration::from_secs(1);
@@ -126,13 +123,7 @@ fn reply_of(attempt: Attempt, destination: IpAddr) -> Option<Reply> {
         Attempt::Answered => Some(Reply::plain(destination, ReplyKind::Destination, 0, 0)),
         Attempt::Failed(None) => None,
         Attempt::Failed(Some(error)) => {
-            let kind = if quote::is_time_exceeded(destination.is_ipv6(), error.icmp) {
-                ReplyKind::TimeExceeded
-            } else if error.offender == destination {
-                ReplyKind::Destination
-            } else {
-                ReplyKind::Barred
-            };
+            let kind = quote::role(error.icmp, error.offender, destination);
             Some(Reply::plain(error.offender, kind, error.icmp, 0))
         }
     }

@@ -13,16 +13,13 @@ use socket2::{Protocol, Type};
 use tracing::warn;
 
 use super::raw::{PacketSocket, Received};
-use super::trace::Means;
+use super::trace::{FIRST_PORT, Means};
 use super::trace_board::{Hub, Listening, Switchboard};
 use crate::clock;
 use crate::probe::packet;
 use crate::probe::quote;
 use crate::probe::trace::{Probe, Reply, ReplyKind};
 use crate::report::counters::Counters;
-
-/// First identifier that is asked for; the same after a restart, unless taken.
-const FIRST_IDENTIFIER: u16 = 24_100;
 
 /// The sockets of one family, one for each flow.
 pub(super) struct EchoMeans {
@@ -52,7 +49,7 @@ impl EchoMeans {
                 true,
                 hub.exit,
             )?);
-            let identifier = socket.bind_identifier(FIRST_IDENTIFIER + flow)?;
+            let identifier = socket.bind_identifier(FIRST_PORT + flow)?;
             let listener = Listener {
                 socket: Arc::clone(&socket),
                 board: Arc::clone(&hub.board),
@@ -149,13 +146,7 @@ impl Listener {
         let reply = match received.error {
             None => Reply::plain(name, ReplyKind::Destination, self.echo_reply(), reply_ttl),
             Some(error) => {
-                let kind = if quote::is_time_exceeded(self.ipv6, error.icmp) {
-                    ReplyKind::TimeExceeded
-                } else if error.offender == name {
-                    ReplyKind::Destination
-                } else {
-                    ReplyKind::Barred
-                };
+                let kind = quote::role(error.icmp, error.offender, name);
                 Reply::plain(error.offender, kind, error.icmp, reply_ttl)
             }
         };

@@ -16,16 +16,13 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tracing::{debug, warn};
 
 use super::raw::{PacketSocket, Received};
-use super::trace::Means;
+use super::trace::{FIRST_PORT, Means};
 use super::trace_board::{Hub, Listening, Switchboard};
 use crate::clock;
 use crate::probe::packet::{self, FlowEnds, Outer};
 use crate::probe::quote::{self, Quoted, Sent};
 use crate::probe::trace::{Probe, Reply, ReplyKind};
 use crate::report::counters::Counters;
-
-/// First source port that is tried: below the ephemeral range of every system.
-const FIRST_PORT: u16 = 24_100;
 
 /// Ports from the first one that are tried before giving up.
 const PORTS_TRIED: u16 = 256;

@@ -19,15 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::exit::Exit;
-use super::trace::Means;
+use super::trace::{FIRST_PORT, Means};
 use super::trace_board::{Hub, Switchboard};
 use crate::clock;
 use crate::probe::quote;
 use crate::probe::trace::{Probe, Reply, ReplyKind};
 use crate::report::counters::Counters;
-
-/// First source port: below the ephemeral range of every system.
-const FIRST_PORT: u16 = 24_100;
 
 /// How long an attempt may last; the round gives up by its own clock, what comes later is counted late.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -187,13 +184,7 @@ async fn ask(socket: Socket, destination: SocketAddr) -> Option<Reply> {
 
 fn of_router(error: &sys::IcmpError, destination: IpAddr) -> Reply {
     let icmp = u16::from_be_bytes([error.kind, error.code]);
-    let kind = if quote::is_time_exceeded(destination.is_ipv6(), icmp) {
-        ReplyKind::TimeExceeded
-    } else if error.from == destination {
-        ReplyKind::Destination
-    } else {
-        ReplyKind::Barred
-    };
+    let kind = quote::role(icmp, error.from, destination);
     Reply::plain(error.from, kind, icmp, 0)
 }
 
