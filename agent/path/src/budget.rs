@@ -406,7 +406,8 @@ impl HopBudget {
         (way, key.flow_and_ttl())
     }
 
-    /// Those who were refused at the same router, still want to ask, and were served longer ago.
+    /// Those who were refused at the same router, still want to ask, and were served longer ago; more than [`RIVALS`] are not
+    /// counted, for who has so many is refused whatever their number.
     fn rivals(&self, key: CellKey, now: Instant) -> usize {
         let is_claim = |refused: Option<Instant>| {
             refused.is_some_and(|at| now.saturating_duration_since(at) < CLAIM)
@@ -428,6 +429,7 @@ impl HopBudget {
             .flat_map(|hop| &hop.members)
             .chain(strangers.into_iter().flatten())
             .filter(has_better)
+            .take(RIVALS + 1)
             .count()
     }
 }
