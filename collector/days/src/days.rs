@@ -8,6 +8,7 @@
 //! head takes those samples of the inbox that are not sealed. After a write that failed nobody knows what the disk has: the
 //! store says [`DaysError::Broken`] until it is opened again, which is (4).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -222,9 +223,7 @@ impl Days {
         self.broken = false;
         self.next += 1;
         let samples = std::mem::take(&mut self.waiting);
-        for sample in &samples {
-            self.head.push(sample, seq, now_unix_ms);
-        }
+        self.head.extend(&samples, seq, now_unix_ms);
         let count = samples.len();
         self.waiting = samples;
         self.waiting.clear();
@@ -252,7 +251,7 @@ impl Days {
         for agent in &due {
             for (day, blocks) in by_day(self.head.blocks(*agent)) {
                 for piece in pieces(blocks) {
-                    let stored = self.stored(*agent, &piece)?;
+                    let stored = stored(&mut self.chunk, *agent, &piece)?;
                     of_days.entry(day).or_default().push(stored);
                 }
             }
@@ -385,23 +384,6 @@ impl Days {
         }
     }
 
-    fn stored(&mut self, agent: u32, blocks: &[Block]) -> Result<Stored, DaysError> {
-        let times = || {
-            blocks
-                .iter()
-                .flat_map(|block| block.at_unix_ms().iter().copied())
-        };
-        let all: Vec<&Block> = blocks.iter().collect();
-        let bytes = self.chunk.encode(&all);
-        Ok(Stored {
-            agent,
-            from_unix_ms: times().min().unwrap_or(0),
-            to_unix_ms: times().max().unwrap_or(0),
-            rows: blocks.iter().map(Block::len).sum(),
-            bytes: bytes.map_err(|source| DaysError::Chunk { agent, source })?,
-        })
-    }
-
     fn path(&self, day: DayNumber) -> PathBuf {
         // Days are bounded by the clock and the horizon, so they are in the calendar.
         self.dir.join(day.file_name().unwrap_or_default())
@@ -474,14 +456,13 @@ impl Days {
                 unreadable.push(seq);
                 continue;
             }
-            for sample in samples {
+            samples.retain(|sample| {
                 let day = DayNumber::of(sample.row.at_unix_ms);
                 let sealed = marks.get(&day).and_then(|day| day.get(&sample.agent));
-                if day >= first_day && sealed.is_none_or(|sealed| *sealed < seq) {
-                    head.push(&sample, seq, now_unix_ms);
-                    opened.replayed += 1;
-                }
-            }
+                day >= first_day && sealed.is_none_or(|sealed| *sealed < seq)
+            });
+            opened.replayed += samples.len();
+            head.extend(&samples, seq, now_unix_ms);
         }
         drop(rows);
         drop(select);
@@ -502,24 +483,38 @@ impl Days {
     }
 }
 
+/// A chunk of blocks that fit in one.
+fn stored(chunk: &mut Chunk, agent: u32, blocks: &[Cow<'_, Block>]) -> Result<Stored, DaysError> {
+    let times = || {
+        blocks
+            .iter()
+            .flat_map(|block| block.at_unix_ms().iter().copied())
+    };
+    let all: Vec<&Block> = blocks.iter().map(AsRef::as_ref).collect();
+    let bytes = chunk.encode(&all);
+    Ok(Stored {
+        agent,
+        from_unix_ms: times().min().unwrap_or(0),
+        to_unix_ms: times().max().unwrap_or(0),
+        rows: blocks.iter().map(|block| block.len()).sum(),
+        bytes: bytes.map_err(|source| DaysError::Chunk { agent, source })?,
+    })
+}
+
 /// By day and agent: up to which row of the inbox samples are in chunks.
 type Marks = BTreeMap<DayNumber, BTreeMap<u32, i64>>;
 
 /// The samples of a block in a span; `None` if there is none. A block that lies in it whole is not copied again.
-fn within(
-    block: &Block,
-    from_unix_ms: i64,
-    to_unix_ms: i64,
-) -> Option<std::borrow::Cow<'_, Block>> {
+fn within(block: &Block, from_unix_ms: i64, to_unix_ms: i64) -> Option<Cow<'_, Block>> {
     let inside = |at: &i64| (from_unix_ms..to_unix_ms).contains(at);
     if block.at_unix_ms().iter().all(inside) {
-        return (!block.is_empty()).then_some(std::borrow::Cow::Borrowed(block));
+        return (!block.is_empty()).then_some(Cow::Borrowed(block));
     }
     let mut part = Block::new(block.series);
     for row in block.rows().filter(|row| inside(&row.at_unix_ms)) {
         part.push(row, block.scheduling_delay_max_us);
     }
-    (!part.is_empty()).then_some(std::borrow::Cow::Owned(part))
+    (!part.is_empty()).then_some(Cow::Owned(part))
 }
 
 /// Renames a damaged file and its companions, so that the rest is served and nobody writes into it.

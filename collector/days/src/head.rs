@@ -1,5 +1,6 @@
 //! The head: committed samples that are in no chunk yet. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use firstmile_columns::chunk::{MAX_BLOCKS, MAX_ROWS};
@@ -12,10 +13,39 @@ use crate::day::DayNumber;
 struct Waiting {
     blocks: Vec<Block>,
     rows: usize,
+    /// Where the last sample went.
+    last: usize,
     /// First row of the inbox that has a sample of it.
     first: i64,
     /// When that was committed.
     since_unix_ms: i64,
+}
+
+impl Waiting {
+    /// Series come in the same order round after round, so the next one is looked for behind the last one first.
+    fn push(&mut self, sample: &Sample) {
+        let next = self.last + 1;
+        let is_it = |place: usize| {
+            let block = self.blocks.get(place);
+            block.is_some_and(|block| block.series == sample.series)
+        };
+        let place = if is_it(next) {
+            next
+        } else if is_it(0) {
+            0
+        } else {
+            let series = |block: &Block| block.series;
+            let place = self.blocks.binary_search_by_key(&sample.series, series);
+            place.unwrap_or_else(|place| {
+                self.blocks.insert(place, Block::new(sample.series));
+                place
+            })
+        };
+        self.last = place;
+        if let Some(block) = self.blocks.get_mut(place) {
+            block.push(sample.row, sample.scheduling_delay_us);
+        }
+    }
 }
 
 /// Committed samples in no chunk yet, by agent.
@@ -26,23 +56,23 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Adds a sample of row `inbox` of the inbox, committed at `now`.
-    pub(crate) fn push(&mut self, sample: &Sample, inbox: i64, now_unix_ms: i64) {
-        let waiting = self.agents.entry(sample.agent).or_default();
-        if waiting.rows == 0 {
-            waiting.first = inbox;
-            waiting.since_unix_ms = now_unix_ms;
-        }
-        waiting.rows += 1;
-        self.rows += 1;
-        let blocks = &mut waiting.blocks;
-        let place = blocks.binary_search_by_key(&sample.series, |block| block.series);
-        let place = place.unwrap_or_else(|place| {
-            blocks.insert(place, Block::new(sample.series));
-            place
-        });
-        if let Some(block) = blocks.get_mut(place) {
-            block.push(sample.row, sample.scheduling_delay_us);
+    /// Adds samples of row `inbox` of the inbox, committed at `now`. Those of one agent follow each other, so it is looked up
+    /// once for all of them.
+    pub(crate) fn extend(&mut self, samples: &[Sample], inbox: i64, now_unix_ms: i64) {
+        for run in samples.chunk_by(|a, b| a.agent == b.agent) {
+            let Some(agent) = run.first().map(|sample| sample.agent) else {
+                continue;
+            };
+            let waiting = self.agents.entry(agent).or_default();
+            if waiting.rows == 0 {
+                waiting.first = inbox;
+                waiting.since_unix_ms = now_unix_ms;
+            }
+            waiting.rows += run.len();
+            self.rows += run.len();
+            for sample in run {
+                waiting.push(sample);
+            }
         }
     }
 
@@ -95,40 +125,34 @@ pub(crate) struct Sample {
     pub(crate) scheduling_delay_us: u32,
 }
 
-/// Blocks cut at midnights, by day. The usual agent has samples of one day.
-pub(crate) fn by_day(blocks: &[Block]) -> BTreeMap<DayNumber, Vec<Block>> {
-    let mut days: BTreeMap<DayNumber, Vec<Block>> = BTreeMap::new();
+/// Blocks cut at midnights, by day. The usual agent has samples of one day, and none is copied.
+pub(crate) fn by_day(blocks: &[Block]) -> BTreeMap<DayNumber, Vec<Cow<'_, Block>>> {
+    let mut days: BTreeMap<DayNumber, Vec<Cow<'_, Block>>> = BTreeMap::new();
     for block in blocks {
-        let mut parts: BTreeMap<DayNumber, Block> = BTreeMap::new();
-        let first = block.at_unix_ms().first().copied().map(DayNumber::of);
-        let is_one_day = |day: DayNumber| {
-            block
-                .at_unix_ms()
-                .iter()
-                .all(|at| DayNumber::of(*at) == day)
+        let times = block.at_unix_ms().iter().copied();
+        let ends = times.clone().min().zip(times.max());
+        let Some((first, last)) = ends.map(|(a, b)| (DayNumber::of(a), DayNumber::of(b))) else {
+            continue;
         };
-        match first {
-            None => {}
-            Some(day) if is_one_day(day) => {
-                parts.insert(day, block.clone());
-            }
-            Some(_) => {
-                for row in block.rows() {
-                    let day = DayNumber::of(row.at_unix_ms);
-                    let part = parts.entry(day).or_insert_with(|| Block::new(block.series));
-                    part.push(row, block.scheduling_delay_max_us);
-                }
-            }
+        if first == last {
+            days.entry(first).or_default().push(Cow::Borrowed(block));
+            continue;
+        }
+        let mut parts: BTreeMap<DayNumber, Block> = BTreeMap::new();
+        for row in block.rows() {
+            let day = DayNumber::of(row.at_unix_ms);
+            let part = parts.entry(day).or_insert_with(|| Block::new(block.series));
+            part.push(row, block.scheduling_delay_max_us);
         }
         for (day, part) in parts {
-            days.entry(day).or_default().push(part);
+            days.entry(day).or_default().push(Cow::Owned(part));
         }
     }
     days
 }
 
 /// Blocks in as many groups as it takes for each to fit in a chunk. The usual agent has one.
-pub(crate) fn pieces(blocks: Vec<Block>) -> Vec<Vec<Block>> {
+pub(crate) fn pieces(blocks: Vec<Cow<'_, Block>>) -> Vec<Vec<Cow<'_, Block>>> {
     let (mut pieces, mut piece, mut rows) = (Vec::new(), Vec::new(), 0);
     for block in blocks.into_iter().flat_map(cut) {
         if rows + block.len() > MAX_ROWS || piece.len() >= MAX_BLOCKS {
@@ -143,7 +167,7 @@ pub(crate) fn pieces(blocks: Vec<Block>) -> Vec<Vec<Block>> {
 }
 
 /// A block in parts that each fit in a chunk.
-fn cut(block: Block) -> Vec<Block> {
+fn cut(block: Cow<'_, Block>) -> Vec<Cow<'_, Block>> {
     if block.len() <= MAX_ROWS {
         return vec![block];
     }
@@ -156,5 +180,5 @@ fn cut(block: Block) -> Vec<Block> {
             part.push(row, block.scheduling_delay_max_us);
         }
     }
-    parts
+    parts.into_iter().map(Cow::Owned).collect()
 }

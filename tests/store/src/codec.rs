@@ -7,7 +7,7 @@ use crate::clock;
 use crate::figures::Figures;
 use crate::reference::{self, Agent};
 
-/// Rounds of one chunk: 60 of 6 series are the 360 samples that a chunk is sealed at.
+/// Rounds of one chunk: 60 of 6 series are 360 samples, half an hour of an agent of the stream.
 const ROUNDS: usize = 60;
 /// Agents whose blocks lie ready at once.
 const TOGETHER: u32 = 100;
