@@ -443,3 +443,49 @@ fn each_vantage_point_is_a_target_of_its_own() {
     report.series[0].vantage = 2;
     assert!(decode_report(&report).is_err());
 }
+
+/// Reports as the agent of commit e7030b3 sent them, which knew the first form of the wire and none of its later fields: taken
+/// from the inbox of a collector. Each with when it was received.
+const OF_THE_FIRST_FORM: [(&[u8], i64); 2] = [
+    (
+        include_bytes!("recorded/agent-of-first-form-1.bin"),
+        1_795_459_558_465,
+    ),
+    (
+        include_bytes!("recorded/agent-of-first-form-2.bin"),
+        1_795_459_563_484,
+    ),
+];
+
+#[test]
+fn what_an_agent_of_the_first_form_sent_is_read_whole() {
+    let sender = Identity {
+        organisation: OrganisationId::default_organisation(),
+        agent: AgentId(uuid::Uuid::from_u128(
+            0x3D84_1B96_A86B_4684_ABE3_FED5_8E3F_CB46,
+        )),
+    };
+    for ((frame, received_unix_ms), sequence) in OF_THE_FIRST_FORM.into_iter().zip(1..) {
+        let batch = decode(frame, &sender, received_unix_ms).expect("a report");
+        assert_eq!(
+            (batch.key.agent, batch.key.sequence),
+            (sender.agent, sequence)
+        );
+        assert_eq!(batch.agent_version, "0.1.0");
+        assert_eq!(&*batch.targets[0].name, "exchange");
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let samples: Vec<_> = (batch.samples.iter())
+            .map(|sample| (sample.protocol, sample.outcome, sample.destination))
+            .collect();
+        let answered = |protocol| (protocol, Outcome::Answered, Some(loopback));
+        assert_eq!(samples, [answered(Protocol::Icmp), answered(Protocol::Tcp)]);
+        let late = |sample: &Sample| !(0..60_000).contains(&(received_unix_ms - sample.at_unix_ms));
+        assert!(!batch.samples.iter().any(late));
+        let round = batch.rounds.first().expect("a path round");
+        assert_eq!((round.destination, round.kind), (loopback, TraceKind::Tcp));
+        assert!(round.flows.len() >= 5, "{round:?}");
+        // The facts of the machine come once, with the names of hops.
+        assert_eq!(batch.host.is_some(), sequence == 1);
+        assert_eq!(batch.hop_names.len(), usize::from(sequence == 1));
+    }
+}

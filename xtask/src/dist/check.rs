@@ -49,7 +49,6 @@ pub(super) fn require() -> Result<()> {
 /// Checks the packages, writes the measures, and fails if any of them is bad.
 pub(super) fn check(release: &Release, built: &Built, twice: bool) -> Result<()> {
     let mut measures = Measures::default();
-    manuals(&mut measures, &built.bin)?;
     let mut outcome = alone(&mut measures, release, built);
     if outcome.is_ok() {
         measures.chapter(
@@ -81,6 +80,7 @@ pub(super) fn check_alone(release: &Release, built: &Built) -> Result<(usize, Ve
 
 fn alone(measures: &mut Measures, release: &Release, built: &Built) -> Result<()> {
     let Built { bin, debs, msi, .. } = built;
+    manuals(measures, bin)?;
     for deb in debs {
         measures.size(deb)?;
     }
