@@ -12,7 +12,7 @@ use crate::hop::{Hop, Meaning, Seen};
 use crate::view::View;
 
 /// Addresses kept: a path of nine hops with four members each has 36. More would break the 4 kB of a path.
-const ENTRIES_MAX: usize = 38;
+const ENTRIES_MAX: usize = 36;
 /// Share of its role's support below which an address is novel.
 const NOVEL_SHARE: f32 = 0.01;
 /// Share of the handoffs by which an AS is one that hands over.

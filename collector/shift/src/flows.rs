@@ -1,5 +1,7 @@
 //! What is kept of single flows: where each was and is, what a repeated one shows, what flows beyond the pinned ones say.
 
+use serde::{Deserialize, Serialize};
+
 use crate::memory::{Counted, FlowMemory};
 use crate::message::{Flow, Plan, is_steady};
 use crate::view::View;
@@ -44,7 +46,7 @@ pub(crate) fn note_layer(
             *moved_at = at;
         }
     }
-    settled && layer == 0
+    settled
 }
 
 /// A silent router is there now: whether it is the usual one cannot be told, and after some rounds no other is usual.
@@ -82,20 +84,39 @@ pub(crate) fn repeats(flow: &Flow) -> Vec<Flow> {
         .collect()
 }
 
-/// Keys of ingress and handoff of flows beyond the pinned ones: fresh draws of the hash.
-pub(crate) fn extra_flows(views: &[View], plan: &Plan) -> Vec<(u32, u32)> {
+/// A flow beyond the pinned ones, of a refresh: where it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Extra {
+    #[serde(rename = "f")]
+    pub flow: u16,
+    /// Its ingress router and handoff router; 0: not seen.
+    #[serde(rename = "k")]
+    pub keys: [u32; 2],
+}
+
+impl Extra {
+    /// Where it went on a layer; 0: not seen.
+    pub(crate) fn at(&self, layer: usize) -> u32 {
+        self.keys.get(layer).copied().unwrap_or_default()
+    }
+}
+
+/// Where the flows beyond the pinned ones went.
+pub(crate) fn extra_flows(views: &[View], plan: &Plan) -> Vec<Extra> {
     let extra = views
         .iter()
         .filter(|view| !is_steady(view.flow, plan.flows));
     let key = |seen: Option<crate::hop::Seen>| seen.map_or(0, |seen| seen.hop.router);
     extra
-        .map(|view| {
-            (
+        .map(|view| Extra {
+            flow: view.flow,
+            keys: [
                 key(view.ingress.filter(|_| view.certain)),
                 key(view.handoff.filter(|_| view.adjacent)),
-            )
+            ],
         })
-        .filter(|keys| *keys != (0, 0))
+        .filter(|extra| extra.keys != [0, 0])
         .collect()
 }
 

@@ -87,6 +87,8 @@ pub struct Aside {
     pub rtt_ms: Option<f64>,
     /// Whether the site's public address came into a network that the baseline does not have; `None`: not known.
     pub public_moved: Option<bool>,
+    /// The AS of that address.
+    pub public_asn: Option<u32>,
 }
 
 struct Count {
@@ -159,7 +161,9 @@ fn by_network(window: &[Verdict], aside: &Aside) -> Option<Finding> {
             }));
         let count = if left { uplink } else { provider };
         return Some(Finding {
-            asn,
+            asn: asn.or(aside
+                .public_asn
+                .filter(|_| aside.public_moved == Some(true))),
             ..count.finding(Class::Uplink)
         });
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::book::{Book, Role};
+use crate::flows::Extra;
 use crate::message::Protocol;
 use crate::track::Track;
 use crate::verdict::Verdict;
@@ -17,6 +18,8 @@ const SEEN_WORDS: usize = 16;
 const SEEN_ROUNDS: u8 = 120;
 /// Addresses of the target that are remembered.
 const DESTINATIONS_MAX: usize = 8;
+/// Flows beyond the pinned ones that are remembered.
+const EXTRAS_MAX: usize = 8;
 
 /// State of a path comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +122,27 @@ pub(crate) struct Seeing {
     pub rounds: f32,
 }
 
+/// What flows beyond the pinned ones say of a router that is suspected lost, by where the refresh before saw them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Drawn {
+    /// They were there.
+    pub gone: u8,
+    /// They were elsewhere, and are there still.
+    pub stayed: u8,
+    /// They were elsewhere, and are elsewhere again.
+    pub shuffled: u8,
+    /// It is not known where they were.
+    pub fresh: u8,
+}
+
+impl Drawn {
+    pub(crate) fn all(self) -> usize {
+        let kinds = [self.gone, self.stayed, self.shuffled, self.fresh];
+        kinds.into_iter().map(usize::from).sum()
+    }
+}
+
 /// Memory of one (agent, target).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -133,6 +157,8 @@ pub struct PathMemory {
     /// The site's public address, and when it last became another one.
     pub(crate) public: Option<IpAddr>,
     pub(crate) public_moved_at: f64,
+    /// How steadily it is the same, 0 to 1.
+    pub(crate) public_hold: f32,
     pub(crate) destinations: Vec<IpAddr>,
     pub(crate) destination: Option<IpAddr>,
     /// The protocol that flows are pinned by, and when a round of it last came.
@@ -158,6 +184,10 @@ pub struct PathMemory {
     pub(crate) spare: Track,
     pub(crate) spare_key: u32,
     pub(crate) spare_layer: u8,
+    pub(crate) drawn: Drawn,
+    /// Where the flows of the last refresh went beyond the pinned ones, and when that was.
+    pub(crate) extras: Vec<Extra>,
+    pub(crate) extras_at: f64,
     pub(crate) pulses: Pulses,
     pub(crate) penalty: f32,
     pub(crate) penalty_at: f64,
@@ -241,6 +271,7 @@ impl PathMemory {
             + self.tracks_bytes()
             + self.window.capacity() * size_of::<Verdict>()
             + self.looks.capacity() * size_of::<f64>()
+            + self.extras.capacity() * size_of::<Extra>()
     }
 
     fn tracks_bytes(&self) -> usize {
@@ -294,6 +325,15 @@ impl PathMemory {
     pub fn is_quiet(&self) -> bool {
         let tracks = [&self.path, &self.reach, &self.edge, &self.spare];
         tracks.iter().all(|track| track.is_quiet())
+    }
+
+    /// Keeps where the flows of a refresh went.
+    pub(crate) fn note_extras(&mut self, extra: &[Extra], at: f64) {
+        if extra.is_empty() {
+            return;
+        }
+        self.extras = extra.iter().take(EXTRAS_MAX).copied().collect();
+        self.extras_at = at;
     }
 
     pub(crate) fn flow(&mut self, flow: u16) -> Option<&mut FlowMemory> {
@@ -411,6 +451,7 @@ impl PathMemory {
         };
         if self.protocol.is_some_and(replaced) {
             self.flows.clear(); // the same number is another flow
+            self.extras.clear();
             self.spare.suspicion = None;
         } else if self.protocol.is_some_and(|(pinned, _)| protocol != pinned) {
             return true;
@@ -467,6 +508,7 @@ mod tests {
             size_of::<Verdict>() * 8,
             size_of::<crate::track::Open>() + size_of::<crate::track::Suspicion>(),
             Book::most_bytes(),
+            size_of::<Extra>() * EXTRAS_MAX,
         ];
         assert!(sizes.iter().sum::<usize>() <= 3_900, "{sizes:?}");
     }

@@ -25,6 +25,8 @@ const LEARN_MAX_S: f64 = 6_000.0;
 pub(crate) const NEWCOMER_ROUNDS: u8 = 5;
 /// Weight by which a newcomer that waited is known at once.
 const NEWCOMER_WEIGHT: f32 = 2.0;
+/// A site keeps its public address if it is seen so steadily.
+const STEADY_ADDRESS: f32 = 0.7;
 /// Decay of how often a level could be decided: a day.
 const SEEING_S: f64 = 86_400.0;
 
@@ -88,12 +90,14 @@ impl PathMemory {
         self.note_blind(&verdicts, round.at, least);
         if !self.learned {
             self.learn(round, &views, elapsed, plan.flows, meaning);
+            self.note_extras(&flows::extra_flows(&views, plan), round.at);
             return flap::pass(self, changes);
         }
         let aside = Aside {
             least,
             rtt_ms: path::rtt_moved(self, &verdicts, least),
             public_moved: self.public_moved(round, meaning),
+            public_asn: round.public.and_then(|public| meaning.hop(public).asn),
         };
         let sight = Sight {
             at: round.at,
@@ -160,14 +164,16 @@ impl PathMemory {
             // One key may have become two: flows are pinned again when they were seen to be.
             flow.hold = flow.hold.map(|hold| hold.min(0.5));
         }
+        for extra in &mut self.extras {
+            extra.keys.iter_mut().for_each(renamed);
+        }
         renamed(&mut self.spare_key);
         self.spare.suspicion = None;
     }
 
     fn views(&mut self, round: &Round, beside: bool, meaning: &impl Meaning) -> Vec<View> {
-        if round.public.is_some() && round.public != self.public {
-            self.public_moved_at = round.at;
-            self.public = round.public;
+        if round.public.is_some() {
+            self.note_address(round);
         }
         let offset = if beside { round.protocol.offset() } else { 0 };
         let mut views = Vec::with_capacity(round.flows.len());
@@ -181,6 +187,21 @@ impl PathMemory {
             }
         }
         views
+    }
+
+    /// Another public address of a site that keeps its own is another translation, which may spread flows afresh; of a site
+    /// that comes out of a pool it says nothing.
+    fn note_address(&mut self, round: &Round) {
+        if round.public == self.public {
+            self.public_hold += (1.0 - self.public_hold) * 0.1;
+            return;
+        }
+        if self.public_hold >= STEADY_ADDRESS {
+            self.public_moved_at = round.at;
+            self.extras.clear();
+        }
+        self.public_hold *= 0.9;
+        self.public = round.public;
     }
 
     fn learn(
@@ -338,7 +359,8 @@ impl PathMemory {
 
     pub(crate) fn note_flow(&mut self, verdict: &Verdict, at: f64) {
         let frozen = !self.spare.is_quiet();
-        let mut moved = 0;
+        let extras_at = self.extras_at;
+        let (mut moved, mut outdated) = (0, false);
         let Some(flow) = self.flow(verdict.flow) else {
             return;
         };
@@ -353,7 +375,10 @@ impl PathMemory {
         ];
         for (layer, key) in keys.into_iter().enumerate() {
             if key != 0 {
-                moved += u32::from(flows::note_layer(flow, layer, key, at, frozen));
+                let since = flow.moved_at.get(layer).copied().unwrap_or_default();
+                let settled = flows::note_layer(flow, layer, key, at, frozen);
+                outdated |= settled && extras_at < since;
+                moved += u32::from(settled && layer == 0);
             }
         }
         if verdict.handoff_key != 0 && verdict.upstream_key == 0 {
@@ -363,6 +388,9 @@ impl PathMemory {
             flow.floor_us = reach::lowered(flow.floor_us, verdict.ingress_us);
         }
         self.tally.remaps += moved;
+        if outdated {
+            self.extras.clear(); // what moved these flows may have moved those
+        }
     }
 
     fn public_moved(&self, round: &Round, meaning: &impl Meaning) -> Option<bool> {

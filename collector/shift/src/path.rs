@@ -4,7 +4,7 @@ use crate::book::Role;
 use crate::confidence::{self, EVENT, Evidence, Kind, POSSIBLE};
 use crate::edge;
 use crate::fleet::{Claim, Peers};
-use crate::hop::Meaning;
+use crate::hop::{Meaning, place_key};
 use crate::level::{self, Class, Finding};
 use crate::memory::PathMemory;
 use crate::message::{Plan, is_steady};
@@ -12,7 +12,7 @@ use crate::observer::Sight;
 use crate::redundancy;
 use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
 use crate::verdict::{Mark, Verdict};
-use crate::window::{contradicts, first_said, merge};
+use crate::window::{contradicts, first_said, is_shuffled, merge};
 
 /// Rounds that have to agree.
 const AGREEING: u8 = 3;
@@ -121,7 +121,7 @@ fn patience(plan: &Plan) -> f64 {
 /// The layer of a verdict that a finding is about.
 fn mark_of(verdict: &Verdict, finding: &Finding) -> Mark {
     match finding.class {
-        Class::Uplink if verdict.uplink != Mark::Silent => verdict.uplink,
+        Class::Uplink if verdict.uplink == Mark::Novel => Mark::Novel,
         Class::Uplink | Class::Provider => verdict.provider,
         Class::Geo if finding.by_rtt => verdict.router,
         Class::Geo | Class::PartialGeo => verdict.metro,
@@ -257,21 +257,6 @@ fn agree(
     Vec::new()
 }
 
-/// Whether flows changed places among the usual routers too: then the new one may be a member that no flow met before.
-fn is_shuffled(memory: &PathMemory) -> bool {
-    let usual_of = |verdict: &Verdict| {
-        let flow = memory.flows.iter().find(|flow| flow.flow == verdict.flow);
-        flow.map_or(0, |flow| flow.usual[0])
-    };
-    let of = |mark: Mark| {
-        let window = memory.window.iter();
-        window.filter(move |verdict| verdict.router == mark && usual_of(verdict) != 0)
-    };
-    let elsewhere = |verdict: &Verdict| verdict.router_key != usual_of(verdict);
-    let still = |router: u32| of(Mark::Usual).any(|verdict| verdict.router_key == router);
-    of(Mark::Usual).any(elsewhere) || of(Mark::Novel).any(|verdict| still(usual_of(verdict)))
-}
-
 /// A geo move leads to expect another RTT, a local one the same; a provider's may be either.
 fn rtt_fits(finding: &Finding, moved_ms: Option<f64>) -> Option<bool> {
     let far = moved_ms?.abs() >= 2.0;
@@ -363,6 +348,7 @@ fn open(
     let novel = |verdict: &&Verdict| mark_of(verdict, finding) == Mark::Novel;
     let moved = memory.window.iter().filter(novel);
     let flows = moved.fold(0, |flows, verdict| flows | flow_bit(verdict.flow));
+    let flows = if flows == 0 { u32::MAX } else { flows };
     let open = Open {
         class,
         from,
@@ -439,6 +425,16 @@ fn follow(memory: &mut PathMemory, sight: &Sight<'_, impl Meaning>) -> Option<Ch
         | Class::Flapping
         | Class::FrontDoorMoved => verdict.router,
     };
+    // Flows of a split may change sides meanwhile: while any enters in the new metro, the event goes on, on that flow too.
+    let place = match (&open.to, open.class) {
+        (Some(Value::Name(metro)), Class::Geo | Class::PartialGeo) => place_key(metro).get(),
+        _ => 0,
+    };
+    for verdict in sight.verdicts {
+        if place != 0 && verdict.metro == Mark::Novel && verdict.metro_key == place {
+            open.flows |= flow_bit(verdict.flow);
+        }
+    }
     let moved = |verdict: &&Verdict| open.flows & flow_bit(verdict.flow) != 0;
     let count = |wanted: Mark| {
         let of_moved = sight.verdicts.iter().filter(moved);
@@ -479,6 +475,7 @@ fn close(memory: &mut PathMemory, at: f64, ending: Ending) -> Option<Change> {
 fn relearn(memory: &mut PathMemory) {
     memory.book.clear();
     memory.flows.clear();
+    memory.extras.clear();
     memory.uplinks.clear();
     memory.edges.clear();
     memory.learned = false;

@@ -2,21 +2,27 @@
 //!
 //! Pinned flows are not drawn anew each round, so rounds prove nothing; flows do, once each time they may have been
 //! drawn anew (ADR 0003). If the router were alive and the flows were spread afresh, all of them would miss it with the
-//! probability (1-p)^n. That is the look's p-value; the j-th look within a day is allowed α/(j(j+1)).
+//! probability (1-p)^n. That is the look's p-value; the j-th look within a day is allowed α/(j(j+1)). The refresh that
+//! follows an event draws more flows: while it may still come, α is a tenth.
 
 use crate::book::Role;
 use crate::confidence::{self, Kind};
+use crate::flows::Extra;
 use crate::hop::Meaning;
 use crate::level::Class;
-use crate::memory::{FlowMemory, PathMemory};
+use crate::memory::{Drawn, FlowMemory, PathMemory};
 use crate::message::Plan;
 use crate::number::real;
 use crate::track::{Change, Ending, Open, Phase, Status, Suspicion, Value};
 
 /// A flow is pinned to a router if it is seen there so steadily.
 const PINNED: f32 = 0.8;
-/// False alarms in a day that are allowed, all looks together.
+/// False alarms in a day that are allowed, all looks together, of an agent that does not refresh after an event.
 const ALPHA: f64 = 0.01;
+/// Of one that does, or still may: fresh hashes alone are to cause less than one false alarm in a thousand days.
+const ALPHA_REFRESHED: f64 = 0.001;
+/// A refresh that follows an event has come by then, seconds after its onset.
+const REFRESH_WAIT_S: f64 = 150.0;
 /// What it adds that flows stayed where they were on other layers, in nats: a factor of two.
 const STAYED: f64 = 0.7;
 /// What each flow that left adds against their having left one by one, in nats.
@@ -48,7 +54,11 @@ struct Look {
     layer: usize,
     last_good: f64,
     first_novel: f64,
-    evidence: f64,
+    /// Against flows that were all spread afresh, in nats.
+    respread: f64,
+    /// Against flows that left one by one, in nats.
+    by_themselves: f64,
+    drawn: Drawn,
     share: f64,
     gone: usize,
 }
@@ -57,7 +67,7 @@ struct Look {
 pub(crate) fn on_round(
     memory: &mut PathMemory,
     at: f64,
-    extra: &[(u32, u32)],
+    extra: &[Extra],
     plan: &Plan,
     meaning: &impl Meaning,
 ) -> Vec<Change> {
@@ -65,6 +75,21 @@ pub(crate) fn on_round(
     if memory.spare.open.is_some() {
         return follow(memory, at, extra).into_iter().collect();
     }
+    let changes = look_on(memory, at, extra, plan, meaning);
+    if memory.spare.is_quiet() {
+        memory.drawn = Drawn::default();
+        memory.note_extras(extra, at);
+    }
+    changes
+}
+
+fn look_on(
+    memory: &mut PathMemory,
+    at: f64,
+    extra: &[Extra],
+    plan: &Plan,
+    meaning: &impl Meaning,
+) -> Vec<Change> {
     let look = if memory.spare.suspicion.is_some() {
         let (key, layer) = (memory.spare_key, usize::from(memory.spare_layer));
         look_at(memory, key, layer, extra)
@@ -77,7 +102,7 @@ pub(crate) fn on_round(
     }
 }
 
-fn first_look(memory: &mut PathMemory, extra: &[(u32, u32)]) -> Option<Look> {
+fn first_look(memory: &PathMemory, extra: &[Extra]) -> Option<Look> {
     let candidates: Vec<(u32, usize)> = LAYERS
         .iter()
         .flat_map(|(layer, _)| memory.flows.iter().map(move |flow| (flow, *layer)))
@@ -99,7 +124,7 @@ fn moved(flow: &FlowMemory, layer: usize) -> bool {
 }
 
 /// Looks at one router: `None` unless every flow that was pinned to it was seen elsewhere, and nobody sees it.
-fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) -> Option<Look> {
+fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[Extra]) -> Option<Look> {
     let of = |flow: &FlowMemory| flow.usual.get(layer) == Some(&key);
     let known: Vec<&FlowMemory> = memory
         .flows
@@ -108,19 +133,14 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
         .collect();
     let gone: Vec<&&FlowMemory> = known.iter().filter(|flow| of(flow)).collect();
     let there = |flow: &FlowMemory| flow.now.get(layer) == Some(&key);
-    let extra_there = extra
-        .iter()
-        .any(|seen| key == if layer == 0 { seen.0 } else { seen.1 });
+    let extra_there = extra.iter().any(|seen| seen.at(layer) == key);
     if gone.is_empty() || extra_there || known.len() < 2 || gone.len() == known.len() {
         return None;
     }
     if memory.flows.iter().any(there) || !gone.iter().all(|flow| moved(flow, layer)) {
         return None;
     }
-    if gone
-        .iter()
-        .any(|flow| changed_sides(memory, flow, key, layer))
-    {
+    if gone.iter().any(|flow| changed_sides(memory, flow)) {
         return None;
     }
     // What moved before the router did is the reason: a provider's own balancing in front of it.
@@ -135,20 +155,19 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
     let role = LAYERS.iter().find(|(index, _)| *index == layer)?.1;
     let members = memory.book.members(role).max(2);
     let share = 1.0 / real(members);
-    let of_layer = |seen: &&(u32, u32)| 0 != if layer == 0 { seen.0 } else { seen.1 };
-    let fresh = extra.iter().filter(of_layer).count();
+    let drawn = drawn(memory, key, layer, extra);
     let draw = -(1.0 - share).ln();
     let beside = elsewhere(memory, layer);
-    let respread =
-        draw * real(known.len() + fresh) + of_the_others(&known, key, layer, members) + beside;
+    let mut respread = draw * real(known.len() + drawn.all())
+        + of_the_others(&known, key, layer, members, drawn)
+        + beside;
     // Or each of them moved for a reason of its own, and the router is well.
-    let alone = match beside > 0.0 {
-        true if at_once(&gone, layer) => ALONE_AT_ONCE,
-        true => ALONE,
-        false => ALONE_UNSEEN,
-    };
-    let by_themselves = alone * real(gone.len()) + draw * real(fresh);
-    let mut evidence = respread.min(by_themselves);
+    let lone = if beside > 0.0 { ALONE } else { ALONE_UNSEEN };
+    let together = beside > 0.0 && at_once(&gone, layer);
+    let each = if together { ALONE_AT_ONCE } else { lone };
+    let by_themselves = each * real(gone.len())
+        + lone * real(usize::from(drawn.gone))
+        + draw * real(usize::from(drawn.fresh));
     let at = |pick: fn(&FlowMemory) -> &[f64; 2]| {
         let values = gone
             .iter()
@@ -160,14 +179,16 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[(u32, u32)]) ->
         .into_iter()
         .fold(f64::MAX, f64::min);
     if memory.public_moved_at >= last_good.min(first_novel) {
-        evidence = draw * real(fresh); // the NAT spread all flows afresh: only flows drawn since then prove anything
+        respread = draw * real(drawn.all()); // the NAT spread all flows afresh: only flows drawn since then prove anything
     }
     Some(Look {
         key,
         layer,
         last_good: last_good.min(first_novel),
         first_novel: first_novel.max(last_good),
-        evidence,
+        respread,
+        by_themselves,
+        drawn,
         share,
         gone: gone.len(),
     })
@@ -183,19 +204,45 @@ fn at_once(gone: &[&&FlowMemory], layer: usize) -> bool {
     gone.len() > 1 && last - first <= AT_ONCE_S
 }
 
-/// Whether a flow went to another metro: flows of an anycast split change sides.
-fn changed_sides(memory: &PathMemory, flow: &FlowMemory, key: u32, layer: usize) -> bool {
+/// What flows beyond the pinned ones say, those of this round or else of the last refresh since the suspicion began.
+fn drawn(memory: &PathMemory, key: u32, layer: usize, extra: &[Extra]) -> Drawn {
+    let of_layer = extra.iter().filter(|seen| seen.at(layer) != 0);
+    let mut drawn = Drawn::default();
+    for seen in of_layer {
+        let before = memory.extras.iter().find(|known| known.flow == seen.flow);
+        match before.map_or(0, |known| known.at(layer)) {
+            0 => drawn.fresh += 1,
+            before if before == key => drawn.gone += 1,
+            before if before == seen.at(layer) => drawn.stayed += 1,
+            _ => drawn.shuffled += 1,
+        }
+    }
+    if drawn.all() == 0 && memory.spare.suspicion.is_some() {
+        memory.drawn
+    } else {
+        drawn
+    }
+}
+
+/// Whether a flow enters in another metro: flows of an anycast split change sides, and other borders lead there.
+fn changed_sides(memory: &PathMemory, flow: &FlowMemory) -> bool {
     let place = |key: u32| memory.book.metro_of(key);
-    let now = flow.now.get(layer).and_then(|key| place(*key));
-    place(key).zip(now).is_some_and(|(old, new)| old != new)
+    let [usual, now] = [flow.usual, flow.now].map(|keys| keys.first().and_then(|key| place(*key)));
+    usual.zip(now).is_some_and(|(old, new)| old != new)
 }
 
 /// Flows of the other routers: drawn afresh they would have changed places among those, unless there is only one.
-fn of_the_others(known: &[&FlowMemory], key: u32, layer: usize, members: usize) -> f64 {
+fn of_the_others(
+    known: &[&FlowMemory],
+    key: u32,
+    layer: usize,
+    members: usize,
+    drawn: Drawn,
+) -> f64 {
     let others = known
         .iter()
         .filter(|flow| flow.usual.get(layer) != Some(&key));
-    let (mut stayed, mut shuffled) = (0, 0);
+    let (mut stayed, mut shuffled) = (drawn.stayed, drawn.shuffled);
     for flow in others {
         if moved(flow, layer) {
             shuffled += 1;
@@ -203,7 +250,7 @@ fn of_the_others(known: &[&FlowMemory], key: u32, layer: usize, members: usize) 
             stayed += 1;
         }
     }
-    real(stayed) * (real(members) - 1.0).max(1.0).ln() - SHUFFLED * real(shuffled)
+    f64::from(stayed) * (real(members) - 1.0).max(1.0).ln() - SHUFFLED * f64::from(shuffled)
 }
 
 /// The layers before this one: a NAT that spreads flows afresh moves them there too. That they stayed says little: the hash
@@ -212,13 +259,14 @@ fn elsewhere(memory: &PathMemory, layer: usize) -> f64 {
     let (mut diverse, mut shuffled) = (false, 0);
     for other in [1, 2].into_iter().filter(|other| *other > layer) {
         let usual = |flow: &FlowMemory| flow.usual.get(other).copied().unwrap_or_default();
-        let first = memory.flows.first().map(usual).unwrap_or_default();
-        let differs = |flow: &FlowMemory| usual(flow) != first && usual(flow) != 0;
-        diverse |= memory.flows.iter().any(differs);
         let now = |flow: &FlowMemory| flow.now.get(other).copied().unwrap_or_default();
-        let moved =
-            |flow: &&FlowMemory| usual(flow) != 0 && now(flow) != 0 && now(flow) != usual(flow);
-        shuffled += memory.flows.iter().filter(moved).count();
+        // Where packets are balanced one by one, or a router is silent now and then, a flow says nothing.
+        let pinned = || memory.flows.iter().filter(|flow| is_pinned(flow, other));
+        let first = pinned().next().map(usual).unwrap_or_default();
+        diverse |= pinned().any(|flow| usual(flow) != first);
+        shuffled += pinned()
+            .filter(|flow| now(flow) != 0 && now(flow) != usual(flow))
+            .count();
     }
     match shuffled {
         0 if diverse => STAYED,
@@ -236,6 +284,56 @@ fn upstream_moved(flow: &FlowMemory, layer: usize) -> bool {
     !is_pinned(flow, 2) || flow.usual.get(2) != flow.now.get(2)
 }
 
+/// What the test says of a look.
+struct Proof {
+    proven: bool,
+    confidence: f64,
+    reasons: Vec<String>,
+}
+
+/// Holds a look against what the j-th look of the day needs, by either doubt.
+fn prove(look: &Look, looks: f64, at: f64) -> Proof {
+    let needed = |alpha: f64| (looks * (looks + 1.0) / alpha).ln();
+    // Later than that no refresh comes: what there is has to do.
+    let alone = look.drawn.all() == 0 && at - look.first_novel > REFRESH_WAIT_S;
+    let allowed = if alone { ALPHA } else { ALPHA_REFRESHED };
+    let over = look.respread - needed(allowed);
+    let margin = over.min(look.by_themselves - needed(ALPHA));
+    let sum = margin + 2.5;
+    // The test decides; how often such claims came true is said beside it.
+    let proven = margin >= 0.0;
+    let told = confidence::calibrated(Kind::Lost, sum);
+    let reasons = vec![
+        format!(
+            "{} flows were pinned to it and all of them are elsewhere",
+            look.gone
+        ),
+        format!(
+            "{} flows of a refresh are not there either, {} of them were",
+            look.drawn.all(),
+            look.drawn.gone
+        ),
+        format!(
+            "against a fresh hash {:.1} nats at a share of {:.2}, needed {:.1} at look {looks:.0} of the day; against flows that left one by one {:.1}, needed {:.1}",
+            look.respread,
+            look.share,
+            needed(allowed),
+            look.by_themselves,
+            needed(ALPHA)
+        ),
+        format!("log-odds {sum:+.1}"),
+    ];
+    Proof {
+        proven,
+        confidence: if proven {
+            told.max(confidence::EVENT)
+        } else {
+            told.min(confidence::EVENT - 0.01)
+        },
+        reasons,
+    }
+}
+
 fn weigh(
     memory: &mut PathMemory,
     look: &Look,
@@ -245,11 +343,14 @@ fn weigh(
 ) -> Vec<Change> {
     let fresh = memory.spare.suspicion.is_none();
     let looks = real(memory.looks.len() + usize::from(fresh)).max(1.0);
-    let needed = (looks * (looks + 1.0) / ALPHA).ln();
-    let sum = look.evidence - needed + 2.5;
-    let confidence = confidence::calibrated(Kind::Lost, sum);
+    let Proof {
+        proven,
+        confidence,
+        reasons,
+    } = prove(look, looks, at);
     memory.spare_key = look.key;
     memory.spare_layer = u8::try_from(look.layer).unwrap_or_default();
+    memory.drawn = look.drawn;
     let from = name_of(memory, look, meaning).map(Value::Name);
     let suspicion = memory.spare.suspicion.get_or_insert_with(|| {
         Box::new(Suspicion {
@@ -271,19 +372,10 @@ fn weigh(
     let mature = agreeing >= AGREEING && at - first >= 1.7 * plan.burst_s;
     let open = opened(from, onset, at, confidence);
     let mut change = open.change(Phase::Start, at);
-    change.reasons = vec![
-        format!(
-            "{} flows were pinned to it and all of them are elsewhere",
-            look.gone
-        ),
-        format!(
-            "evidence {:.1} nats at a share of {:.2}, needed {needed:.1} at look {looks:.0} of the day",
-            look.evidence, look.share
-        ),
-    ];
+    change.reasons = reasons;
     // An ingress known by an address alone may answer from another one now.
     let nameless = look.layer == 0 && !is_surely_another(memory, look);
-    if mature && confidence >= confidence::EVENT && !nameless {
+    if mature && proven && !nameless {
         memory.spare.suspicion = None;
         memory.spare.open = Some(Box::new(open));
         return vec![change];
@@ -356,6 +448,7 @@ pub(crate) fn accept_all(memory: &mut PathMemory) {
 
 /// The flows are where they are now: that is usual.
 fn accept(memory: &mut PathMemory, layer: usize) {
+    memory.extras.clear();
     for flow in &mut memory.flows {
         let now = flow.now.get(layer).copied().unwrap_or_default();
         if let (Some(usual), Some(moved_at)) =
@@ -376,15 +469,13 @@ fn name_of(memory: &PathMemory, look: &Look, meaning: &impl Meaning) -> Option<S
 }
 
 /// The router comes back with the first flow that meets it; a few rounds of it end the event.
-fn follow(memory: &mut PathMemory, at: f64, extra: &[(u32, u32)]) -> Option<Change> {
+fn follow(memory: &mut PathMemory, at: f64, extra: &[Extra]) -> Option<Change> {
     let (key, layer) = (memory.spare_key, usize::from(memory.spare_layer));
     let there = memory
         .flows
         .iter()
         .any(|flow| flow.now.get(layer) == Some(&key))
-        || extra
-            .iter()
-            .any(|seen| key == if layer == 0 { seen.0 } else { seen.1 });
+        || extra.iter().any(|seen| seen.at(layer) == key);
     let open = memory.spare.open.as_mut()?;
     if !there {
         open.away(at);

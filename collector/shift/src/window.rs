@@ -1,6 +1,6 @@
 //! The newest word of each flow since a suspicion began: burst rounds carry a part of the flows only.
 
-use crate::memory::FLOWS_MAX;
+use crate::memory::{FLOWS_MAX, PathMemory};
 use crate::message::is_steady;
 use crate::verdict::{Mark, Verdict};
 
@@ -62,6 +62,21 @@ pub(crate) fn contradicts(window: &[Verdict], verdicts: &[Verdict]) -> bool {
     !verdicts
         .iter()
         .any(|new| window.iter().any(|old| shared(new, old)))
+}
+
+/// Whether flows changed places among the usual routers too: then the new one may be a member that no flow met before.
+pub(crate) fn is_shuffled(memory: &PathMemory) -> bool {
+    let usual_of = |verdict: &Verdict| {
+        let flow = memory.flows.iter().find(|flow| flow.flow == verdict.flow);
+        flow.map_or(0, |flow| flow.usual[0])
+    };
+    let of = |mark: Mark| {
+        let window = memory.window.iter();
+        window.filter(move |verdict| verdict.router == mark && usual_of(verdict) != 0)
+    };
+    let elsewhere = |verdict: &Verdict| verdict.router_key != usual_of(verdict);
+    let still = |router: u32| of(Mark::Usual).any(|verdict| verdict.router_key == router);
+    of(Mark::Usual).any(elsewhere) || of(Mark::Novel).any(|verdict| still(usual_of(verdict)))
 }
 
 /// What one layer says, or the other where it is silent.

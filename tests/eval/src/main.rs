@@ -7,10 +7,16 @@
 mod baselines;
 mod bench;
 mod chance;
+mod figures;
+mod fit;
+#[cfg(test)]
+mod floor;
+mod hardship;
 mod matching;
 mod net;
 mod other;
 mod record;
+mod run;
 mod score;
 mod script;
 mod sim;
@@ -79,6 +85,24 @@ pub(crate) struct ShiftArgs {
     /// Agent-days without events, for what remaps and aliases cause
     #[arg(long, default_value_t = 3_000.0)]
     pub quiet_agent_days: f64,
+    /// Judge what the generator writes in the judge's format, line by line; else the same messages unwritten, faster
+    #[arg(long)]
+    pub written: bool,
+    /// Agents of one fleet without events, for incidents of groups; 0: none
+    #[arg(long, default_value_t = 0)]
+    pub fleet_agents: u64,
+    /// Days of the fleet
+    #[arg(long, default_value_t = 7.0)]
+    pub fleet_days: f64,
+    /// Agents that live three days through each hardship (loss, bad clocks, disorder and others); 0: none
+    #[arg(long, default_value_t = 0)]
+    pub stress_agents: u64,
+    /// Where the figures of each seed are kept: a run that is broken off goes on there, and several may share the seeds
+    #[arg(long)]
+    pub parts: Option<PathBuf>,
+    /// Print isotonic fits of the confidence; for tuning seeds
+    #[arg(long)]
+    pub fit: bool,
     /// Print what was missed and what was false
     #[arg(long)]
     pub examples: bool,

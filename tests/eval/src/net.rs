@@ -28,6 +28,8 @@ pub(crate) struct Stress {
     pub aliases: f64,
     /// Share of answers that get lost.
     pub loss: f64,
+    /// Share of answers that routers near the ingress do not give.
+    pub limited: f64,
 }
 
 impl Default for Stress {
@@ -38,6 +40,7 @@ impl Default for Stress {
             unnamed: 0.06,
             aliases: 0.7,
             loss: 0.01,
+            limited: 0.0,
         }
     }
 }

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use firstmile_shift::judge::Judge;
+use firstmile_shift::message::{Flow, Protocol, Pulse, Round, Stream};
 
 /// Unix time at which every history starts.
 pub(crate) const EPOCH: f64 = 1_700_000_000.0;
+/// The one target of each agent.
+const TARGET: &str = "edge";
+
 /// What an agent sends, before it is written down.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
@@ -42,6 +48,55 @@ pub(crate) struct SentFlow {
 }
 
 impl Sent {
+    /// Tells it to the judge: as a line of ROUNDS.jsonl, or, many times faster, as what such a line is read to be.
+    pub(crate) fn tell(&self, judge: &mut Judge, line: &mut String, written: bool) {
+        let agent = format!("a{}", self.agent);
+        // To the millisecond, as a line would say it.
+        let at = ((EPOCH + self.at) * 1_000.0).round() / 1_000.0;
+        match &self.body {
+            Body::Pulse { rtt_us } if !written => {
+                let pulse = Pulse {
+                    flow: 0,
+                    rtt_us: *rtt_us,
+                    reply_ttl: Some(57),
+                };
+                judge.pulse(&agent, TARGET, at, &pulse);
+            }
+            Body::Round { .. } if !written => judge.round(&agent, TARGET, &self.round(at)),
+            Body::Pulse { .. } | Body::Round { .. } | Body::Gap { .. } | Body::World { .. } => {
+                self.line(line);
+                judge.line(line);
+            }
+        }
+    }
+
+    fn round(&self, at: f64) -> Round {
+        let Body::Round {
+            stream,
+            flows,
+            public,
+            edge,
+            target,
+        } = &self.body
+        else {
+            return Round::default();
+        };
+        Round {
+            at,
+            stream: match *stream {
+                "full" => Stream::Full,
+                "burst" => Stream::Burst,
+                "refresh" => Stream::Refresh,
+                _ => Stream::Tail,
+            },
+            protocol: Protocol::Tcp,
+            destination: target.map(IpAddr::V4),
+            public: Some(IpAddr::V4(*public)),
+            edge_metro: edge.map(str::to_uppercase),
+            flows: flows.iter().map(SentFlow::read).collect(),
+        }
+    }
+
     /// The line of ROUNDS.jsonl.
     pub(crate) fn line(&self, text: &mut String) {
         let infallible = "a string takes all";
@@ -96,6 +151,21 @@ impl Sent {
 }
 
 impl SentFlow {
+    fn read(&self) -> Flow {
+        Flow {
+            flow: u16::try_from(self.flow).unwrap_or(u16::MAX),
+            first_ttl: u8::try_from(self.first_ttl).unwrap_or(u8::MAX),
+            hops: self
+                .hops
+                .iter()
+                .map(|hop| hop.map(|hop| IpAddr::V4(hop.0)))
+                .collect(),
+            rtt_us: self.hops.iter().map(|hop| hop.map(|hop| hop.1)).collect(),
+            reached: false,
+            repeat: Vec::new(),
+        }
+    }
+
     fn write(&self, text: &mut String) {
         let infallible = "a string takes all";
         write!(

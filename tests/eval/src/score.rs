@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use firstmile_shift::judge::Line;
 use firstmile_shift::level::Class;
 use firstmile_shift::track::{Phase, Status};
+use serde::{Deserialize, Serialize};
 
 use crate::matching::{self, NEVER};
 use crate::record::EPOCH;
@@ -31,6 +32,7 @@ pub(crate) struct Claim {
     pub confidence: f64,
     pub sure: bool,
     pub text: String,
+    pub reasons: Vec<String>,
 }
 
 /// Something that looks like an event and is none.
@@ -43,7 +45,7 @@ pub(crate) struct Nuisance {
 }
 
 /// Right, wrong and missed of one class.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Shares {
     pub claimed: f64,
     pub right: f64,
@@ -64,10 +66,11 @@ impl Shares {
 }
 
 /// All figures of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Score {
     pub classes: BTreeMap<Class, Shares>,
-    pub confusion: BTreeMap<(Class, Class), u32>,
+    /// Truth and claim, by count.
+    pub confusion: BTreeMap<String, u32>,
     pub matched: f64,
     pub class_right: f64,
     pub false_starts: BTreeMap<String, u32>,
@@ -81,8 +84,12 @@ pub(crate) struct Score {
     pub agent_days: f64,
     pub briefs: (u32, u32),
     pub examples: Vec<String>,
+    /// Kind of the calibration's table, sum of the evidence, whether it came true: of each claim that says them.
+    pub sums: Vec<(String, f64, bool)>,
     /// Seconds by which decisions may come later than at the live plan.
     pub slack: f64,
+    /// Seed of the history that is being added, for the examples.
+    pub seed: u64,
 }
 
 /// Bound of a decision by class, seconds: start and end.
@@ -98,6 +105,9 @@ fn bound(class: Class, start: bool) -> f64 {
         (Class::FrontDoorMoved, false) | (Class::Flapping, _) => 900.0,
     }
 }
+
+/// Examples of what was missed and what was false that are kept.
+const EXAMPLES_MAX: usize = 400;
 
 /// One tail round: a claim may be so much early or late and still be of this truth, seconds.
 const ROUND_S: f64 = 31.0;
@@ -115,6 +125,7 @@ pub(crate) fn claims(lines: &[Line]) -> Vec<Claim> {
             onset: [event.onset[0] - EPOCH, event.onset[1] - EPOCH],
             confidence: event.confidence,
             sure: event.status == Status::Event,
+            reasons: event.reasons.clone(),
             text: format!(
                 "{} {:?}→{:?} {}",
                 event.class.as_str(),
@@ -128,6 +139,41 @@ pub(crate) fn claims(lines: &[Line]) -> Vec<Claim> {
 }
 
 impl Score {
+    /// Adds the figures of other histories.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (class, of) in other.classes {
+            let all = self.classes.entry(class).or_default();
+            all.claimed += of.claimed;
+            all.right += of.right;
+            all.observable += of.observable;
+            all.found += of.found;
+            all.all += of.all;
+            all.found_of_all += of.found_of_all;
+        }
+        for (pair, count) in other.confusion {
+            *self.confusion.entry(pair).or_default() += count;
+        }
+        for (kind, count) in other.false_starts {
+            *self.false_starts.entry(kind).or_default() += count;
+        }
+        for (bin, of) in self.bins.iter_mut().zip(other.bins) {
+            *bin = (bin.0 + of.0, bin.1 + of.1, bin.2 + of.2);
+        }
+        self.matched += other.matched;
+        self.class_right += other.class_right;
+        self.false_ends += other.false_ends;
+        self.over_bound += other.over_bound;
+        self.bounded += other.bounded;
+        self.covered += other.covered;
+        self.onsets += other.onsets;
+        self.agent_days += other.agent_days;
+        self.briefs.0 += other.briefs.0;
+        self.briefs.1 += other.briefs.1;
+        self.delays.extend(other.delays);
+        self.examples.extend(other.examples);
+        self.sums.extend(other.sums);
+    }
+
     /// Adds one history.
     pub(crate) fn add(
         &mut self,
@@ -194,10 +240,10 @@ impl Score {
                 shares.observable += 1.0;
                 shares.found += f64::from(u8::from(right));
             }
-            if truth.observable && !right && self.examples.len() < 60 {
+            if truth.observable && !right && self.examples.len() < EXAMPLES_MAX {
                 self.examples.push(format!(
-                    "MISS a{} {:?} start {} at {:.0} named {found:?}",
-                    truth.agent, truth.class, truth.start, truth.at
+                    "MISS seed {} a{} {:?} start {} at {:.0} named {found:?}",
+                    self.seed, truth.agent, truth.class, truth.start, truth.at
                 ));
             }
         }
@@ -212,7 +258,7 @@ impl Score {
         self.class_right += f64::from(u8::from(right));
         *self
             .confusion
-            .entry((truth.class, claim.class))
+            .entry(format!("{}>{}", truth.class.as_str(), claim.class.as_str()))
             .or_default() += 1;
         if !right || !claim.start {
             return;
@@ -226,10 +272,10 @@ impl Score {
         self.onsets += 1.0;
         let covered = claim.onset[0] - 0.002 <= truth.at && truth.at <= claim.onset[1] + 0.002;
         self.covered += f64::from(u8::from(covered));
-        if !covered && self.examples.len() < 60 {
+        if !covered && self.examples.len() < EXAMPLES_MAX {
             self.examples.push(format!(
-                "ONSET a{} {:?} truth {:.1} said {:?}",
-                truth.agent, truth.class, truth.at, claim.onset
+                "ONSET seed {} a{} {:?} truth {:.1} said {:?}",
+                self.seed, truth.agent, truth.class, truth.at, claim.onset
             ));
         }
     }
@@ -256,10 +302,10 @@ impl Score {
         } else {
             self.false_ends += 1;
         }
-        if self.examples.len() < 60 {
+        if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(format!(
-                "FALSE a{} start {} at {:.0} near {kind}: {}",
-                claim.agent, claim.start, claim.at, claim.text
+                "FALSE seed {} a{} start {} at {:.0} near {kind}: {}",
+                self.seed, claim.agent, claim.start, claim.at, claim.text
             ));
         }
     }
@@ -272,6 +318,9 @@ impl Score {
             let tenth = (1..10_u32)
                 .filter(|tenth| claim.confidence >= f64::from(*tenth) / 10.0)
                 .count();
+            if let Some((kind, sum)) = crate::fit::evidence(claim) {
+                self.sums.push((kind.to_owned(), sum, came_true));
+            }
             if let Some(bin) = self.bins.get_mut(tenth) {
                 bin.0 += 1.0;
                 bin.1 += claim.confidence;

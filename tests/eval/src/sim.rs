@@ -1,11 +1,13 @@
 //! Agents at work: tail and full rounds, pulses, bursts by the triggers of the design, refreshes, sleep.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::net::Ipv4Addr;
 
 use firstmile_shift::level::Class;
 
 use crate::chance::{Chance, hash};
+use crate::hardship::Hardship;
 use crate::net::{METRO_CODES, METROS, Net, Router, Stress};
 use crate::record::{Body, Sent, SentFlow};
 use crate::script::{self, Fate, Now, QUIET_S, Size, Span, What};
@@ -58,14 +60,20 @@ pub(crate) struct History {
     pub size: Size,
     pub flows: u64,
     workers: Vec<Worker>,
+    /// When each worker has something to do next: times are positive, so that their bits are in order.
+    queue: BinaryHeap<Reverse<(u64, usize)>>,
     next_map: f64,
 }
 
 impl History {
     pub(crate) fn new(seed: u64, stress: Stress, size: Size, flows: u64) -> Self {
-        let workers = script::fates(seed, &size)
+        let workers: Vec<Worker> = script::fates(seed, &size)
             .into_iter()
             .map(|fate| Worker::new(seed, fate))
+            .collect();
+        let queue = (0..).zip(&workers);
+        let queue = queue
+            .map(|(index, worker)| Reverse((worker.next_due().to_bits(), index)))
             .collect();
         let net = Net {
             seed,
@@ -78,8 +86,27 @@ impl History {
             size,
             flows,
             workers,
+            queue,
             next_map: MAP_S,
         }
+    }
+
+    /// Lets agents live through something that is not of the usual script, and keeps those of one slice only.
+    pub(crate) fn with(mut self, hardship: Option<Hardship>, slice: Option<u64>) -> Self {
+        let days = self.size.days;
+        if let Some(slice) = slice {
+            self.workers.retain(|worker| worker.fate.provider == slice);
+            let queue = (0..).zip(&self.workers);
+            self.queue = queue
+                .map(|(index, worker)| Reverse((worker.next_due().to_bits(), index)))
+                .collect();
+        }
+        for worker in &mut self.workers {
+            if let Some(hardship) = hardship {
+                hardship.fate(&mut worker.fate, days);
+            }
+        }
+        self
     }
 
     pub(crate) fn fates(&self) -> impl Iterator<Item = &Fate> {
@@ -133,13 +160,8 @@ impl History {
 
     /// The next message; `None`: the history is over.
     pub(crate) fn next(&mut self) -> Option<Sent> {
-        let due = |worker: &Worker| worker.due.iter().copied().fold(f64::MAX, f64::min);
-        let (index, at) = self
-            .workers
-            .iter()
-            .enumerate()
-            .map(|(index, worker)| (index, due(worker)))
-            .min_by(|one, other| one.1.total_cmp(&other.1))?;
+        let Reverse((due, index)) = self.queue.peek().copied()?;
+        let at = f64::from_bits(due);
         if at > self.size.days * 86_400.0 {
             return None;
         }
@@ -154,8 +176,12 @@ impl History {
                 },
             });
         }
+        self.queue.pop();
         let worker = self.workers.get_mut(index)?;
-        Some(worker.work(self.seed, &self.net, self.flows, at))
+        let sent = worker.work(self.seed, &self.net, self.flows, at);
+        self.queue
+            .push(Reverse((worker.next_due().to_bits(), index)));
+        Some(sent)
     }
 }
 
@@ -180,6 +206,10 @@ impl Worker {
             edge: None,
             learned: 0,
         }
+    }
+
+    fn next_due(&self) -> f64 {
+        self.due.iter().copied().fold(f64::MAX, f64::min)
     }
 
     fn work(&mut self, seed: u64, net: &Net, flows: u64, at: f64) -> Sent {
@@ -289,7 +319,8 @@ impl Worker {
         let flip = self.fate.flip(at);
         let (_, metro) = script::way(seed, &self.fate, &now, 0, self.epoch(at), flip);
         if now.class == Some(Class::Unreachable) || self.chance.happens(net.stress.loss * 0.5) {
-            self.lost += 1;
+            // It wraps: through twenty minutes of silence an agent bursts again.
+            self.lost = self.lost.wrapping_add(1);
             if self.lost == 2 {
                 self.trigger(at);
             }
@@ -438,7 +469,10 @@ impl Worker {
             micro((Net::delay_ms(stage, self.fate.access_ms, metro) + queue + slow) * 1_000.0);
         let lost = self.chance.happens(net.stress.loss);
         let black = now.class == Some(Class::Unreachable) && stage > 2;
-        let stormed = now.storm == Some(stage) && self.chance.happens(0.75);
+        let stormed = now.storm == Some(stage) && self.chance.happens(0.75)
+            || net.stress.limited > 0.0
+                && TAIL_STAGES.contains(&stage)
+                && self.chance.happens(net.stress.limited);
         if lost || black || stormed {
             return None;
         }

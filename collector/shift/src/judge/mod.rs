@@ -20,7 +20,7 @@ use crate::level::Class;
 use crate::memory::PathMemory;
 use crate::message::{Plan, Pulse, Round};
 use crate::track::{Change, Ending, Phase, Status, Value};
-use format::{GapLine, Message, PulseLine, RoundLine};
+use format::{Message, RoundLine};
 use world::{World, WorldFile};
 
 /// Reasons for broken lines that are kept; all are counted.
@@ -192,9 +192,15 @@ impl Judge {
 
     fn take_in(&mut self, message: Message) {
         match message {
-            Message::Round(line) => self.round(line),
-            Message::Pulse(line) => self.pulse(&line),
-            Message::Gap(line) => self.gap(&line),
+            Message::Round(line) => {
+                let (agent, target) = (line.agent.clone(), line.target.clone());
+                let round = self.read_round(line);
+                self.round(&agent, &target, &round);
+            }
+            Message::Pulse(line) => {
+                self.pulse(&line.agent, &line.target, line.ts, &Pulse::from(&line));
+            }
+            Message::Gap(line) => self.gap(&line.agent, line.ts, line.until),
             Message::World(line) => {
                 self.world.replace(
                     line.prefix_as.as_deref(),
@@ -205,65 +211,68 @@ impl Judge {
         }
     }
 
-    fn note_time(&mut self, at: f64) {
-        let (from, to) = self.from_to.unwrap_or((at, at));
-        self.from_to = Some((from.min(at), to.max(at)));
-    }
-
-    fn round(&mut self, line: RoundLine) {
-        self.note_time(line.ts);
-        self.rounds += 1;
-        let provider = self.provider(&line.agent, &line.target);
-        let edge = line
-            .edge
-            .as_deref()
-            .and_then(|code| self.world.edge_metro(code));
-        let round = Round {
+    fn read_round(&self, line: RoundLine) -> Round {
+        let edge = line.edge.as_deref();
+        Round {
             at: line.ts,
             stream: line.stream.into(),
             protocol: line.protocol.unwrap_or_default(),
             destination: line.addr,
             public: line.public,
-            edge_metro: edge.map(str::to_owned),
+            edge_metro: edge
+                .and_then(|code| self.world.edge_metro(code))
+                .map(str::to_owned),
             flows: line.flows.into_iter().map(Into::into).collect(),
-        };
-        let targets = self.memories.entry(line.agent.clone()).or_default();
-        let memory = targets.entry(line.target.clone()).or_default();
-        let peers = self.fleet.seen_by(&line.agent, provider.unwrap_or(0));
-        let changes = memory.on_round(&round, &self.plan, &self.world, &peers);
+        }
+    }
+
+    fn note_time(&mut self, at: f64) {
+        let (from, to) = self.from_to.unwrap_or((at, at));
+        self.from_to = Some((from.min(at), to.max(at)));
+    }
+
+    /// Takes a round in, as [`Self::line`] does once it has read it.
+    pub fn round(&mut self, agent: &str, target: &str, round: &Round) {
+        self.note_time(round.at);
+        self.rounds += 1;
+        let provider = self.provider(agent, target);
+        let memory = memory_of(&mut self.memories, agent, target);
+        let peers = self.fleet.seen_by(agent, provider.unwrap_or(0));
+        let changes = memory.on_round(round, &self.plan, &self.world, &peers);
         if let Some((_, claim)) = memory.claim() {
             self.fleet
-                .note(provider.unwrap_or(0), &claim.clone(), &line.agent, line.ts);
+                .note(provider.unwrap_or(0), &claim.clone(), agent, round.at);
         }
         for change in &changes {
             if change.phase == Phase::Start && change.status == Status::Event {
                 let claim = (change.class, change.from.clone(), change.to.clone());
                 self.fleet
-                    .note(provider.unwrap_or(0), &claim, &line.agent, line.ts);
+                    .note(provider.unwrap_or(0), &claim, agent, round.at);
             }
         }
-        self.tell(&line.agent, &line.target, changes);
+        self.tell(agent, target, changes);
     }
 
-    fn pulse(&mut self, line: &PulseLine) {
-        self.note_time(line.ts);
-        let targets = self.memories.entry(line.agent.clone()).or_default();
-        let memory = targets.entry(line.target.clone()).or_default();
-        let changes = memory.on_pulse(line.ts, &Pulse::from(line), &self.plan);
-        self.tell(&line.agent, &line.target, changes);
+    /// Takes a pulse in, as [`Self::line`] does once it has read it.
+    pub fn pulse(&mut self, agent: &str, target: &str, at: f64, pulse: &Pulse) {
+        self.note_time(at);
+        let memory = memory_of(&mut self.memories, agent, target);
+        let changes = memory.on_pulse(at, pulse, &self.plan);
+        self.tell(agent, target, changes);
     }
 
-    fn gap(&mut self, line: &GapLine) {
-        self.note_time(line.ts);
-        let Some(targets) = self.memories.get_mut(&line.agent) else {
+    /// Takes a gap in, as [`Self::line`] does once it has read it.
+    pub fn gap(&mut self, agent: &str, at: f64, until: f64) {
+        self.note_time(at);
+        let Some(targets) = self.memories.get_mut(agent) else {
             return;
         };
         let mut told = Vec::new();
         for (target, memory) in targets {
-            told.push((target.clone(), memory.on_gap(line.ts, line.until)));
+            told.push((target.clone(), memory.on_gap(at, until)));
         }
         for (target, changes) in told {
-            self.tell(&line.agent, &target, changes);
+            self.tell(agent, &target, changes);
         }
     }
 
@@ -274,6 +283,9 @@ impl Judge {
     }
 
     fn tell(&mut self, agent: &str, target: &str, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
         let provider = self.provider(agent, target);
         for change in changes {
             let claimed = change.status == Status::Event && change.class != Class::Flapping;
@@ -373,6 +385,16 @@ impl Judge {
         self.lines.push(Line::Summary { summary });
         self.lines
     }
+}
+
+/// The memory of an agent and target.
+fn memory_of<'a>(
+    memories: &'a mut BTreeMap<String, BTreeMap<String, PathMemory>>,
+    agent: &str,
+    target: &str,
+) -> &'a mut PathMemory {
+    let targets = memories.entry(agent.to_owned()).or_default();
+    targets.entry(target.to_owned()).or_default()
 }
 
 fn event_line(

@@ -220,7 +220,6 @@ impl<'a> Agent<'a> {
         let world = style.world();
         let no_names = serde_json::Map::new();
         let names = world["ptr"].as_object().unwrap_or(&no_names);
-        let mut ingresses = BTreeSet::new();
         for at in [start - 5.0, start + 5.0] {
             let mut good = 0;
             for flow in 0..style.flows {
@@ -229,7 +228,6 @@ impl<'a> Agent<'a> {
                 let (border, ingress) = (hop(index), hop(index + 1));
                 let known = ingress.is_some_and(|address| names.contains_key(&address.to_string()));
                 good += u64::from(border.is_some() && known);
-                ingresses.extend(ingress.filter(|_| at < start));
             }
             if good * 4 < style.flows * 3 {
                 return class == Class::Unreachable;
@@ -237,7 +235,11 @@ impl<'a> Agent<'a> {
         }
         match class {
             Class::Uplink => style.says_public || style.whole_bursts,
-            Class::RedundancyLost => ingresses.len() > 1 && style.flows >= 8,
+            // A router that carried none of the flows, or all, is not seen to go.
+            Class::RedundancyLost => {
+                let lost = self.at_lost_router(start - 5.0);
+                style.flows >= 8 && (1..style.flows).contains(&lost)
+            }
             Class::Unreachable
             | Class::Provider
             | Class::Geo
@@ -246,6 +248,22 @@ impl<'a> Agent<'a> {
             | Class::Flapping
             | Class::FrontDoorMoved => true,
         }
+    }
+
+    /// Flows that enter by the router that redundancy loses.
+    fn at_lost_router(&self, at: f64) -> u64 {
+        let enters = |flow: &u64| {
+            let draw = Draw {
+                flow: *flow,
+                at,
+                packet: 0,
+            };
+            let way = self.routers(&draw);
+            let ingress = way.iter().find(|router| router.0 == MICROSOFT);
+            ingress.is_some_and(|router| router.2 == 0)
+        };
+        let count = (0..self.style.flows).filter(enters).count();
+        u64::try_from(count).unwrap_or(0)
     }
 
     fn round(&mut self, stream: &str, at: f64, icmp: bool) -> Value {

@@ -36,7 +36,7 @@ const EVENTS: [Class; 6] = [
     reason = "habits that have nothing to do with each other"
 )]
 pub(crate) struct Style {
-    seed: u64,
+    pub seed: u64,
     v6: bool,
     pub flows: u64,
     tail_s: f64,
