@@ -23,6 +23,7 @@ pub mod outer;
 mod quic;
 mod requirements;
 mod scenario;
+pub mod score;
 mod truth;
 mod twin;
 mod wiring;

@@ -13,6 +13,7 @@ use firstmile_lab::check::{self, CheckOptions};
 use firstmile_lab::control::{Outcome, Request, ask};
 use firstmile_lab::inside;
 use firstmile_lab::outer::{Lab, Options};
+use firstmile_lab::score::{self, ScoreOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -62,6 +63,8 @@ enum Command {
     },
     /// Bring up a lab of its own and compare what is measured with the truth
     Check(Check),
+    /// Bring up a lab of its own, make paths move again and again, and score what is flagged
+    Score(Score),
     /// Answer echo requests as nobody should, in the current namespace; the addresses are its own, to lie with
     #[command(hide = true)]
     Hostile {
@@ -128,6 +131,21 @@ struct Check {
     quiet: Duration,
 }
 
+#[derive(Args)]
+struct Score {
+    #[command(flatten)]
+    binaries: Binaries,
+    /// Where the figures are written
+    #[arg(long, default_value = "target/bench/lab-shift.json")]
+    json: PathBuf,
+    /// How often each move is made
+    #[arg(long, default_value_t = 1)]
+    repetitions: u32,
+    /// Which moves are made
+    #[arg(long, value_delimiter = ',', default_values_t = score::EVENTS.map(str::to_owned))]
+    events: Vec<String>,
+}
+
 #[derive(Args, Clone)]
 struct Inside {
     #[arg(long)]
@@ -152,6 +170,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             .block_on(up(arguments))
             .map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => runtime()?.block_on(check(arguments)),
+        Command::Score(arguments) => runtime()?.block_on(score_moves(arguments)),
         Command::Event { event, state } => tell(&state, &request(&event)?),
         Command::Link {
             name,
@@ -280,6 +299,39 @@ async fn check(arguments: Check) -> anyhow::Result<ExitCode> {
     }
     say(&format!("logs are kept in {}", state.keep().display()));
     Ok(ExitCode::FAILURE)
+}
+
+async fn score_moves(arguments: Score) -> anyhow::Result<ExitCode> {
+    let state = tempfile::tempdir().context("cannot make a directory for the lab")?;
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let lab = options(state.path().join("lab"), arguments.binaries, nowhere)?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let progress = |text: &str| say(&format!("score: {text}"));
+    let options = ScoreOptions {
+        lab,
+        repetitions: arguments.repetitions,
+        events: arguments.events,
+    };
+    let figures = tokio::select! {
+        figures = score::run(options, &progress) => figures,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    };
+    let figures = match figures {
+        Ok(figures) => figures,
+        Err(error) => {
+            let kept = state.keep();
+            return Err(error.context(format!("the logs are kept in {}", kept.display())));
+        }
+    };
+    for (key, value) in figures.as_object().into_iter().flatten() {
+        if !value.is_array() {
+            say(&format!("{key:28} {value}"));
+        }
+    }
+    score::write(&figures, &arguments.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn options(state: PathBuf, binaries: Binaries, dashboard: SocketAddr) -> anyhow::Result<Options> {

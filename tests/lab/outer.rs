@@ -110,6 +110,15 @@ impl Lab {
             .collect()
     }
 
+    /// AS and metro of a router: of a site's own, the site's AS.
+    pub fn place_of(&self, router: &str) -> Option<(u32, Option<String>)> {
+        let scenario = &self.scenario;
+        let known = scenario.routers.iter().find(|known| known.name == router);
+        let site = || scenario.sites.iter().find(|site| site.name == router);
+        let of_router = known.map(|known| (known.asn, known.metro.clone()));
+        of_router.or_else(|| site().map(|site| (site.asn, None)))
+    }
+
     /// How many targets the collector knows of each agent: each family of a front door is one.
     pub fn targets(&self) -> usize {
         2 * self.scenario.front_doors.len()

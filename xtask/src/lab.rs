@@ -32,7 +32,28 @@ enum LabCommand {
     Status,
     /// Bring up a lab of its own and compare what is measured with the truth
     Check(CheckArgs),
+    /// Bring up a lab of its own, make paths move again and again, and score what is flagged
+    Score(ScoreArgs),
 }
+
+#[derive(Args)]
+pub(crate) struct ScoreArgs {
+    /// Where the figures are written
+    #[arg(long, default_value = "target/bench/lab-shift.json")]
+    json: PathBuf,
+    /// How often each move is made
+    #[arg(long, default_value_t = 1)]
+    repetitions: u32,
+    /// As often as the figures are stated for: 30 times, which takes half a day
+    #[arg(long)]
+    full: bool,
+    /// Which moves are made, of: router, pop, peering, provider, edge
+    #[arg(long)]
+    events: Option<String>,
+}
+
+/// Repetitions of each move in a full score.
+const FULL_REPETITIONS: u32 = 30;
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {
@@ -54,6 +75,7 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
         LabCommand::Event { event } => talk("event", event),
         LabCommand::Status => talk("status", &[]),
         LabCommand::Check(args) => check(args),
+        LabCommand::Score(args) => score(args),
     }
 }
 
@@ -105,6 +127,28 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
         .arg("--json")
         .arg(&args.json)
         .args(["--quiet", &args.quiet]);
+    with_binaries(&mut command, &bin);
+    step::run(command.current_dir(tree::root()))
+}
+
+fn score(args: &ScoreArgs) -> Result<()> {
+    needs::install(&needs::LAB.iter().collect::<Vec<_>>())?;
+    artefacts::dashboard()?;
+    let bin = artefacts::binaries(
+        &["firstmile-agent", "firstmile-collector", "firstmile-tests"],
+        Profile::Dev,
+    )?;
+    let repetitions = if args.full {
+        FULL_REPETITIONS
+    } else {
+        args.repetitions
+    };
+    let mut command = Command::new(bin.join("firstmile-lab"));
+    command.arg("score").arg("--json").arg(&args.json);
+    command.args(["--repetitions", &repetitions.to_string()]);
+    if let Some(events) = &args.events {
+        command.args(["--events", events]);
+    }
     with_binaries(&mut command, &bin);
     step::run(command.current_dir(tree::root()))
 }

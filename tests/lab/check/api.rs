@@ -103,6 +103,23 @@ pub struct Event {
     pub target: String,
     /// One sentence.
     pub text: String,
+    /// `event` or `possible`.
+    pub status: String,
+    /// Last moment on the old path.
+    pub last_good_unix_ms: i64,
+    /// First moment on the new path.
+    pub first_novel_unix_ms: i64,
+    /// Start of the round at which it was decided.
+    pub detected_unix_ms: i64,
+    /// When it ended; absent while open.
+    #[serde(default)]
+    pub ended_unix_ms: Option<i64>,
+    /// Share of such claims that come true.
+    #[serde(default)]
+    pub confidence: Option<f64>,
+    /// Whether it lasted two minutes at most.
+    #[serde(default)]
+    pub brief: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -162,6 +179,24 @@ impl Api {
         let incidents: Vec<Incident> = self.fetch("incidents", &query).await?;
         let ids = incidents.into_iter().map(|incident| incident.incident_id);
         Ok(ids.collect())
+    }
+
+    /// Events of the last hour that claim that a path moved, newest first.
+    ///
+    /// # Errors
+    /// When the API does not answer, or not as expected.
+    pub async fn moves_of_the_hour(&self) -> anyhow::Result<Vec<Event>> {
+        let mut events: Vec<Event> = self.fetch("events", &[("window", "1h")]).await?;
+        let others = [
+            "latency",
+            "congestion",
+            "loss",
+            "ipdv",
+            "return_path_suspected",
+            "site_silent",
+        ];
+        events.retain(|event| !others.contains(&event.class.as_str()));
+        Ok(events)
     }
 
     /// The figures of an agent's target in the last 15 minutes.
