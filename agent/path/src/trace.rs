@@ -331,15 +331,18 @@ impl TraceRound {
     fn reach_beyond(&mut self, now: Instant, gate: &mut impl Gate) {
         let expected = self.expected_end();
         for index in 0..self.flows.len() {
-            let Some(flow) = self.flows.get(index).filter(|flow| flow.end.is_none()) else {
+            let is_open = |flow: &&Flow| flow.started && flow.end.is_none();
+            let Some(flow) = self.flows.get(index).filter(is_open) else {
                 continue;
             };
-            // Short of where the destination is expected there is nothing to extend: those TTLs are out already.
-            let last = flow
-                .last_answer()
-                .filter(|last| expected.is_none_or(|end| *last >= end));
-            if let Some(last) = last {
-                self.reach_on(index, last.saturating_add(BEYOND_LAST), now, gate);
+            let last = flow.last_answer();
+            let goal = match expected {
+                // A flow that began before the end was known reaches as far as the others did, whoever is silent before it.
+                Some(end) if last.is_none_or(|last| last < end) => Some(end),
+                Some(_) | None => last.map(|last| last.saturating_add(BEYOND_LAST)),
+            };
+            if let Some(goal) = goal {
+                self.reach_on(index, goal, now, gate);
             }
         }
     }

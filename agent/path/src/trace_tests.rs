@@ -89,8 +89,11 @@ struct Outcome {
 
 fn drive(network: &Network, plan: TracePlan) -> Outcome {
     let start = testing::start();
+    drive_round(network, TraceRound::new(plan, start), start)
+}
+
+fn drive_round(network: &Network, mut round: TraceRound, start: Instant) -> Outcome {
     let mut now = start;
-    let mut round = TraceRound::new(plan, now);
     let mut packets = Vec::new();
     let mut replies: Vec<(Instant, ProbeId, Reply)> = Vec::new();
     for _ in 0..10_000 {
@@ -170,6 +173,21 @@ fn all_flows_meet_the_whole_path_in_one_go() {
         "nothing is waited for: {:?}",
         outcome.took
     );
+}
+
+#[test]
+fn a_flow_that_began_before_the_end_was_known_reaches_it_past_a_silent_router() {
+    // One packet of a flow at a time: the second flow begins while the first one waits at TTL 4.
+    let network = Network {
+        routers: vec![GOOD, GOOD, GOOD, SILENT, GOOD, GOOD, SILENT],
+        destination_answers: true,
+    };
+    let start = testing::start();
+    let round = TraceRound::new(plan(8, Known::default()), start);
+    let outcome = drive_round(&network, round.one_at_a_time(), start);
+    for flow in &outcome.flows {
+        assert_eq!(flow.destination_ttl, Some(8), "{flow:?}");
+    }
 }
 
 #[test]
