@@ -208,7 +208,8 @@ fn each(
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))?;
     if found > VERSION {
-        return Err(rusqlite::Error::InvalidQuery);
+        let text = format!("the file has version {found}, this program knows up to {VERSION}");
+        return Err(rusqlite::Error::ToSqlConversionFailure(text.into()));
     }
     Ok(found)
 }

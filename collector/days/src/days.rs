@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use firstmile_columns::chunk::ChunkError;
 use firstmile_columns::{Block, Chunk, ChunkReader, Row};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use crate::day::{DayFile, DayNumber, Stored, with_companions};
 use crate::head::{Head, Sample, by_day, pieces};
@@ -136,7 +136,7 @@ impl Days {
     /// Opens the store in a folder that exists; `now_unix_ms` is when the samples found in the inbox begin to wait.
     ///
     /// # Errors
-    /// [`DaysError`] if the catalogue cannot be opened. A day's file that cannot be opened is set aside instead.
+    /// [`DaysError`] if the catalogue or the file of a day cannot be opened. One whose bytes are damaged is set aside instead.
     pub fn open(dir: &Path, now_unix_ms: i64) -> Result<(Self, Opened), DaysError> {
         let path = dir.join(CATALOGUE);
         let failed = |action| engine(action, &path);
@@ -277,7 +277,7 @@ impl Days {
     /// block. A series comes in several blocks.
     ///
     /// # Errors
-    /// [`DaysError`] if a file can be neither read nor set aside.
+    /// [`DaysError`] if the folder cannot be listed. A file that cannot be read is counted in [`Shown::damaged`].
     pub fn read(
         &mut self,
         agent: Option<u32>,
@@ -301,7 +301,10 @@ impl Days {
             .into_iter()
             .filter(|day| (first..=last).contains(day))
         {
-            let file = self.file(day)?;
+            let Ok(file) = self.file(day) else {
+                damaged += 1;
+                continue;
+            };
             let read = file.each(agent, from_unix_ms, to_unix_ms, |agent, bytes| {
                 let chunk = reader.read(bytes, &wanted, |block| show(agent, block));
                 damaged += usize::from(chunk.is_err());
@@ -426,7 +429,9 @@ impl Days {
                     self.next = self.next.max(last + 1);
                     marks.insert(day, sealed);
                 }
-                Err(_) => opened.quarantined.push(quarantine(&path)?),
+                Err(error) if is_damage(&error) => opened.quarantined.push(quarantine(&path)?),
+                // A full disk, a lock, a later program: the file is sound, and its marks are needed.
+                Err(error) => return Err(engine("read what is sealed", &path)(error)),
             }
         }
         Ok(marks)
@@ -517,19 +522,25 @@ fn within(block: &Block, from_unix_ms: i64, to_unix_ms: i64) -> Option<Cow<'_, B
     (!part.is_empty()).then_some(Cow::Owned(part))
 }
 
-/// Renames a damaged file and its companions, so that the rest is served and nobody writes into it.
+/// Whether the engine says that the bytes themselves are wrong.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Renames a damaged file and its companions, so that the rest is served and nobody writes into it. They still belong together:
+/// `X.db.damaged` has its log in `X.db.damaged-wal`.
 fn quarantine(path: &Path) -> Result<PathBuf, DaysError> {
-    let mut kept = path.to_owned();
-    for file in with_companions(path)
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(".damaged");
+    let kept = PathBuf::from(kept);
+    let files = with_companions(path)
         .into_iter()
-        .filter(|file| file.exists())
-    {
-        let mut name = file.as_os_str().to_owned();
-        name.push(".damaged");
-        std::fs::rename(&file, &name).map_err(folder("set aside", &file))?;
-        if file == path {
-            kept = PathBuf::from(name);
-        }
+        .zip(with_companions(&kept));
+    for (file, to) in files.filter(|(file, _)| file.exists()) {
+        std::fs::rename(&file, &to).map_err(folder("set aside", &file))?;
     }
     Ok(kept)
 }

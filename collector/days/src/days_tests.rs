@@ -448,3 +448,31 @@ fn an_agent_with_more_than_a_chunk_holds_is_sealed_in_several() {
     assert_eq!(days.seal(NOON, AT_ONCE).unwrap(), 4);
     assert_eq!(i64::try_from(all(&mut days).len()).unwrap(), many + 5_000);
 }
+
+#[test]
+fn a_day_of_a_later_program_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let [yesterday, _] = two_days(dir.path());
+    let file = Connection::open(&yesterday).unwrap();
+    file.pragma_update(None, "user_version", 2).unwrap();
+    drop(file);
+    let refused = Days::open(dir.path(), NOON).map(|_| ()).unwrap_err();
+    let DaysError::Engine { path, source, .. } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(path, yesterday);
+    assert!(source.to_string().contains("version 2"), "{source}");
+    assert!(yesterday.exists());
+}
+
+#[test]
+fn a_damaged_file_keeps_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("samples-2026-11-23.db");
+    std::fs::write(&path, "noise").unwrap();
+    std::fs::write(dir.path().join("samples-2026-11-23.db-wal"), "log").unwrap();
+    let kept = quarantine(&path).unwrap();
+    assert_eq!(std::fs::read(&kept).unwrap(), b"noise");
+    assert_eq!(std::fs::read(&with_companions(&kept)[1]).unwrap(), b"log");
+    assert!(!path.exists());
+}
