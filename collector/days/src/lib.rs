@@ -14,10 +14,12 @@ mod head;
 mod inbox;
 #[cfg(test)]
 mod kill_tests;
+mod outcome;
 
 pub use day::{Chunks, DayNumber};
-pub use days::{Days, DaysError, Opened, Refused, Seal, Shown};
+pub use days::Days;
 pub use fsck::{FsckReport, fsck};
+pub use outcome::{DaysError, Opened, Refused, Seal, Shown};
 
 /// Samples of one agent that make a chunk worth sealing. Chunks of the reference stream take 2.59 bytes a sample in their file at
 /// 360 of them, and less with more: heads of blocks, rows and what is left over of pages weigh less.
