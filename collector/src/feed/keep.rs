@@ -13,11 +13,14 @@ use tracing::{error, info};
 use crate::api::LiveMessage;
 use crate::api::types::Live;
 use crate::clock;
+use crate::feed::Feeds;
 use crate::ingest::refusal::with_sources;
 use crate::store::Store;
 
 /// Verdicts that one transaction writes.
 const GATHER: usize = 512;
+/// What could not be written is written again after this time.
+const AGAIN: Duration = Duration::from_secs(1);
 /// After a start, what was open before and was not said again for so long is no longer so: tables are read and sessions are up by then.
 const SETTLE: Duration = Duration::from_mins(10);
 
@@ -26,6 +29,7 @@ pub(super) async fn keep(
     store: Arc<dyn Store>,
     mut told: mpsc::Receiver<Verdict>,
     live: broadcast::Sender<LiveMessage>,
+    feeds: Arc<Feeds>,
     cancel: CancellationToken,
 ) {
     let organisation = OrganisationId::default_organisation();
@@ -37,6 +41,11 @@ pub(super) async fn keep(
         let received = tokio::select! {
             received = told.recv_many(&mut batch, GATHER) => received,
             () = &mut settled, if !is_settled && !cancel.is_cancelled() => {
+                // A feed that is away says nothing again: what it showed may well go on.
+                if !feeds.are_up() {
+                    settled.set(tokio::time::sleep(SETTLE));
+                    continue;
+                }
                 is_settled = true;
                 end_unconfirmed(&*store, &organisation, started_unix_ms).await;
                 continue;
@@ -45,7 +54,7 @@ pub(super) async fn keep(
         if received == 0 {
             return;
         }
-        write(&*store, &organisation, batch, &live).await;
+        write(&*store, &organisation, batch, &live, &cancel).await;
     }
 }
 
@@ -64,6 +73,7 @@ async fn write(
     organisation: &OrganisationId,
     batch: Vec<Verdict>,
     live: &broadcast::Sender<LiveMessage>,
+    cancel: &CancellationToken,
 ) {
     for verdict in &batch {
         info!(
@@ -76,15 +86,25 @@ async fn write(
             "routing verdict"
         );
     }
-    match store
-        .put_verdicts(organisation, batch, clock::unix_ms())
-        .await
-    {
-        Ok(incidents) => tell(organisation, incidents, live),
-        Err(failure) => error!(
-            error = with_sources(&failure),
-            "verdicts of routing cannot be stored"
-        ),
+    let mut is_failing = false;
+    loop {
+        let written = store.put_verdicts(organisation, batch.clone(), clock::unix_ms());
+        match written.await {
+            Ok(incidents) => return tell(organisation, incidents, live),
+            // The detector told it and will not tell it again: it waits, and the queue, the detector and the routers behind it.
+            Err(failure) if !is_failing => {
+                is_failing = true;
+                error!(
+                    error = with_sources(&failure),
+                    "verdicts of routing cannot be stored; tried again each second"
+                );
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub fn start(
     bmp: Option<TcpListener>,
     store: Arc<dyn Store>,
     live: broadcast::Sender<LiveMessage>,
-    (feeds, registry): (&Feeds, Arc<PeeringRegistry>),
+    (feeds, registry): (Arc<Feeds>, Arc<PeeringRegistry>),
     (cancel, tasks): (&CancellationToken, &TaskTracker),
 ) {
     let (events, waiting) = mpsc::channel(QUEUE);
@@ -89,7 +89,6 @@ pub fn start(
         };
         detecting.run(watch, &tables, waiting);
     });
-    tasks.spawn(keep::keep(store, told, live, cancel.clone()));
     let now = clock::unix_ms();
     if let (Some(listener), Some(address)) = (bmp, config.bmp_listen) {
         let station = Station {
@@ -131,6 +130,7 @@ pub fn start(
             cancel.clone(),
         ));
     }
+    tasks.spawn(keep::keep(store, told, live, feeds, cancel.clone()));
     tasks.spawn(tick(events.clone(), cancel.clone()));
     // Without a feed the queue would close at once, and the detector end; it holds what the tables said until the stop.
     let cancel = cancel.clone();

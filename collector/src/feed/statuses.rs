@@ -42,6 +42,17 @@ impl Feeds {
         status
     }
 
+    /// Whether all are connected, and those that have to talk did: what they do not say then is not so.
+    pub fn are_up(&self) -> bool {
+        let is_up = |feed: &Known| {
+            let status = feed.status.lock();
+            let talked =
+                |status: &FeedStatus| !feed.has_to_talk || status.last_message_at.is_some();
+            status.is_ok_and(|status| status.connected && talked(&status))
+        };
+        self.known.lock().is_ok_and(|known| known.iter().all(is_up))
+    }
+
     /// How each feed is.
     pub fn told(&self, now_unix_ms: i64) -> Vec<RoutingFeed> {
         let Ok(known) = self.known.lock() else {

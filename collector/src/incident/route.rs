@@ -109,7 +109,8 @@ pub fn is_one(new: &RoutingVerdict, known: &RoutingVerdict) -> bool {
     let same_prefix = concerned(new) == concerned(known);
     let same_offender = new.offender.is_some() && new.offender == known.offender;
     let nameless = new.offender.is_none() && known.offender.is_none() && new.class == known.class;
-    (near && same_prefix && (same_offender || together))
+    (near && same_prefix && same_offender && rank(&new.severity) <= rank(&known.severity))
+        || (together && same_prefix)
         || (together && (same_offender || nameless))
 }
 

@@ -207,7 +207,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
             bmp_socket,
             store,
             starting.live.clone(),
-            (&starting.feeds, Arc::clone(&starting.registry)),
+            (Arc::clone(&starting.feeds), Arc::clone(&starting.registry)),
             (stop, tasks),
         );
     }

@@ -140,7 +140,9 @@ impl Planning<'_> {
             .clone()
             .without(|affected| mutes.is_muted(self.incident, affected));
         // What routing says of a prefix concerns the prefix: it is told although nobody looks from there.
-        let nobody = visible.affected.is_empty() && visible.prefix.is_none();
+        // Where somebody does, and all of them are under a change window, it is quiet.
+        let has_viewers = !self.incident.affected.is_empty();
+        let nobody = visible.affected.is_empty() && (has_viewers || visible.prefix.is_none());
         let quiet = mutes.is_incident_muted(&self.incident.id) || nobody;
         let untold = self.told.sequence == 0;
         if !quiet && self.is_due(&visible) {

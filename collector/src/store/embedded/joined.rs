@@ -26,6 +26,8 @@ use crate::store::incidents::EventRounds;
 
 /// Agents of a prefix that are asked.
 const ASKED_MAX: usize = 50;
+/// Prefixes that are looked at for one event.
+const PREFIXES_MAX: usize = 8;
 /// Events that are looked at for one verdict.
 const EVENTS_MAX: u32 = 200;
 /// After a verdict starts, what agents see so much later is still of it.
@@ -49,10 +51,15 @@ pub(super) fn incident_of(
     }
     let around = event.first_novel_unix_ms;
     let verdicts = routing::started_around(tx, organisation, around, TOGETHER_MS)?;
+    // In a storm one look at what is registered is enough for each prefix and incident.
+    let mut asked = BTreeSet::new();
     for verdict in verdicts {
         let (Some(whole), Some(prefix)) = (&verdict.incident_id, prefix_of(&verdict)) else {
             continue;
         };
+        if asked.len() >= PREFIXES_MAX || !asked.insert((whole.clone(), prefix)) {
+            continue;
+        }
         let sites = sites_with(tx, organisation, prefix)?;
         if concerns(tx, organisation, event, prefix, &sites)? {
             tx.execute(
