@@ -1,4 +1,5 @@
-//! Equal paths: every kind of trace shows each flow on the branch that the routers send it, over both families.
+//! Equal paths: every kind of trace, with rights and without, shows each flow on the branch that the routers send it, over
+//! both families.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ pub(crate) const SITE: &str = "lisbon";
 /// What `trace --json` says.
 #[derive(Deserialize)]
 struct Traced {
+    method: String,
     reached: bool,
     flow_ids: Vec<u32>,
     port: u16,
@@ -32,8 +34,29 @@ struct TracedAddress {
     flows: usize,
 }
 
-/// Packets that a path is looked for by.
-const KINDS: [&str; 2] = ["tcp", "icmp"];
+/// How a path is looked for.
+#[derive(Clone, Copy)]
+struct Means {
+    kind: &'static str,
+    /// Where somebody answers: nobody does to a datagram for an open port that says nothing.
+    port: u16,
+    /// Whether the program may open raw sockets; else it sends by ordinary ones and reads their error queues.
+    raw: bool,
+}
+
+impl Means {
+    const fn of(kind: &'static str, port: u16, raw: bool) -> Self {
+        Self { kind, port, raw }
+    }
+}
+
+const MEANS: [Means; 5] = [
+    Means::of("tcp", 443, true),
+    Means::of("udp", 33_434, true),
+    Means::of("icmp", 443, true),
+    Means::of("tcp", 443, false),
+    Means::of("icmp", 443, false),
+];
 const FLOWS: usize = 8;
 
 #[test]
@@ -47,36 +70,59 @@ fn every_kind_of_trace_shows_each_flow_on_its_branch() {
             .await
             .unwrap();
         let truths: Vec<Truth> = lab.ask(Request::Truth).await.unwrap();
+        // The group of the programs here may send echo requests by datagram sockets.
+        on_site(&lab, &["sysctl", "-w", "net.ipv4.ping_group_range=0 0"]).await;
         for truth in &truths {
-            for kind in KINDS {
-                let traced = trace(&lab, &agent, truth.destination, kind).await;
-                let name = format!("{kind} over {}", truth.family());
+            for means in MEANS {
+                let traced = trace(&lab, &agent, truth.destination, means).await;
+                let by = match (means.raw, means.kind) {
+                    (true, _) => "raw",
+                    (false, "icmp") => "error_queue",
+                    (false, _) => "one_at_a_time",
+                };
+                let name = format!("{} by {by} over {}", means.kind, truth.family());
+                assert_eq!(traced.method, by, "{name}");
                 assert!(traced.reached, "{name}");
                 assert_eq!(traced.flow_ids.len(), FLOWS, "{name}");
-                branches_are_true(&lab, &traced, truth.destination, kind).await;
+                println!("{name}: {} hops", traced.hops.len());
+                branches_are_true(&lab, &traced, truth.destination, means.kind).await;
             }
         }
         lab.stop().await;
     });
 }
 
-async fn trace(lab: &Lab, agent: &str, to: IpAddr, kind: &str) -> Traced {
+async fn trace(lab: &Lab, agent: &str, to: IpAddr, means: Means) -> Traced {
     let config = lab.state().join("sites").join(SITE).join("agent.toml");
-    let subject = SocketAddr::from((to, 443)).to_string();
+    let subject = SocketAddr::from((to, means.port)).to_string();
     let config = config.to_str().expect("a path in UTF-8");
     let flows = FLOWS.to_string();
-    let command = [
-        agent, "trace", &subject, "--json", "--rounds", "1", "--flows", &flows, "--kind", kind,
-        "--config", config,
+    let unprivileged = [
+        "setpriv",
+        "--bounding-set",
+        "-net_raw",
+        "--inh-caps",
+        "-net_raw",
     ];
+    let mut command = Vec::new();
+    command.extend(unprivileged.into_iter().filter(|_| !means.raw));
+    command.extend([
+        agent, "trace", &subject, "--json", "--rounds", "1", "--flows", &flows, "--kind",
+        means.kind, "--config", config,
+    ]);
+    serde_json::from_str(&on_site(lab, &command).await).expect("JSON as documented")
+}
+
+/// What a program on the machine of the site says; it has to end well.
+async fn on_site(lab: &Lab, command: &[&str]) -> String {
     let request = Request::Run {
         machine: format!("{SITE}-pc"),
-        command: command.map(str::to_owned).to_vec(),
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
         limit_ms: 60_000,
     };
     let outcome: Outcome = lab.ask(request).await.expect("the lab runs it");
-    assert_eq!(outcome.code, Some(0), "{kind} to {to}: {}", outcome.stderr);
-    serde_json::from_str(&outcome.stdout).expect("JSON as documented")
+    assert_eq!(outcome.code, Some(0), "{command:?}: {}", outcome.stderr);
+    outcome.stdout
 }
 
 /// At each TTL the routers that the flows meet, each by as many flows as the truth has there.
