@@ -57,8 +57,9 @@ fn what_was_right_stays_right() {
     ];
     holds(score, &limits, 302.0);
     let starts: u32 = score.false_starts.values().sum();
-    let wrong = (starts, score.false_ends, run.groups_false);
-    assert!(wrong <= (1, 0, 0), "{wrong:?} {:#?}", score.examples);
+    assert!(starts <= 1, "{starts} false starts: {:#?}", score.examples);
+    assert_eq!(score.false_ends, 0, "{:#?}", score.examples);
+    assert_eq!(run.groups_false, 0, "{:#?}", score.examples);
     assert!(
         score.over_bound < 0.5,
         "later than its bound: {}",

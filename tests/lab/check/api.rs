@@ -122,6 +122,22 @@ pub struct Event {
     pub brief: bool,
 }
 
+impl Event {
+    /// Whether it claims that a path moved or ended. A level of latency or loss rises truly on a machine that is busy, and is no
+    /// claim of a move.
+    fn is_of_a_move(&self) -> bool {
+        let others = [
+            "latency",
+            "congestion",
+            "loss",
+            "ipdv",
+            "return_path_suspected",
+            "site_silent",
+        ];
+        !others.contains(&self.class.as_str())
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 struct Incident {
     incident_id: String,
@@ -159,14 +175,13 @@ impl Api {
         self.fetch("events", &[("window", "1d")]).await
     }
 
-    /// Of [`Api::events`], those that claim more than a level of latency or loss: that rises truly on a machine that is busy.
+    /// Of [`Api::events`], those that claim that a path moved.
     ///
     /// # Errors
     /// When the API does not answer, or not as expected.
     pub async fn moves(&self) -> anyhow::Result<Vec<Event>> {
         let mut events = self.events().await?;
-        let levels = ["latency", "congestion", "loss", "ipdv"];
-        events.retain(|event| !levels.contains(&event.class.as_str()));
+        events.retain(Event::is_of_a_move);
         Ok(events)
     }
 
@@ -187,15 +202,7 @@ impl Api {
     /// When the API does not answer, or not as expected.
     pub async fn moves_of_the_hour(&self) -> anyhow::Result<Vec<Event>> {
         let mut events: Vec<Event> = self.fetch("events", &[("window", "1h")]).await?;
-        let others = [
-            "latency",
-            "congestion",
-            "loss",
-            "ipdv",
-            "return_path_suspected",
-            "site_silent",
-        ];
-        events.retain(|event| !others.contains(&event.class.as_str()));
+        events.retain(Event::is_of_a_move);
         Ok(events)
     }
 
