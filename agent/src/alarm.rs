@@ -3,16 +3,17 @@
 //! tokio keeps timers in a wheel whose slots are 64 ms wide and wider. What is due in a later slot wakes the thread at the start
 //! of that slot, to be sorted in, and once more when it is due: a program that has ten things a second to do is woken thirty
 //! times, and it is wake-ups that cost. Here one timer of the kernel (`timerfd_create(2)`) stands at the first of all moments; it is
-//! set when the thread is about to sleep, and only if another moment has become the first. What is waited for all day waits
-//! here; timeouts, which hardly ever come about, stay with tokio, and so does everything where there is no such timer.
+//! set once all who were woken have said what they wait for next, and only if another moment has become the first. What is
+//! waited for all day waits here; timeouts, which hardly ever come about, stay with tokio, and so does everything where there is
+//! no such timer.
 
 use std::time::Instant;
 
 /// Waits until `moment`. Cancel-safe.
 pub(crate) async fn until(moment: Instant) {
     #[cfg(target_os = "linux")]
-    if let Some(alarm) = Alarm::of_thread() {
-        return alarm.until(moment).await;
+    if let Some(shared) = kernel::of_thread() {
+        return kernel::until(&shared, moment).await;
     }
     tokio::time::sleep_until(moment.into()).await;
 }
@@ -24,11 +25,12 @@ pub(crate) use kernel::Alarm;
 mod kernel {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
-    use std::future::Future;
+    use std::convert::Infallible;
+    use std::future::{Future, poll_fn};
     use std::io;
     use std::os::fd::{AsFd, AsRawFd, RawFd};
     use std::pin::Pin;
-    use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
     use std::task::{Context, Poll, Waker};
     use std::time::{Duration, Instant};
 
@@ -40,21 +42,22 @@ mod kernel {
     use crate::clock;
 
     thread_local! {
-        static OF_THREAD: RefCell<Option<Alarm>> = const { RefCell::new(None) };
+        static OF_THREAD: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
     }
 
     /// A timer set to nothing is off.
     const AT_ONCE: Duration = Duration::from_nanos(1);
 
-    /// All that one thread waits for. Cheap to clone; all clones are one.
-    #[derive(Clone, Debug, Default)]
-    pub(crate) struct Alarm(Arc<Shared>);
-
-    #[derive(Debug, Default)]
-    struct Shared {
-        timer: OnceLock<AsyncFd<Timer>>,
-        waiting: Mutex<Waiting>,
+    /// The alarm of the thread that opened it, until it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Alarm {
+        timer: AsyncFd<Timer>,
+        shared: Arc<Shared>,
     }
+
+    /// All that one thread waits for.
+    #[derive(Debug, Default)]
+    pub(super) struct Shared(Mutex<Waiting>);
 
     /// The kernel's timer, as the reactor wants it.
     #[derive(Debug)]
@@ -74,88 +77,101 @@ mod kernel {
         next: u64,
         /// The moment that the timer stands at.
         set_to: Option<Instant>,
+        /// Who sets the timer; none while it has been called.
+        driver: Option<Waker>,
     }
 
     impl Alarm {
-        /// Opens the timer in the runtime that this is called in, for everything on this thread. The runtime has to call
-        /// [`Self::on_sleep`] and [`Self::on_wake`].
+        /// Opens the timer in the runtime that this is called in, for everything on this thread. [`Self::drive`] has to be polled
+        /// beside what waits.
         ///
         /// # Errors
         /// As the operating system says; then tokio's timers are used.
-        pub(crate) fn open(&self) -> io::Result<()> {
+        pub(crate) fn open() -> io::Result<Self> {
             let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
             let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
             let timer = watch(Timer(timer))?;
-            if self.0.timer.set(timer).is_ok() {
-                OF_THREAD.set(Some(self.clone()));
-            }
-            Ok(())
+            let shared = Arc::<Shared>::default();
+            OF_THREAD.set(Some(Arc::clone(&shared)));
+            Ok(Self { timer, shared })
         }
 
-        /// Nobody on this thread uses it any more.
-        pub(crate) fn close() {
+        /// Wakes who is due, each at its moment, for ever.
+        pub(crate) async fn drive(&self) -> Infallible {
+            poll_fn(|context| self.turn(context)).await
+        }
+
+        fn turn(&self, context: &mut Context<'_>) -> Poll<Infallible> {
+            // Until it is pending: only then the reactor tells of the timer again.
+            while let Poll::Ready(Ok(mut ready)) = self.timer.poll_read_ready(context) {
+                ready.clear_ready();
+            }
+            let now = clock::now();
+            let mut waiting = self.shared.waiting();
+            waiting.driver = Some(context.waker().clone());
+            let due = waiting.take_due(now);
+            let first = waiting.wakers.keys().next().map(|(moment, _)| *moment);
+            if let Some(first) = first.filter(|first| waiting.set_to != Some(*first)) {
+                let left = first.saturating_duration_since(now).max(AT_ONCE);
+                let at = Expiration::OneShot(TimeSpec::from_duration(left));
+                match self.timer.get_ref().0.set(at, TimerSetTimeFlags::empty()) {
+                    Ok(()) => waiting.set_to = Some(first),
+                    Err(error) => {
+                        tracing::warn!(%error, "the timer cannot be set, probes come late");
+                    }
+                }
+            }
+            drop(waiting);
+            due.into_iter().for_each(Waker::wake);
+            Poll::Pending
+        }
+    }
+
+    impl Drop for Alarm {
+        fn drop(&mut self) {
             OF_THREAD.set(None);
         }
+    }
 
-        pub(super) fn of_thread() -> Option<Self> {
-            OF_THREAD.with_borrow(Clone::clone)
+    impl Shared {
+        fn waiting(&self) -> MutexGuard<'_, Waiting> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
+    }
 
-        /// The thread is about to sleep, unless somebody is due. For `on_thread_park`.
-        pub(crate) fn on_sleep(&self) {
-            let Some(timer) = self.0.timer.get() else {
-                return;
-            };
-            let now = clock::now();
-            self.wake_due(now);
-            let mut waiting = self.waiting();
-            let first = waiting.wakers.keys().next().map(|(moment, _)| *moment);
-            let Some(first) = first.filter(|first| waiting.set_to != Some(*first)) else {
-                return;
-            };
-            let left = first.saturating_duration_since(now).max(AT_ONCE);
-            let at = Expiration::OneShot(TimeSpec::from_duration(left));
-            match timer.get_ref().0.set(at, TimerSetTimeFlags::empty()) {
-                Ok(()) => waiting.set_to = Some(first),
-                Err(error) => tracing::warn!(%error, "the timer cannot be set, probes come late"),
-            }
-        }
-
-        /// The thread wakes. For `on_thread_unpark`.
-        pub(crate) fn on_wake(&self) {
-            if self.0.timer.get().is_some() {
-                self.wake_due(clock::now());
-            }
-        }
-
-        fn wake_due(&self, now: Instant) {
-            let mut waiting = self.waiting();
-            if waiting.set_to.is_some_and(|set_to| set_to <= now) {
-                waiting.set_to = None;
+    impl Waiting {
+        fn take_due(&mut self, now: Instant) -> Vec<Waker> {
+            if self.set_to.is_some_and(|set_to| set_to <= now) {
+                self.set_to = None;
             }
             let mut due = Vec::new();
-            while let Some(first) = waiting.wakers.first_entry()
+            while let Some(first) = self.wakers.first_entry()
                 && first.key().0 <= now
             {
                 due.push(first.remove());
             }
-            drop(waiting);
-            due.into_iter().for_each(Waker::wake);
+            due
         }
 
-        pub(super) async fn until(&self, moment: Instant) {
-            let ring = Ring {
-                alarm: self,
-                moment,
-                number: None,
-            };
-            ring.await;
+        /// Books one who waits. Gives who has to set the timer, if that is later.
+        fn book(&mut self, key: (Instant, u64), waker: Waker) -> Option<Waker> {
+            self.wakers.insert(key, waker);
+            let is_first = self.set_to.is_none_or(|set_to| key.0 < set_to);
+            is_first.then(|| self.driver.take()).flatten()
         }
+    }
 
-        fn waiting(&self) -> MutexGuard<'_, Waiting> {
-            let waiting = self.0.waiting.lock();
-            waiting.unwrap_or_else(PoisonError::into_inner)
-        }
+    pub(super) fn of_thread() -> Option<Arc<Shared>> {
+        OF_THREAD.with_borrow(Clone::clone)
+    }
+
+    pub(super) async fn until(shared: &Shared, moment: Instant) {
+        let ring = Ring {
+            shared,
+            moment,
+            number: None,
+        };
+        ring.await;
     }
 
     #[expect(
@@ -168,7 +184,7 @@ mod kernel {
 
     /// One who waits.
     struct Ring<'a> {
-        alarm: &'a Alarm,
+        shared: &'a Shared,
         moment: Instant,
         /// Its place among those of one moment, once it waits.
         number: Option<u64>,
@@ -181,15 +197,15 @@ mod kernel {
             if clock::now() >= self.moment {
                 return Poll::Ready(());
             }
-            let mut waiting = self.alarm.waiting();
+            let mut waiting = self.shared.waiting();
             let number = self.number.unwrap_or_else(|| {
                 waiting.next += 1;
                 waiting.next
             });
-            let key = (self.moment, number);
-            waiting.wakers.insert(key, context.waker().clone());
+            let driver = waiting.book((self.moment, number), context.waker().clone());
             drop(waiting);
             self.number = Some(number);
+            driver.into_iter().for_each(Waker::wake);
             Poll::Pending
         }
     }
@@ -197,7 +213,7 @@ mod kernel {
     impl Drop for Ring<'_> {
         fn drop(&mut self) {
             if let Some(number) = self.number {
-                let mut waiting = self.alarm.waiting();
+                let mut waiting = self.shared.waiting();
                 waiting.wakers.remove(&(self.moment, number));
             }
         }
@@ -213,39 +229,59 @@ mod kernel {
 
         /// Runs `work` in a runtime that has an alarm, and says how often its thread woke.
         fn run<F: Future>(work: F) -> (F::Output, u32) {
-            let (alarm, wakes) = (Alarm::default(), Arc::<AtomicU32>::default());
-            let (sleeping, waking, count) = (alarm.clone(), alarm.clone(), Arc::clone(&wakes));
+            let wakes = Arc::<AtomicU32>::default();
+            let count = Arc::clone(&wakes);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .on_thread_park(move || sleeping.on_sleep())
                 .on_thread_unpark(move || {
                     count.fetch_add(1, Ordering::Relaxed);
-                    waking.on_wake();
                 })
                 .build()
                 .expect("a runtime");
             let output = runtime.block_on(async {
-                alarm.open().expect("a timer");
-                work.await
+                let alarm = Alarm::open().expect("a timer");
+                tokio::select! {
+                    never = alarm.drive() => match never {},
+                    output = work => output,
+                }
             });
-            Alarm::close();
             (output, wakes.load(Ordering::Relaxed))
         }
 
         #[test]
-        fn each_is_woken_at_its_moment_and_none_before() {
+        fn each_is_woken_and_none_before_its_moment() {
             let ((), _) = run(async {
                 let start = clock::now();
-                let order = Mutex::new(Vec::new());
                 let wait = async |ms: u32| {
                     let moment = start + MS * ms;
                     crate::alarm::until(moment).await;
                     assert!(clock::now() >= moment, "{ms}");
-                    order.lock().expect("no panic").push(ms);
                 };
                 tokio::join!(wait(70), wait(0), wait(20), wait(130), wait(20));
-                let order = order.into_inner().expect("no panic");
-                assert_eq!(order, [0, 20, 20, 70, 130]);
+            });
+        }
+
+        #[test]
+        fn a_thread_that_never_sleeps_wakes_all_the_same() {
+            let ((), _) = run(async {
+                let stop = AtomicU32::new(0);
+                let busy = async {
+                    let patience = clock::now() + Duration::from_mins(1);
+                    while stop.load(Ordering::Relaxed) == 0 {
+                        assert!(clock::now() < patience, "nobody was woken");
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let late = async {
+                    // The second of them becomes the first while the timer stands at a later one.
+                    let far = clock::now() + Duration::from_hours(1);
+                    tokio::select! {
+                        () = crate::alarm::until(far) => unreachable!("an hour"),
+                        () = crate::alarm::until(clock::now() + 20 * MS) => {}
+                    }
+                    stop.store(1, Ordering::Relaxed);
+                };
+                tokio::join!(busy, late);
             });
         }
 
@@ -265,8 +301,8 @@ mod kernel {
                     () = crate::alarm::until(far) => unreachable!("an hour"),
                     () = crate::alarm::until(near) => {}
                 }
-                let alarm = Alarm::of_thread().expect("opened");
-                alarm.waiting().wakers.len()
+                let shared = of_thread().expect("opened");
+                shared.waiting().wakers.len()
             });
             assert_eq!(left, 0);
         }

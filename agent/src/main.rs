@@ -326,35 +326,33 @@ fn block_on_watched<F: Future>(future: F, delays: Delays) -> Result<F::Output> {
     let sleeping = delays.clone();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(4);
-    #[cfg(target_os = "linux")]
-    let alarm = alarm::Alarm::default();
-    #[cfg(target_os = "linux")]
-    let (asleep, awake) = (alarm.clone(), alarm.clone());
     let runtime = builder
-        .on_thread_park(move || {
-            #[cfg(target_os = "linux")]
-            asleep.on_sleep();
-            sleeping.on_sleep();
-        })
-        .on_thread_unpark(move || {
-            delays.on_wake();
-            #[cfg(target_os = "linux")]
-            awake.on_wake();
-        })
+        .on_thread_park(move || sleeping.on_sleep())
+        .on_thread_unpark(move || delays.on_wake())
         .build()
         .context("cannot start the runtime")?;
-    let output = runtime.block_on(async {
-        #[cfg(target_os = "linux")]
-        if let Err(error) = alarm.open() {
-            tracing::debug!(%error, "no timer of our own, those of the runtime are used");
-        }
-        future.await
-    });
-    #[cfg(target_os = "linux")]
-    alarm::Alarm::close();
+    let output = runtime.block_on(with_alarm(future));
     // A thread that hangs in the file system must not keep the program from ending.
     runtime.shutdown_background();
     Ok(output)
+}
+
+/// Runs a future beside the alarm that wakes all who wait on this thread.
+async fn with_alarm<F: Future>(future: F) -> F::Output {
+    #[cfg(target_os = "linux")]
+    match alarm::Alarm::open() {
+        Ok(alarm) => {
+            return tokio::select! {
+                biased;
+                never = alarm.drive() => match never {},
+                output = future => output,
+            };
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no timer of our own, those of the runtime are used");
+        }
+    }
+    future.await
 }
 
 /// Logs to standard error. What is logged is chosen by targets and levels alone: fields would need a regular-expression

@@ -1,6 +1,7 @@
 //! Whom the collector tells: a webhook that takes everything, and Alertmanager as Debian packages it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -120,9 +121,15 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)>
     Some((channel, body))
 }
 
+/// A loopback address that is this process's own: a port that is free there is still free when Alertmanager takes it.
+fn own_host() -> IpAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, 128 | high, middle, low])
+}
+
 /// Alertmanager, which ends with the test.
 pub(crate) struct Alertmanager {
-    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
     client: reqwest::Client,
     _running: Child,
 }
@@ -132,9 +139,9 @@ impl Alertmanager {
         let config = folder.join("alertmanager.yml");
         let nobody = "route: {receiver: none}\nreceivers: [{name: none}]\n";
         std::fs::write(&config, nobody).unwrap();
-        let port = {
-            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            socket.local_addr().unwrap().port()
+        let address = {
+            let socket = TcpListener::bind((own_host(), 0)).await.unwrap();
+            socket.local_addr().unwrap()
         };
         let running = Command::new("prometheus-alertmanager")
             .arg(format!("--config.file={}", config.display()))
@@ -142,14 +149,14 @@ impl Alertmanager {
                 "--storage.path={}",
                 folder.join("alerts").display()
             ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address={address}"))
             .arg("--cluster.listen-address=")
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("the Debian package prometheus-alertmanager; `cargo xtask test` installs it");
         let started = Self {
-            port,
+            address,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             _running: running,
         };
@@ -162,7 +169,7 @@ impl Alertmanager {
 
     /// Incidents of the alerts that fire: one that is resolved is gone.
     pub(crate) async fn incidents(&self) -> anyhow::Result<BTreeSet<String>> {
-        let url = format!("http://127.0.0.1:{}/api/v2/alerts", self.port);
+        let url = format!("http://{}/api/v2/alerts", self.address);
         let answer = self.client.get(&url).send().await?.error_for_status()?;
         let alerts: Vec<Value> = answer.json().await?;
         let incident = |alert: &Value| Some(alert["labels"]["incident"].as_str()?.to_owned());

@@ -122,25 +122,24 @@ pub struct Event {
     pub brief: bool,
 }
 
-impl Event {
-    /// Whether it claims that a path moved or ended. A level of latency or loss rises truly on a machine that is busy, and is no
-    /// claim of a move.
-    fn is_of_a_move(&self) -> bool {
-        let others = [
-            "latency",
-            "congestion",
-            "loss",
-            "ipdv",
-            "return_path_suspected",
-            "site_silent",
-        ];
-        !others.contains(&self.class.as_str())
-    }
+/// Whether a class claims that a path moved. A level of latency or loss rises truly on a machine that is busy, and is no claim of
+/// a move.
+fn is_of_a_move(class: &str) -> bool {
+    let others = [
+        "latency",
+        "congestion",
+        "loss",
+        "ipdv",
+        "return_path_suspected",
+        "site_silent",
+    ];
+    !others.contains(&class)
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct Incident {
     incident_id: String,
+    class: String,
 }
 
 impl Api {
@@ -181,19 +180,19 @@ impl Api {
     /// When the API does not answer, or not as expected.
     pub async fn moves(&self) -> anyhow::Result<Vec<Event>> {
         let mut events = self.events().await?;
-        events.retain(Event::is_of_a_move);
+        events.retain(|event| is_of_a_move(&event.class));
         Ok(events)
     }
 
-    /// Identities of the incidents that go on.
+    /// Identities of the incidents that go on and claim that paths moved.
     ///
     /// # Errors
     /// When the API does not answer, or not as expected.
     pub async fn open_incidents(&self) -> anyhow::Result<Vec<String>> {
         let query = [("window", "1d"), ("state", "open")];
         let incidents: Vec<Incident> = self.fetch("incidents", &query).await?;
-        let ids = incidents.into_iter().map(|incident| incident.incident_id);
-        Ok(ids.collect())
+        let moves = (incidents.into_iter()).filter(|incident| is_of_a_move(&incident.class));
+        Ok(moves.map(|incident| incident.incident_id).collect())
     }
 
     /// Events of the last hour that claim that a path moved, newest first.
@@ -202,7 +201,7 @@ impl Api {
     /// When the API does not answer, or not as expected.
     pub async fn moves_of_the_hour(&self) -> anyhow::Result<Vec<Event>> {
         let mut events: Vec<Event> = self.fetch("events", &[("window", "1h")]).await?;
-        events.retain(Event::is_of_a_move);
+        events.retain(|event| is_of_a_move(&event.class));
         Ok(events)
     }
 
