@@ -188,8 +188,9 @@ fn reply(
         "the way back itself is not measured".to_owned(),
     ];
     event.text = words::sentence(&event);
+    let mut event = ended(event, unix_ms(at), "noted");
     event.incident_id = Some(desk.incident_beside(&event));
-    Some(ended(event, unix_ms(at), "noted"))
+    Some(event)
 }
 
 /// Hops that a reply came over, by its TTL: senders start at 64, 128 or 255.

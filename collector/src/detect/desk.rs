@@ -56,6 +56,15 @@ impl Desk {
         self.beside.join(event)
     }
 
+    /// Notes what of these events is over.
+    pub(super) fn note_ended(&mut self, events: &[Event]) {
+        let is_over =
+            |event: &&Event| event.ended_unix_ms.is_some() && event.class.is_beside_path();
+        for event in events.iter().filter(is_over) {
+            self.beside.ended(event);
+        }
+    }
+
     /// Notes a move that an agent suspects or claims.
     pub(super) fn note(&mut self, provider: Option<u32>, claim: &Claim, agent: &str, at: f64) {
         self.fleet.note(provider.unwrap_or(0), claim, agent, at);

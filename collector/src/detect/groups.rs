@@ -1,6 +1,6 @@
 //! Which events beside moves of the path are one incident: the same provider and class, begun together.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
@@ -23,29 +23,47 @@ struct Group {
     provider_asn: u32,
     class: EventClass,
     onset_unix_ms: i64,
+    /// Events of it that go on.
+    open: BTreeSet<String>,
 }
 
 impl Groups {
-    /// The incident of an event. Where the provider is not known nothing says that two events are one.
+    /// The incident of an event. Where the provider is not known nothing says that two events are one. An event that goes on joins no
+    /// incident that is over: its end was told.
     pub(super) fn join(&mut self, event: &Event) -> String {
-        let together = |group: &&Group| {
+        let goes_on = event.ended_unix_ms.is_none();
+        let together = |group: &&mut Group| {
             Some(group.provider_asn) == event.provider_asn
                 && group.class == event.class
                 && (group.onset_unix_ms - event.first_novel_unix_ms).abs() <= TOGETHER_MS
+                && !(goes_on && group.open.is_empty())
         };
-        if let Some(group) = self.kept.iter().rev().find(together) {
+        let open = goes_on.then(|| event.event_id.clone());
+        if let Some(group) = self.kept.iter_mut().rev().find(together) {
+            group.open.extend(open);
             return group.id.clone();
         }
         // The same first event makes the same identity, whichever collector finds it (RFC 9562 §5.5).
         let name = format!("firstmile/incident/{}", event.event_id);
         let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string();
-        self.keep(
-            event.provider_asn,
-            event.class,
-            event.first_novel_unix_ms,
-            &id,
-        );
+        if let Some(provider_asn) = event.provider_asn {
+            self.keep(Group {
+                id: id.clone(),
+                provider_asn,
+                class: event.class,
+                onset_unix_ms: event.first_novel_unix_ms,
+                open: open.into_iter().collect(),
+            });
+        }
         id
+    }
+
+    /// Notes that an event is over.
+    pub(super) fn ended(&mut self, event: &Event) {
+        let of_incident = |group: &&mut Group| Some(&group.id) == event.incident_id.as_ref();
+        if let Some(group) = self.kept.iter_mut().rev().find(of_incident) {
+            group.open.remove(&event.event_id);
+        }
     }
 
     /// Takes back what was known of an incident before the program started anew.
@@ -56,28 +74,78 @@ impl Groups {
                 .iter()
                 .map(|event| event.first_novel_unix_ms);
             let onset = first.min().unwrap_or(incident.onset_to_unix_ms);
-            let Incident {
-                provider_asn,
-                class,
-                incident_id,
-                ..
-            } = incident;
-            self.keep(*provider_asn, *class, onset, incident_id);
+            let open = incident
+                .events
+                .iter()
+                .filter(|event| event.ended_unix_ms.is_none());
+            if let Some(provider_asn) = incident.provider_asn {
+                self.keep(Group {
+                    id: incident.incident_id.clone(),
+                    provider_asn,
+                    class: incident.class,
+                    onset_unix_ms: onset,
+                    open: open.map(|event| event.event_id.clone()).collect(),
+                });
+            }
         }
     }
 
-    fn keep(&mut self, provider_asn: Option<u32>, class: EventClass, onset_unix_ms: i64, id: &str) {
-        let Some(provider_asn) = provider_asn else {
-            return;
-        };
+    fn keep(&mut self, group: Group) {
         if self.kept.len() >= KEPT {
             self.kept.pop_front();
         }
-        self.kept.push_back(Group {
-            id: id.to_owned(),
-            provider_asn,
+        self.kept.push_back(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: i64 = 1_767_614_400_000;
+
+    fn event(id: &str, class: EventClass, after_ms: i64) -> Event {
+        Event {
+            event_id: id.to_owned(),
             class,
-            onset_unix_ms,
-        });
+            provider_asn: Some(64_500),
+            first_novel_unix_ms: T0 + after_ms,
+            ..Event::default()
+        }
+    }
+
+    fn over(mut event: Event, incident_id: &str) -> Event {
+        event.incident_id = Some(incident_id.to_owned());
+        event.ended_unix_ms = Some(event.first_novel_unix_ms + 1);
+        event
+    }
+
+    #[test]
+    fn an_event_joins_those_of_its_provider_while_one_of_them_goes_on() {
+        let mut groups = Groups::default();
+        let (a, b) = (
+            event("a", EventClass::Latency, 0),
+            event("b", EventClass::Latency, 60_000),
+        );
+        let incident = groups.join(&a);
+        assert_eq!(groups.join(&b), incident);
+        groups.ended(&over(a, &incident));
+        let c = event("c", EventClass::Latency, 90_000);
+        assert_eq!(groups.join(&c), incident, "one of it goes on");
+        groups.ended(&over(b, &incident));
+        groups.ended(&over(c, &incident));
+        let d = event("d", EventClass::Latency, 100_000);
+        let next = groups.join(&d);
+        assert_ne!(next, incident, "its end was told");
+        assert_eq!(groups.join(&event("e", EventClass::Latency, 110_000)), next);
+    }
+
+    #[test]
+    fn events_that_are_over_as_they_are_found_are_one_incident() {
+        let mut groups = Groups::default();
+        let found = |id, after_ms| over(event(id, EventClass::ReturnPathSuspected, after_ms), "");
+        let incident = groups.join(&found("a", 0));
+        assert_eq!(groups.join(&found("b", 60_000)), incident);
+        assert_ne!(groups.join(&found("c", 300_000)), incident);
     }
 }

@@ -92,14 +92,16 @@ impl Watch<'_> {
         memory: &mut PathMemory,
         observation: &Observation<'_>,
     ) -> (Vec<Event>, Option<Showed>) {
-        match *observation {
+        let (events, showed) = match *observation {
             Observation::Round(round, edge) => self.round(memory, round, edge),
             Observation::Sample(sample) => (self.sample(memory, sample), None),
             Observation::Gap(from, until) => {
                 let changes = memory.shift.on_gap(seconds(from), seconds(until));
                 (self.tell(memory, &changes, None), None)
             }
-        }
+        };
+        self.desk.note_ended(&events);
+        (events, showed)
     }
 
     fn round(
