@@ -2,7 +2,7 @@
 import { Link } from "@tanstack/react-router";
 
 import type { PathEvent } from "../api/types";
-import { className, classMeaning, movement, openedAt, rttCost, timesWords } from "../lib/events";
+import { className, classMeaning, endingWords, isOfPath, movement, openedAt, rttCost, timesWords } from "../lib/events";
 import { duration, rtt, rttChange } from "../lib/format";
 import { utc } from "../lib/time";
 import { Icon } from "./icons";
@@ -28,17 +28,23 @@ export function EventItem({ event, open = false }: { event: PathEvent; open?: bo
             {event.status === "possible" ? " · possible" : ""}
             {event.state === "open" ? " · open" : ""}
           </span>
-          <span>
-            <span className="fm-muted">{before}</span> → <span className="fm-moved">{after}</span>
-          </span>
+          {isOfPath(event) && (
+            <span>
+              <span className="fm-muted">{before}</span> → <span className="fm-moved">{after}</span>
+            </span>
+          )}
           <span>
             <Time ms={openedAt(event)} exact /> · <Lasting event={event} />
           </span>
           <Times event={event} />
-          <Cost event={event} />
-          <Link to="/paths" search={{ agent: event.agent_id, target: event.target }}>
-            Path of {event.site_name} to {event.target}
-          </Link>
+          {isOfPath(event) && (
+            <>
+              <Cost event={event} />
+              <Link to="/paths" search={{ agent: event.agent_id, target: event.target }}>
+                Path of {event.site_name} to {event.target}
+              </Link>
+            </>
+          )}
         </div>
         {event.reasons.length > 0 && (
           <details open={open}>
@@ -68,7 +74,7 @@ export function Lasting({ event }: { event: PathEvent }) {
   const now = useNow();
   const from = openedAt(event);
   if (event.ended_unix_ms === null || event.ended_unix_ms === undefined) return <>for {duration(Math.floor((now - from) / 5000) * 5000)} so far</>;
-  const ending = { recovery: "then back on the old path", recovered: "then back on the old path", new_normal: "then the new path became the usual one", adopted: "then the new path became the usual one", unconfirmed: "then it was gone before it was sure", not_observed: "then nobody looked for a day", agent_revoked: "then the agent was revoked" }[event.ending ?? ""];
+  const ending = endingWords(event);
   return (
     <>
       for {duration(event.ended_unix_ms - from)}

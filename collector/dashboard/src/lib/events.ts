@@ -63,6 +63,28 @@ export function classMeaning(value: EventClass): string {
   return MEANING[value];
 }
 
+/** Whether it was seen on the path to a target. A silent site has none: there is no before and after, and nothing it cost. */
+export function isOfPath(event: Pick<PathEvent, "target">): boolean {
+  return event.target !== "";
+}
+
+/** How it ended, in words; nothing while it goes on, or where there is none to say. */
+export function endingWords(event: Pick<PathEvent, "target" | "ending">): string | undefined {
+  if (!isOfPath(event) && event.ending === "recovery") return "then heard again";
+  if (!isOfPath(event) && event.ending === "not_observed") return "then it had no agent any more";
+  return ENDINGS[event.ending ?? ""];
+}
+
+const ENDINGS: Partial<Record<string, string>> = {
+  recovery: "then back on the old path",
+  recovered: "then back on the old path",
+  new_normal: "then the new path became the usual one",
+  adopted: "then the new path became the usual one",
+  unconfirmed: "then it was gone before it was sure",
+  not_observed: "then nobody looked for a day",
+  agent_revoked: "then the agent was revoked",
+};
+
 /** What moved from where to where, at the level of the class. */
 export function movement(event: PathEvent): { before: string; after: string } {
   return { before: value(event, event.from, event.before), after: value(event, event.to, event.after) };

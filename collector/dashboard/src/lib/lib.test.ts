@@ -4,7 +4,7 @@ import { merge } from "../api/live";
 import type { Agent, Figures, LatencyPoint, PathEvent, PathHop, PathIdentity, PathNode } from "../api/types";
 import { alpha2OfNumeric, countryName } from "./countries";
 import { toCsv } from "./csv";
-import { groupEvents, movement, openedAt, rttCost, shortRouter, timesWords } from "./events";
+import { endingWords, groupEvents, isOfPath, movement, openedAt, rttCost, shortRouter, timesWords } from "./events";
 import { find } from "./find";
 import { joinCommands } from "./join";
 import { addedRtt, compareIdentities, nodeLabel, stageHops, stageSpans } from "./path";
@@ -127,6 +127,12 @@ describe("events", () => {
     const list = [event({ event_id: "b", first_novel_unix_ms: 2 }), event({ event_id: "a", first_novel_unix_ms: 1 })];
     expect(merge(list, event({ event_id: "a", first_novel_unix_ms: 1, state: "open" })).map((one) => [one.event_id, one.state])).toEqual([["b", "closed"], ["a", "open"]]);
     expect(merge(list, event({ event_id: "c", first_novel_unix_ms: 3 })).map((one) => one.event_id)).toEqual(["c", "b", "a"]);
+  });
+  it("a silent site is on no path, and ends by being heard", () => {
+    const silent = { target: "", ending: "recovery" };
+    expect([isOfPath(event({})), isOfPath(event(silent))]).toEqual([true, false]);
+    const endings = [silent, { ...silent, ending: "not_observed" }, { ending: "recovery" }, { ending: "not_observed" }, { ending: null }, { ending: "another" }];
+    expect(endings.map((part) => endingWords(event(part)))).toEqual(["then heard again", "then it had no agent any more", "then back on the old path", "then nobody looked for a day", undefined, undefined]);
   });
   it("parts of an identity that differ say so", () => {
     expect(compareIdentities(FRA, AMS).map((part) => [part.label, part.changed])).toEqual([["AS path", false], ["Ingress metro", true], ["Ingress router", true], ["Edge metro", false]]);

@@ -13,7 +13,7 @@ import { LatencyPanel } from "../components/LatencyPanel";
 import { Loaded, WaitingRows } from "../components/states";
 import { Time } from "../components/Time";
 import { usePageSearch } from "../components/usePageSearch";
-import { className, classMeaning, rttCost } from "../lib/events";
+import { className, classMeaning, isOfPath, rttCost } from "../lib/events";
 import { duration, rtt, rttChange } from "../lib/format";
 import { confidenceWords } from "../lib/incidents";
 
@@ -43,10 +43,8 @@ export function EventPage() {
 }
 
 function Whole({ event }: { event: PathEvent }) {
-  const { window, protocol } = usePageSearch();
-  const latency = useQuery(latencyQuery({ scope: `agent:${event.agent_id}`, window, protocol, phase: undefined, target: event.target }));
+  const ofPath = isOfPath(event);
   const cost = rttCost(event);
-  const paths = useQuery(eventPathsQuery(event.event_id));
   return (
     <>
       <div className="fm-headline">
@@ -76,10 +74,12 @@ function Whole({ event }: { event: PathEvent }) {
               <Lasting event={event} />
             </Fact>
             <Fact title="Sure after">{duration(event.detected_unix_ms - event.first_novel_unix_ms)}</Fact>
-            <Fact title="Median TCP RTT">
-              {rtt(event.before_rtt_us)} → {rtt(event.after_rtt_us)}
-              {cost !== undefined && ` (${rttChange(cost)})`}
-            </Fact>
+            {ofPath && (
+              <Fact title="Median TCP RTT">
+                {rtt(event.before_rtt_us)} → {rtt(event.after_rtt_us)}
+                {cost !== undefined && ` (${rttChange(cost)})`}
+              </Fact>
+            )}
             <Fact title="Confidence">
               {event.status === "possible" ? "only possible, " : ""}
               {confidenceWords(event.confidence)}
@@ -87,7 +87,7 @@ function Whole({ event }: { event: PathEvent }) {
             {event.incident_id && (
               <Fact title="Incident">
                 <Link to="/incidents/$id" params={{ id: event.incident_id }}>
-                  all that moved with it
+                  {ofPath ? "all that moved with it" : "all that fell silent with it"}
                 </Link>
               </Fact>
             )}
@@ -97,21 +97,17 @@ function Whole({ event }: { event: PathEvent }) {
                 {event.agent_id.slice(0, 8)}
               </Link>
             </Fact>
-            <Fact title="Path now">
-              <Link to="/paths" search={{ agent: event.agent_id, target: event.target }}>
-                to {event.target}
-              </Link>
-            </Fact>
+            {ofPath && (
+              <Fact title="Path now">
+                <Link to="/paths" search={{ agent: event.agent_id, target: event.target }}>
+                  to {event.target}
+                </Link>
+              </Fact>
+            )}
           </dl>
         </div>
       </section>
-      <section className="fm-panel" aria-label="Before and after">
-        <div className="fm-panel-head">
-          <h2>Before and after</h2>
-        </div>
-        <IdentityComparison before={event.before} after={event.after} beforeTitle="Before" afterTitle="After" />
-        {paths.data && <EventHops paths={paths.data} />}
-      </section>
+      {ofPath && <BeforeAndAfter event={event} />}
       <section className="fm-panel" aria-label="Evidence">
         <div className="fm-panel-head">
           <h2>What we saw</h2>
@@ -128,9 +124,28 @@ function Whole({ event }: { event: PathEvent }) {
           )}
         </div>
       </section>
-      <LatencyPanel query={latency} events={[event]} />
+      {ofPath && <Latency event={event} />}
     </>
   );
+}
+
+function BeforeAndAfter({ event }: { event: PathEvent }) {
+  const paths = useQuery(eventPathsQuery(event.event_id));
+  return (
+    <section className="fm-panel" aria-label="Before and after">
+      <div className="fm-panel-head">
+        <h2>Before and after</h2>
+      </div>
+      <IdentityComparison before={event.before} after={event.after} beforeTitle="Before" afterTitle="After" />
+      {paths.data && <EventHops paths={paths.data} />}
+    </section>
+  );
+}
+
+function Latency({ event }: { event: PathEvent }) {
+  const { window, protocol } = usePageSearch();
+  const latency = useQuery(latencyQuery({ scope: `agent:${event.agent_id}`, window, protocol, phase: undefined, target: event.target }));
+  return <LatencyPanel query={latency} events={[event]} />;
 }
 
 function Fact({ title, children }: { title: string; children: React.ReactNode }) {

@@ -12,7 +12,7 @@ import { IdentityComparison } from "../components/Identity";
 import { RoutingOfIncident } from "../components/RoutingPanels";
 import { Loaded, WaitingRows } from "../components/states";
 import { Time } from "../components/Time";
-import { className, classMeaning, shortRouter } from "../lib/events";
+import { className, classMeaning, isOfPath, shortRouter } from "../lib/events";
 import { asn, duration, plural } from "../lib/format";
 import { confidenceWords, costWords } from "../lib/incidents";
 import { IncidentBadges, IncidentLasting } from "./Incidents";
@@ -52,7 +52,7 @@ function Whole({ report }: { report: IncidentReport }) {
         <p className="fm-muted">{classMeaning(incident.class)}</p>
       </div>
       <Facts report={report} />
-      {surest && <BeforeAndAfter event={surest} />}
+      {surest && isOfPath(surest) && <BeforeAndAfter event={surest} />}
       <section className="fm-panel" aria-label="What we saw">
         <div className="fm-panel-head">
           <h2>What we saw</h2>
@@ -115,8 +115,12 @@ function Facts({ report: { incident } }: { report: IncidentReport }) {
       </div>
       <div className="fm-panel-body">
         <dl className="fm-facts">
-          <Fact title="From">{shortRouter(incident.from ?? "not seen")}</Fact>
-          <Fact title="To">{shortRouter(incident.to ?? "not seen")}</Fact>
+          {(incident.targets.length > 0 || (incident.from ?? incident.to)) && (
+            <>
+              <Fact title="From">{shortRouter(incident.from ?? "not seen")}</Fact>
+              <Fact title="To">{shortRouter(incident.to ?? "not seen")}</Fact>
+            </>
+          )}
           <Fact title="Onset between">
             <Time ms={incident.onset_from_unix_ms} exact /> and <Time ms={incident.onset_to_unix_ms} exact />
           </Fact>
@@ -131,8 +135,12 @@ function Facts({ report: { incident } }: { report: IncidentReport }) {
           </Fact>
           <Fact title="Sites">{incident.sites.length <= 6 ? incident.sites.join(", ") : plural(incident.sites.length, "site")}</Fact>
           <Fact title="Countries">{incident.countries.join(", ") || "not known"}</Fact>
-          <Fact title="Targets">{incident.targets.join(", ")}</Fact>
-          <Fact title="Cost in RTT">{costWords(incident.rtt_cost) ?? "not known"}</Fact>
+          {incident.targets.length > 0 && (
+            <>
+              <Fact title="Targets">{incident.targets.join(", ")}</Fact>
+              <Fact title="Cost in RTT">{costWords(incident.rtt_cost) ?? "not known"}</Fact>
+            </>
+          )}
           <Fact title="Confidence">{confidenceWords(incident.confidence)}</Fact>
           <Fact title="Decided">
             <Time ms={incident.decided_unix_ms} exact />
@@ -160,18 +168,19 @@ function BeforeAndAfter({ event }: { event: PathEvent }) {
 }
 
 function Affected({ events, total }: { events: readonly PathEvent[]; total: number }) {
+  const what = events.some(isOfPath) ? "path" : "site";
   return (
     <section className="fm-panel" aria-label="Affected">
       <div className="fm-panel-head">
-        <h2>{plural(total, "affected path")}</h2>
+        <h2>{plural(total, `affected ${what}`)}</h2>
         {total > events.length && <span className="fm-muted fm-small">the first {events.length}</span>}
       </div>
       <div className="fm-table-scroll">
-        <table className="fm-table" aria-label="Affected paths">
+        <table className="fm-table" aria-label={`Affected ${what}s`}>
           <thead>
             <tr>
               <th scope="col">Site</th>
-              <th scope="col">Target</th>
+              <th scope="col">{what === "path" ? "Target" : "Event"}</th>
               <th scope="col">Onset</th>
               <th scope="col">Sure after</th>
               <th scope="col">Ended</th>
@@ -190,7 +199,7 @@ function Affected({ events, total }: { events: readonly PathEvent[]; total: numb
                 </td>
                 <td>
                   <Link to="/events/$id" params={{ id: event.event_id }}>
-                    {event.target}
+                    {isOfPath(event) ? event.target : className(event.class)}
                   </Link>
                 </td>
                 <td><Time ms={event.first_novel_unix_ms} exact /></td>

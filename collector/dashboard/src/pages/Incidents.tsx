@@ -91,7 +91,7 @@ function IncidentItem({ incident }: { incident: Incident }) {
             <Time ms={incident.onset_to_unix_ms} exact /> · <IncidentLasting incident={incident} />
           </span>
           <span>{plural(incident.agents_total, "agent")}</span>
-          <span>{costWords(incident.rtt_cost) ?? <span className="fm-muted">RTT cost not known</span>}</span>
+          {incident.targets.length > 0 && <span>{costWords(incident.rtt_cost) ?? <span className="fm-muted">RTT cost not known</span>}</span>}
           <span>{confidenceWords(incident.confidence)}</span>
           <IncidentBadges incident={incident} />
         </div>
