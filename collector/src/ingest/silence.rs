@@ -1,27 +1,30 @@
 //! Looks for sites that fell silent: the shell around [`crate::detect::silent`].
 //!
 //! What it found is in the store as open events, so a collector that starts anew goes on with them; it misses nobody before it has
-//! listened for as long as a silence takes.
+//! listened for as long as agents need to come back and a silence takes, and so after whatever kept it from listening.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::refusal::with_sources;
 use crate::api::LiveMessage;
 use crate::api::types::{Event, EventClass, Live};
-use crate::detect::silent::Look;
+use crate::detect::silent::{Found, Listening, Look};
 use crate::notify::watch::windows;
 use crate::registry::SiteId;
 use crate::store::{EventQuery, Scope, Store, StoreError, StoreResult};
 
 /// How often it looks: a tenth of what the shortest silence takes.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// A look that begins later after the last one that succeeded finds nothing out about those who could not be heard meanwhile: two
+/// looks, and what a look itself takes, so that one may fail.
+const LOOK_AT_MOST: Duration = Duration::from_secs(40);
 /// Open events read when it starts: those of every site of a large fleet.
 const OPEN_MAX: u32 = 100_000;
 
@@ -29,29 +32,31 @@ const OPEN_MAX: u32 = 100_000;
 pub struct Silence {
     store: Arc<dyn Store>,
     live: broadcast::Sender<LiveMessage>,
-    now_unix_ms: fn() -> i64,
-    since_unix_ms: i64,
+    clocks: Clocks,
     organisations: BTreeMap<OrganisationId, Watched>,
 }
 
+/// Monotonic now, and the wall clock's, Unix milliseconds.
+pub type Clocks = (fn() -> Instant, fn() -> i64);
+
 /// What is known of one organisation.
 struct Watched {
-    open: Vec<Event>,
+    listening: Listening,
+    open: Arc<Vec<Event>>,
     closed_until_unix_ms: BTreeMap<SiteId, i64>,
 }
 
 impl Silence {
-    /// Listens from now on.
-    pub fn new(
+    /// Listens from its first look on.
+    pub const fn new(
         store: Arc<dyn Store>,
         live: broadcast::Sender<LiveMessage>,
-        now_unix_ms: fn() -> i64,
+        clocks: Clocks,
     ) -> Self {
         Self {
             store,
             live,
-            now_unix_ms,
-            since_unix_ms: now_unix_ms(),
+            clocks,
             organisations: BTreeMap::new(),
         }
     }
@@ -65,73 +70,73 @@ impl Silence {
                 () = cancel.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            if let Err(failure) = self.look().await {
-                error!(
-                    error = with_sources(&failure),
-                    "cannot look for silent sites; tried again"
-                );
-            }
+            self.look().await;
         }
     }
 
-    /// Looks once at every organisation.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn look(&mut self) -> StoreResult<()> {
-        for organisation in self.store.organisations().await? {
-            self.look_at(&organisation).await?;
+    /// Looks once at every organisation. One whose look fails keeps none of the others unwatched.
+    pub async fn look(&mut self) {
+        let organisations = match self.store.organisations().await {
+            Ok(organisations) => organisations,
+            Err(failure) => return cannot_look(None, &failure),
+        };
+        for organisation in organisations {
+            if let Err(failure) = self.look_at(&organisation).await {
+                cannot_look(Some(&organisation), &failure);
+            }
         }
-        Ok(())
     }
 
     async fn look_at(&mut self, organisation: &OrganisationId) -> StoreResult<()> {
-        let now_unix_ms = (self.now_unix_ms)();
-        let store = Arc::clone(&self.store);
-        let (agents, sites) = (
-            store.agents(organisation).await?,
-            store.sites(organisation).await?,
-        );
+        let (now, now_unix_ms) = (self.clocks.0(), self.clocks.1());
         let mut watched = match self.organisations.remove(organisation) {
             Some(watched) => watched,
             None => Watched {
-                open: open(&*store, organisation).await?,
+                listening: Listening::from_now(now, now_unix_ms),
+                open: Arc::new(open(&*self.store, organisation).await?),
                 closed_until_unix_ms: BTreeMap::new(),
             },
         };
-        let windows = windows(&*store, organisation, now_unix_ms).await?;
-        for site in &sites {
-            let (id, country) = (site.id.to_string(), site.geography.country.as_deref());
-            if windows.is_closed(&id, country) {
-                // Until the next look at least.
-                let until = now_unix_ms.saturating_add(1);
-                watched.closed_until_unix_ms.insert(site.id, until);
-            }
+        let anew = watched
+            .listening
+            .starts_anew(now, now_unix_ms, LOOK_AT_MOST);
+        if anew {
+            warn!(
+                organisation = organisation.as_str(),
+                "the last look for silent sites that succeeded is over {} s ago, or the clock was set: all sites have their time anew",
+                LOOK_AT_MOST.as_secs()
+            );
         }
-        let no_providers = BTreeMap::new();
-        let mut look = Look {
-            organisation,
-            now_unix_ms,
-            since_unix_ms: self.since_unix_ms,
-            agents: &agents,
-            sites: &sites,
-            closed_until_unix_ms: &watched.closed_until_unix_ms,
-            providers: &no_providers,
-            open: &watched.open,
-        };
-        let over = still_open(&*store, organisation, look.heard_again()).await?;
-        let mut told = look.fallen_silent();
-        if !told.is_empty() {
+        let found = self.find(organisation, &mut watched, now_unix_ms).await;
+        if let Ok(deaf) = found {
+            watched.listening.looked(now, now_unix_ms, deaf);
+        }
+        self.organisations.insert(organisation.clone(), watched);
+        found.map(drop)
+    }
+
+    /// Finds what changed, and tells it; says whether the collector is deaf.
+    async fn find(
+        &self,
+        organisation: &OrganisationId,
+        watched: &mut Watched,
+        now_unix_ms: i64,
+    ) -> StoreResult<bool> {
+        let store = Arc::clone(&self.store);
+        let look = gather(&*store, organisation, watched, now_unix_ms).await?;
+        let (mut look, mut found) = taken(look).await?;
+        if !found.fallen_silent.is_empty() {
             // Whose networks they are is read only when it matters.
-            let providers = providers(&*store, organisation).await?;
-            look.providers = &providers;
-            told = look.fallen_silent();
+            look.providers = providers(&*store, organisation).await?;
+            (_, found) = taken(look).await?;
         }
-        let ended: Vec<String> = over
+        let over = still_open(&*store, organisation, found.heard_again).await?;
+        let ended: BTreeSet<String> = over
             .iter()
             .map(|(event, _)| event.event_id.clone())
             .collect();
-        let opened = told.clone();
+        let opened = found.fallen_silent;
+        let mut told = opened.clone();
         told.extend(
             over.into_iter()
                 .filter_map(|(event, write)| write.then_some(event)),
@@ -142,12 +147,12 @@ impl Silence {
                 .await?;
             self.say(organisation, told);
         }
-        watched
-            .open
-            .retain(|event| !ended.contains(&event.event_id));
-        watched.open.extend(opened);
-        self.organisations.insert(organisation.clone(), watched);
-        Ok(())
+        if !opened.is_empty() || !ended.is_empty() {
+            let open = Arc::make_mut(&mut watched.open);
+            open.retain(|event| !ended.contains(&event.event_id));
+            open.extend(opened);
+        }
+        Ok(found.deaf)
     }
 
     fn say(&self, organisation: &OrganisationId, told: Vec<Event>) {
@@ -166,6 +171,58 @@ impl Silence {
             }
         }
     }
+}
+
+fn cannot_look(organisation: Option<&OrganisationId>, failure: &StoreError) {
+    error!(
+        organisation = organisation.map(OrganisationId::as_str),
+        error = with_sources(failure),
+        "cannot look for silent sites; tried again"
+    );
+}
+
+/// Reads what is looked at, and notes which sites are closed.
+async fn gather(
+    store: &dyn Store,
+    organisation: &OrganisationId,
+    watched: &mut Watched,
+    now_unix_ms: i64,
+) -> StoreResult<Look> {
+    let (agents, sites) = (
+        store.agents(organisation).await?,
+        store.sites(organisation).await?,
+    );
+    let windows = windows(store, organisation, now_unix_ms).await?;
+    for site in &sites {
+        let (id, country) = (site.id.to_string(), site.geography.country.as_deref());
+        if windows.is_closed(&id, country) {
+            // Until the next look at least.
+            let until = now_unix_ms.saturating_add(1);
+            watched.closed_until_unix_ms.insert(site.id, until);
+        }
+    }
+    Ok(Look {
+        organisation: organisation.clone(),
+        now_unix_ms,
+        since_unix_ms: watched.listening.since_unix_ms(),
+        agents,
+        sites,
+        closed_until_unix_ms: watched.closed_until_unix_ms.clone(),
+        providers: BTreeMap::new(),
+        open: Arc::clone(&watched.open),
+    })
+}
+
+/// A look at thousands of agents is no work for a thread that serves requests.
+async fn taken(look: Look) -> StoreResult<(Look, Found)> {
+    let taken = tokio::task::spawn_blocking(move || {
+        let found = look.take();
+        (look, found)
+    });
+    taken.await.map_err(|failure| StoreError::Engine {
+        action: "be looked through for silent sites",
+        source: Box::new(failure),
+    })
 }
 
 async fn open(store: &dyn Store, organisation: &OrganisationId) -> StoreResult<Vec<Event>> {

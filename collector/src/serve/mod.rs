@@ -287,7 +287,8 @@ impl Starting {
         ));
 
         let (stop, tasks) = &self.outer;
-        let silence = Silence::new(Arc::clone(&self.store), self.live.clone(), clock::unix_ms);
+        let clocks = (clock::now as _, clock::unix_ms as _);
+        let silence = Silence::new(Arc::clone(&self.store), self.live.clone(), clocks);
         tasks.spawn(silence.run(stop.clone()));
         tasks.spawn(maintain(
             Arc::clone(&self.store),
