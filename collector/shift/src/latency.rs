@@ -11,6 +11,8 @@ use crate::track::Phase;
 
 /// Length of a window, seconds.
 const WINDOW_S: f64 = 30.0;
+/// A window so long before or after the one before it is none of its neighbours.
+const GAP_S: f64 = 4.0 * WINDOW_S;
 /// Samples that a window needs to say anything.
 const SAMPLES: usize = 3;
 /// Samples kept of a window; beyond it the window is full and says what it has.
@@ -96,13 +98,15 @@ struct Hours {
 impl Latency {
     /// Takes a pulse in (`None`: lost), and says what changed.
     pub fn on_pulse(&mut self, at: f64, rtt_us: Option<u32>) -> Vec<LatencyChange> {
-        if !at.is_finite() || at < self.window_from {
+        let ahead = self.window_from - at;
+        // A little late: of a window that is over. Far behind: the window began at a time that a wrong clock gave it.
+        if !at.is_finite() || (ahead > 0.0 && ahead <= GAP_S) {
             return Vec::new();
         }
         let mut changes = Vec::new();
         if self.window_from == 0.0 {
             self.window_from = at;
-        } else if at - self.window_from >= WINDOW_S {
+        } else if ahead > GAP_S || -ahead >= WINDOW_S {
             changes = self.close(at);
         }
         match rtt_us {
@@ -138,7 +142,7 @@ impl Latency {
     fn close(&mut self, at: f64) -> Vec<LatencyChange> {
         let (from, mut rtts) = (self.window_from, std::mem::take(&mut self.rtts_ms));
         let lost = std::mem::take(&mut self.lost);
-        let gap = at - from > 4.0 * WINDOW_S;
+        let gap = (at - from).abs() > GAP_S;
         self.window_from = at;
         if gap {
             for level in [&mut self.rtt, &mut self.ipdv, &mut self.loss] {
@@ -407,6 +411,24 @@ mod tests {
         )]
         let whole = (ms * 1_000.0) as u32;
         Some(whole)
+    }
+
+    #[test]
+    fn a_pulse_dated_an_hour_ahead_mutes_nothing() {
+        let (mut latency, mut chance) = (Latency::default(), Chance(7));
+        let mut changes = Vec::new();
+        for second in (0..7_200_u32).step_by(5) {
+            let at = f64::from(second) + 1.0;
+            let ms = if second < 3_600 { 15.0 } else { 45.0 };
+            changes.extend(latency.on_pulse(at, rtt(ms + chance.queue(0.6))));
+            if second == 3_000 {
+                latency.on_pulse(at + 3_600.0, rtt(15.0));
+            }
+        }
+        let started = |change: &LatencyChange| {
+            change.metric == Metric::Rtt && change.phase == Phase::Start && change.at < 4_200.0
+        };
+        assert!(changes.iter().any(started), "{changes:?}");
     }
 
     /// A day of pulses: a step of `step_ms` for `step_s` seconds each two hours.
