@@ -20,7 +20,7 @@ export function Prefixes() {
   return (
     <div className="fm-page">
       <div className="fm-headline">
-        <h1 aria-live="polite">{prefixes.data && verdicts.data ? sentence(prefixes.data, verdicts.data) : "Prefixes"}</h1>
+        <h1 aria-live="polite">{prefixes.data && verdicts.data && feeds.data ? sentence(prefixes.data, verdicts.data, feeds.data) : "Prefixes"}</h1>
         <p className="fm-muted">Registered prefixes by the rules of the service, and what connected feeds of routes say of them.</p>
       </div>
       <section className="fm-panel" aria-label="Registered prefixes">
@@ -49,8 +49,8 @@ export function Prefixes() {
             all.length > 0 ? (
               <VerdictTable verdicts={all} label="Verdicts" />
             ) : (
-              <Empty title={`Nothing wrong in the ${windowWords(window)}`}>
-                <p>{feeds.data?.some((feed) => feed.alarms.length > 0) ? "Not every feed below is well: what they would show may be missing." : "Hijacks, leaks and lost routes of what is registered appear here within seconds."}</p>
+              <Empty title={feeds.data?.length === 0 ? "Nobody looks" : `Nothing wrong in the ${windowWords(window)}`}>
+                <p>{feeds.data?.some((feed) => feed.alarms.length > 0) ? "Not every feed below is well: what they would show may be missing." : "Hijacks, leaks and lost routes of what is registered appear here within seconds of a connected feed showing them."}</p>
               </Empty>
             )
           }
@@ -157,10 +157,12 @@ const FEED_COLUMNS: readonly Column<RoutingFeed>[] = [
   { key: "gaps", title: "Gaps", align: "right", value: (feed) => feed.gaps },
 ];
 
-function sentence(prefixes: readonly RegisteredPrefix[], verdicts: readonly RoutingVerdict[]): string {
+function sentence(prefixes: readonly RegisteredPrefix[], verdicts: readonly RoutingVerdict[], feeds: readonly RoutingFeed[]): string {
+  if (prefixes.length === 0) return "No prefix is registered";
   const open = verdicts.filter((verdict) => verdict.ended_unix_ms === null || verdict.ended_unix_ms === undefined);
   const failed = prefixes.filter((one) => one.state === "Failed" || one.state === "Invalid");
-  const wrong = open.length === 0 ? "nothing is wrong with their routes" : `${plural(open.length, "verdict")} open`;
+  const calm = feeds.length === 0 ? "no feed shows their routes" : "nothing is wrong with their routes";
+  const wrong = open.length === 0 ? calm : `${plural(open.length, "verdict")} open`;
   const rules = failed.length === 0 ? "" : `, ${String(failed.length)} break the rules`;
   return `${plural(prefixes.length, "registered prefix", "registered prefixes")}: ${wrong}${rules}`;
 }
