@@ -74,9 +74,17 @@ fn mended_in(config: &Config, error: StartError) -> anyhow::Error {
     }
 }
 
-/// Serves until a signal comes.
+/// Serves until a signal to stop comes.
 pub(super) async fn serve(config: &Config) -> ExitCode {
-    let running = match serve::start(config).await {
+    let mut signals = match Signals::open() {
+        Ok(signals) => signals,
+        Err(error) => {
+            return done(Err(
+                anyhow::Error::from(error).context("signals cannot be waited for")
+            ));
+        }
+    };
+    let mut running = match serve::start(config).await {
         Ok(running) => running,
         Err(error) => return done(Err(mended_in(config, error))),
     };
@@ -84,30 +92,50 @@ pub(super) async fn serve(config: &Config) -> ExitCode {
         "firstmile-collector: dashboard {} ingest https://{} public {}",
         running.dashboard_url, running.ingest_address, running.public_url
     );
-    let outcome = match print(&ready) {
-        Ok(()) => wait_for_signal()
-            .await
-            .context("signals cannot be waited for"),
-        Err(error) => Err(error),
-    };
+    let outcome = print(&ready);
+    if outcome.is_ok() {
+        while signals.next().await == Asked::Reload {
+            running.reload();
+        }
+    }
     info!("stopping");
     running.stop().await;
     done(outcome)
 }
 
-#[cfg(unix)]
-async fn wait_for_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        outcome = tokio::signal::ctrl_c() => outcome,
-    }
+/// What a signal asks for.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
 }
 
-#[cfg(not(unix))]
-async fn wait_for_signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+/// Signals, caught from here on: SIGHUP would end a program that does not wait for it.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn open() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
 }
 
 /// Prints a join string. Works beside a running collector, and before its first start.

@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take reports in and serve the dashboard, until SIGTERM or Ctrl-C.
+    /// Take reports in and serve the dashboard, until SIGTERM or Ctrl-C; SIGHUP has the roll-out plan read again.
     Serve {
         /// Started in the project's checkout: offer its simulated internet where no real one is reached.
         #[arg(long, hide = true)]

@@ -218,8 +218,8 @@ pub(super) struct LastWord {
     pub(super) spool_bytes: u64,
     pub(super) spool_problem: Option<String>,
     pub(super) dropped_reports: u64,
-    /// That the collector expects another version, and which.
-    pub(super) other_version_expected: Option<String>,
+    /// The version that the collector expects, where the running agent is older.
+    pub(super) newer_expected: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use firstmile_wire::version::Version;
 use serde::{Deserialize, Serialize};
 
 use super::durable::write_whole;
@@ -94,12 +95,21 @@ impl Status {
         is_news
     }
 
-    /// What to say where the collector expects another version than the one that runs.
-    pub(crate) fn other_version_expected(&self) -> Option<String> {
-        let expected = self.expected_version.as_deref()?;
+    /// The version that the collector expects and that is newer than the one that runs. One that is ahead of the plan, as a
+    /// machine that tries a version out is, has nothing to change.
+    pub(crate) fn newer_expected(&self) -> Option<Version> {
+        let expected = self.expected_version.as_deref()?.parse::<Version>().ok()?;
+        let own = self.version.parse::<Version>().ok()?;
+        (own < expected).then_some(expected)
+    }
+
+    /// What to say where the collector expects a newer version.
+    pub(crate) fn behind(&self) -> Option<String> {
+        let expected = self.newer_expected()?;
         let own = &self.version;
-        (expected != own)
-            .then(|| format!("the collector expects version {expected}, this is {own}"))
+        Some(format!(
+            "the collector expects version {expected}, this is {own}"
+        ))
     }
 
     /// Why no agent seems to be at work; `None` when one is.
@@ -164,10 +174,7 @@ impl Status {
             format!("state       {state}"),
             format!("agent       {} {}", self.agent_id, self.version),
         ];
-        lines.extend(
-            self.other_version_expected()
-                .map(|says| format!("            {says}")),
-        );
+        lines.extend(self.behind().map(|says| format!("            {says}")));
         lines.extend([
             format!("site        {}", self.site.as_deref().unwrap_or("none")),
             format!("collector   {}", self.collector),
@@ -246,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_expected_version_is_news_once_and_said_until_it_runs() {
+    fn a_newer_expected_version_is_news_once_and_said_until_it_runs() {
         let mut status = Status {
             version: "0.1.0".to_owned(),
             ..Status::default()
@@ -257,6 +264,15 @@ mod tests {
             ("0.1.0", true, None),
             ("0.2.0", true, Some("expects version 0.2.0, this is 0.1.0")),
             ("0.2.0", false, Some("expects version 0.2.0, this is 0.1.0")),
+            ("0.0.9", true, None),
+            ("0.1.0+x", true, None),
+            ("0.1.0-rc.1", true, None),
+            (
+                "0.10.0",
+                true,
+                Some("expects version 0.10.0, this is 0.1.0"),
+            ),
+            ("later", true, None),
             ("", true, None),
             ("0.2\u{1b}[2J", false, None),
             (&long, false, None),

@@ -303,7 +303,7 @@ impl Uploader {
     fn note_expected(&self, version: &str) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if status.expect_version(version)
-            && let Some(difference) = status.other_version_expected()
+            && let Some(difference) = status.behind()
         {
             warn!(
                 difference,

@@ -46,7 +46,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, patch, post, put};
 use axum::{Router, http};
 use firstmile_wire::ids::OrganisationId;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::login::Logins;
@@ -100,7 +100,7 @@ pub struct ApiState {
     /// Whether to offer the simulated internet where no real one is reached.
     pub hint_lab: bool,
     /// Which version of the agent's program is expected of whom.
-    pub rollout: Arc<Rollout>,
+    pub rollout: watch::Receiver<Rollout>,
     /// The wall clock.
     pub now_unix_ms: fn() -> i64,
     /// The monotonic clock.

@@ -166,7 +166,9 @@ impl<'a> View<'a> {
             .map(|target| self.target(agent, state, target))
             .collect();
         let site = self.site(agent.site);
-        let expected = self.state.rollout.expected(agent.id, Some(&site.name));
+        let plan = self.state.rollout.borrow();
+        let expected = plan.expected(agent.id, Some(&site.name));
+        drop(plan);
         Agent {
             agent_id: agent.id.to_string(),
             hostname: agent.hostname.clone(),

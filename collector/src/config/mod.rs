@@ -141,6 +141,18 @@ impl Config {
         }
     }
 
+    /// Reads the same file once more.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_again(&self) -> Result<Self, ConfigError> {
+        let path = (self.file != Path::new(DEFAULT_PATH)).then_some(self.file.as_path());
+        Ok(Self {
+            hint_lab: self.hint_lab,
+            ..Self::load(path)?
+        })
+    }
+
     /// Reads a configuration; relative paths in it start at the folder of `file`.
     ///
     /// # Errors

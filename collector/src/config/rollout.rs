@@ -1,10 +1,11 @@
 //! `[[rollout]]`: which version of the agent's program is expected of whom.
 
+use firstmile_wire::version::{NotAVersion, Version};
 use toml::Value;
 
 use super::keys::{ConfigError, Section, Setting};
 use crate::registry::invite::site_name;
-use crate::registry::rollout::{NotAVersion, Rollout, Stage, Version};
+use crate::registry::rollout::{Rollout, Stage};
 
 /// Stages that a plan may have: more than any roll-out has, few enough to be looked through for each report.
 const MAX_STAGES: usize = 100;

@@ -16,6 +16,7 @@ pub mod listen;
 pub mod locate;
 mod machine;
 mod places;
+pub mod plan;
 pub mod refusal;
 pub mod routes;
 mod series;

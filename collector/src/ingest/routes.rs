@@ -24,13 +24,13 @@ use super::decode::decode;
 use super::gate::{Gate, Room};
 use super::listen::PeerCertificates;
 use super::locate::Locator;
+use super::plan::Plan;
 use super::refusal::{Code, Refusal, with_sources};
 use super::{Counters, enrolment};
 use crate::auth::authority::Authority;
 use crate::auth::identity::Identity;
 use crate::clock;
 use crate::registry::Agent;
-use crate::registry::rollout::{Rollout, Version};
 use crate::store::{InboxReport, Store, StoreError};
 
 /// Time for a body to arrive: 4 MiB over a line of 1.2 Mbit/s.
@@ -57,7 +57,7 @@ pub struct Ingest {
     /// The country of sites that declare none.
     pub locator: Locator,
     /// Which version is expected of whom.
-    pub rollout: Arc<Rollout>,
+    pub plan: Plan,
     gate: Gate,
     decodes: Semaphore,
 }
@@ -70,7 +70,7 @@ impl Ingest {
         counters: Arc<Counters>,
         queue: mpsc::Sender<Waiting>,
         locator: Locator,
-        rollout: Arc<Rollout>,
+        plan: Plan,
     ) -> Self {
         let (gate, decodes) = (Gate::default(), Semaphore::new(DECODES_AT_ONCE));
         Self {
@@ -79,7 +79,7 @@ impl Ingest {
             counters,
             queue,
             locator,
-            rollout,
+            plan,
             gate,
             decodes,
         }
@@ -209,21 +209,11 @@ impl Ingest {
                 IpAddr::V6(v6) => v6.octets().to_vec(),
             },
             expected_agent_version: self
-                .expected(&admitted.agent)
+                .plan
+                .expected(self.store.as_ref(), &admitted.agent)
                 .await
                 .map_or_else(String::new, |version| version.to_string()),
         })
-    }
-
-    /// The version that is expected of an agent. That its site cannot be read is no reason to take no report.
-    async fn expected(&self, agent: &Agent) -> Option<Version> {
-        let site = if self.rollout.asks_for_sites() {
-            let site = self.store.site(&agent.organisation, agent.site).await;
-            site.map(|site| site.name).ok()
-        } else {
-            None
-        };
-        self.rollout.expected(agent.id, site.as_deref())
     }
 
     /// Decodes the report as the apply worker will, so that nothing is acknowledged that cannot be read.

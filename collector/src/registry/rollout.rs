@@ -2,59 +2,8 @@
 //!
 //! Pure. The collector only says what it expects; the package manager of each machine brings it.
 
-use std::fmt;
-use std::str::FromStr;
-
 use firstmile_wire::ids::AgentId;
-
-/// A version of the agent's program: three numbers, and whether it is their release or something before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    numbers: [u32; 3],
-    is_release: bool,
-}
-
-/// What stands where a version was expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a version is three numbers, such as 0.2.0")]
-pub struct NotAVersion;
-
-impl FromStr for Version {
-    type Err = NotAVersion;
-
-    /// Reads a release (`0.2.0`), or what a program says of itself (`0.2.0-rc.1`).
-    fn from_str(text: &str) -> Result<Self, NotAVersion> {
-        let whole = text
-            .split_once('+')
-            .map_or(text, |(version, _build)| version);
-        let (numbers, is_release) = match whole.split_once(['-', '~']) {
-            Some((numbers, _before)) => (numbers, false),
-            None => (whole, true),
-        };
-        let numbers: Vec<u32> = numbers
-            .split('.')
-            .map(|number| number.parse().map_err(|_| NotAVersion))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            numbers: numbers.try_into().map_err(|_| NotAVersion)?,
-            is_release,
-        })
-    }
-}
-
-impl Version {
-    /// Whether it is a release, not something before one.
-    pub const fn is_release(self) -> bool {
-        self.is_release
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.numbers;
-        write!(to, "{major}.{minor}.{patch}")
-    }
-}
+use firstmile_wire::version::Version;
 
 /// One stage: a version, and who is to have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +36,11 @@ impl Rollout {
         Self { stages }
     }
 
+    /// How many stages there are.
+    pub const fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
     /// Whether the name of an agent's site matters.
     pub fn asks_for_sites(&self) -> bool {
         self.stages.iter().any(|stage| !stage.sites.is_empty())
@@ -105,7 +59,7 @@ pub fn standing(reported: &str, expected: Version) -> &'static str {
         Ok(std::cmp::Ordering::Less) => "behind",
         Ok(std::cmp::Ordering::Equal) => "current",
         Ok(std::cmp::Ordering::Greater) => "ahead",
-        Err(NotAVersion) => "unknown",
+        Err(_) => "unknown",
     }
 }
 

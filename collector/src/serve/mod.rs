@@ -21,10 +21,10 @@ use certificates::{Certificates, dashboard_tls};
 pub use error::StartError;
 use tables::read_meaning;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 use url::Url;
 
 use crate::api::{self, ApiState, LiveMessage};
@@ -41,6 +41,7 @@ use crate::ingest::apply::Worker;
 use crate::ingest::commit::{self, commit_reports};
 use crate::ingest::listen::Listener;
 use crate::ingest::locate::Locator;
+use crate::ingest::plan::Plan;
 use crate::ingest::refusal::with_sources;
 use crate::ingest::routes::Ingest;
 use crate::ingest::silence::Silence;
@@ -49,6 +50,7 @@ use crate::notify::outbox::Carrier;
 use crate::notify::watch::Watch;
 use crate::registry::invite::Inviter;
 use crate::registry::peering::PeeringRegistry;
+use crate::registry::rollout::Rollout;
 use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
 use crate::systemd;
@@ -76,6 +78,10 @@ pub struct Running {
     pub store: Arc<dyn Store>,
     /// What open pages are told.
     pub live: broadcast::Sender<LiveMessage>,
+    /// The configuration it runs by.
+    config: Config,
+    /// What agents and open pages are told of the roll-out plan.
+    rollout: watch::Sender<Rollout>,
     /// Ends the listeners, maintenance and live streams.
     outer: (CancellationToken, TaskTracker),
     /// Ends commit, then the worker.
@@ -187,6 +193,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         alone,
         counters: Arc::default(),
         live: broadcast::channel(LIVE_MESSAGES).0,
+        rollout: watch::Sender::new(config.rollout.clone()),
         outer: Default::default(),
         inner: Default::default(),
         store,
@@ -223,6 +230,7 @@ struct Starting {
     alone: File,
     counters: Arc<Counters>,
     live: broadcast::Sender<LiveMessage>,
+    rollout: watch::Sender<Rollout>,
     outer: (CancellationToken, TaskTracker),
     inner: [(CancellationToken, TaskTracker); 2],
     store: Arc<dyn Store>,
@@ -262,7 +270,7 @@ impl Starting {
             Arc::clone(&self.counters),
             queue,
             Locator::new(move |address| table.country(address)),
-            Arc::new(config.rollout.clone()),
+            Plan::new(self.rollout.subscribe(), clock::now),
         ))
         .router();
         let ingest_tls = tls::ingest_config(&self.authority, Arc::clone(&certificates.showing))?;
@@ -318,6 +326,8 @@ impl Starting {
             counters: self.counters,
             store: self.store,
             live: self.live,
+            config: config.clone(),
+            rollout: self.rollout,
             outer: self.outer,
             inner: self.inner,
             alone: self.alone,
@@ -364,7 +374,7 @@ impl Starting {
             login_required: config.dashboard.is_beyond_loopback(),
             tls,
             hint_lab: config.hint_lab,
-            rollout: Arc::new(config.rollout.clone()),
+            rollout: self.rollout.subscribe(),
             now_unix_ms: clock::unix_ms,
             now: clock::now,
             stop: self.outer.0.clone(),
@@ -373,6 +383,29 @@ impl Starting {
 }
 
 impl Running {
+    /// Takes up the roll-out plan as the configuration's file has it now. A file that a start would refuse changes nothing, and
+    /// the other settings are those of the start.
+    pub fn reload(&mut self) {
+        let fresh = match self.config.load_again() {
+            Ok(fresh) => fresh,
+            Err(failure) => {
+                error!(
+                    error = with_sources(&failure),
+                    "configuration is not taken up, the roll-out plan stays as it was"
+                );
+                return;
+            }
+        };
+        let is_news = self.config.rollout != fresh.rollout;
+        let stages = fresh.rollout.stages();
+        info!(is_news, stages, "roll-out plan read again");
+        self.rollout.send_replace(fresh.rollout.clone());
+        self.config.rollout = fresh.rollout.clone();
+        if self.config != fresh {
+            warn!("other settings changed as well: they are taken up by a restart");
+        }
+    }
+
     /// Stops in order, within a grace of nine seconds.
     pub async fn stop(self) {
         let order = [self.outer].into_iter().chain(self.inner);

@@ -178,11 +178,11 @@ fn clock_years_off(story: &Story) -> Result<()> {
 pub(super) fn roll_out(story: &Story) -> Result<()> {
     let host = &story.host;
     let config = "/etc/firstmile/collector.toml";
+    let process = host.sh("systemctl show -P MainPID firstmile-collector")?;
     host.sh(&format!(
         "cp -a {config} /run/collector.toml && printf '\\n[[rollout]]\\nversion = \"999.0.0\"\\n' >> {config} \
-         && firstmile-collector check-config && systemctl restart firstmile-collector"
+         && systemctl reload firstmile-collector"
     ))?;
-    host.ensure_active("firstmile-collector")?;
     says(host, "expected_version", "999.0.0")?;
     logged(
         host,
@@ -206,10 +206,39 @@ pub(super) fn roll_out(story: &Story) -> Result<()> {
     ] {
         host.ensure(line, otherwise)?;
     }
+    // A plan that cannot be read is told to whoever asks for it, and the one before stays.
+    host.sh(&format!("sed -i 's/999.0.0/next/' {config}"))?;
+    host.ensure(
+        "! systemctl reload firstmile-collector",
+        "a bad plan is taken up",
+    )?;
+    logged(
+        host,
+        "firstmile-collector",
+        "rollout\\[1\\].version",
+        "the bad plan",
+    )?;
+    story.ensure_reports_arrive()?;
+    host.ensure(
+        "firstmile-agent status --json | grep -q '\"expected_version\": \"999.0.0\"'",
+        "a bad plan ended the one before",
+    )?;
     host.sh(&format!(
-        "mv /run/collector.toml {config} && systemctl restart firstmile-collector"
+        "mv /run/collector.toml {config} && systemctl reload firstmile-collector"
     ))?;
-    host.ensure_active("firstmile-collector")?;
+    wait_until(
+        "the agent to hear that nothing is expected",
+        PATIENCE,
+        || {
+            Ok(host
+                .holds("firstmile-agent status --json | grep -q '\"expected_version\": null'")?
+                .then_some(()))
+        },
+    )?;
+    host.ensure(
+        &format!("test \"$(systemctl show -P MainPID firstmile-collector)\" = {process}"),
+        "the collector was restarted for a plan",
+    )?;
     story.ensure_reports_arrive()
 }
 

@@ -67,7 +67,7 @@ const fn free_bytes(_directory: &Path) -> Option<u64> {
 pub(super) fn last_word(config: &AgentConfig) -> Option<LastWord> {
     let status = Status::load(&config.state_dir).ok()?;
     Some(LastWord {
-        other_version_expected: status.other_version_expected(),
+        newer_expected: status.newer_expected().map(|version| version.to_string()),
         written_unix_ms: status.written_unix_ms,
         last_upload_unix_ms: status.last_upload_unix_ms,
         upload_problem: status.upload_problem,

@@ -214,9 +214,11 @@ fn uploads(enrolled: &Enrolled, now_unix_ms: i64) -> Vec<Finding> {
         );
     }
     findings.push(spool(run));
-    findings.extend(run.other_version_expected.iter().map(|says| {
-        Finding::warning("version", says.clone())
-            .change("sudo apt-get update && sudo apt-get install firstmile-agent")
+    findings.extend(run.newer_expected.iter().map(|version| {
+        let says = format!("the collector expects version {version}, and an older one runs");
+        Finding::warning("version", says).change(format!(
+            "sudo apt-get update && sudo apt-get install firstmile-agent={version}"
+        ))
     }));
     findings
 }

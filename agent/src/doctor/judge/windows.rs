@@ -11,8 +11,8 @@ const WORDS: &[(&str, &str)] = &[
         "sudo net start firstmile-agent",
     ),
     (
-        "sudo apt-get update && sudo apt-get install firstmile-agent",
-        "sudo msiexec /i firstmile-agent.msi /qn, with the .msi of that version",
+        "sudo apt-get update && sudo apt-get install firstmile-agent=",
+        "sudo msiexec /qn /i firstmile-agent-VERSION-x64.msi, where VERSION is ",
     ),
     ("sudo timedatectl set-ntp true", "sudo w32tm /resync"),
     ("chronyc tracking", "w32tm /query /status"),

@@ -15,7 +15,7 @@ use firstmile_wire::v1::{Outcome, Phase, Protocol, TraceKind, TraceStream};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -98,11 +98,12 @@ async fn open(login_required: bool) -> Desk {
         login_required,
         tls: login_required,
         hint_lab: false,
-        rollout: Arc::new(Rollout::new(vec![Stage {
+        rollout: watch::channel(Rollout::new(vec![Stage {
             version: "0.2.0".parse().expect("a version"),
             share: 100,
             sites: vec!["Amsterdam".to_owned()],
-        }])),
+        }]))
+        .1,
         now_unix_ms: || NOW,
         now: clock::now as fn() -> Instant,
         stop: CancellationToken::new(),

@@ -71,7 +71,7 @@ fn enrolled() -> Enrolled {
             spool_bytes: 0,
             spool_problem: None,
             dropped_reports: 0,
-            other_version_expected: None,
+            newer_expected: None,
         }),
         upload_interval: MS * 30_000,
     }

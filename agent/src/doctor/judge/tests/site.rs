@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// What the status of a running agent says.
-const EXPECTED: &str = "the collector expects version 0.2.0, this is 0.1.0";
-
 pub(super) const COLLECTOR: &[Case] = &[
     (
         "agrees",
@@ -219,11 +216,11 @@ pub(super) const COLLECTOR: &[Case] = &[
     ),
     (
         "another version",
-        |f| with_run(f, |r| r.other_version_expected = Some(EXPECTED.to_owned())),
+        |f| with_run(f, |r| r.newer_expected = Some("0.2.0".to_owned())),
         "version",
         Warning,
         "expects version 0.2.0",
-        "apt-get install firstmile-agent",
+        "apt-get install firstmile-agent=0.2.0",
     ),
     ("state", |_| {}, "state_dir", Good, "can be written", ""),
     (
