@@ -272,9 +272,14 @@ impl Story {
         let before = host.sh(dropped)?;
         host.sh(
             "systemctl stop firstmile-collector && systemd-run -q --unit=other perl -MIO::Socket::INET -e \
-             '$$taken = IO::Socket::INET->new(Listen => 1, LocalPort => 8443) or die; sleep 600' \
-             && sleep 1 && systemctl start --no-block firstmile-collector",
+             '$$taken = IO::Socket::INET->new(Listen => 1, LocalPort => 8443, ReuseAddr => 1) or die; sleep 600'",
         )?;
+        wait_until("the port to be taken", SOON, || {
+            Ok(host
+                .holds("bash -c '< /dev/tcp/127.0.0.1/8443'")?
+                .then_some(()))
+        })?;
+        host.sh("systemctl start --no-block firstmile-collector")?;
         wait_until("the log to say that the port is taken", SOON, || {
             Ok(host
                 .holds("journalctl -u firstmile-collector -n 20 | grep -q 'cannot be listened on'")?
