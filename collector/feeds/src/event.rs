@@ -84,8 +84,6 @@ pub enum Event {
         /// Which router of it.
         router: Option<IpAddr>,
     },
-    /// Time goes on.
-    Tick,
     /// RPKI, whole.
     Vrps {
         /// When, Unix seconds.

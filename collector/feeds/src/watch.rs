@@ -48,7 +48,7 @@ impl Watch {
     pub fn apply(&mut self, event: Event) -> Vec<Verdict> {
         match event {
             Event::Routes(routes) => self.routes(&routes),
-            Event::PeerUp { .. } | Event::Tick => {}
+            Event::PeerUp { .. } => {}
             Event::PeerDown {
                 feed,
                 at,

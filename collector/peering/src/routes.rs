@@ -25,6 +25,10 @@ pub struct Session {
     pub routes: BTreeMap<IpNet, Route>,
     /// Not all of its routes are here: it has just begun, or announces more than is kept. What is not here may be announced.
     pub incomplete: bool,
+    /// The router says that it is down.
+    pub down: bool,
+    /// How often it went down while the feed showed it.
+    pub flaps: u32,
 }
 
 /// All sessions that feeds show, by the peer's address.

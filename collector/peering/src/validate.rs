@@ -291,6 +291,10 @@ fn on_session(
             None,
         );
     };
+    if session.down {
+        let detail = format!("the session with AS{} is down", session.asn);
+        return (vec![on(Rule::NotReceived, Weight::Broken, detail)], None);
+    }
     let route = session.routes.get(&prefix);
     if route.is_none() && session.incomplete {
         let detail = "the routes of this session are not all known yet, or are too many".to_owned();

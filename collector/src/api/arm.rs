@@ -121,7 +121,7 @@ async fn settle(state: &ApiState, asked: &Asked<'_>) -> Result<Answer, Failure> 
     } else {
         BTreeMap::new()
     };
-    let sessions = state.registry.sessions();
+    let sessions = state.registry.sessions(&resources, (state.now_unix_ms)());
     let world = World {
         resources: &resources,
         directory: &state.registry.directory,

@@ -53,7 +53,7 @@ pub(super) async fn connections(
     let organisation = &access.organisation;
     let resources = state.store.resources(organisation).await?;
     let (events, tests) = (BTreeMap::new(), BTreeMap::new());
-    let sessions = state.registry.sessions();
+    let sessions = state.registry.sessions(&resources, (state.now_unix_ms)());
     let world = World {
         resources: &resources,
         directory: &state.registry.directory,

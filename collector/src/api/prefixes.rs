@@ -35,7 +35,7 @@ pub(super) async fn prefixes(
     };
     let open = state.store.verdicts(organisation, open).await?;
     let (events, tests) = (BTreeMap::new(), BTreeMap::new());
-    let sessions = state.registry.sessions();
+    let sessions = state.registry.sessions(&resources, (state.now_unix_ms)());
     let world = World {
         resources: &resources,
         directory: &state.registry.directory,

@@ -22,7 +22,9 @@ const GATHER: usize = 512;
 /// What could not be written is written again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 /// After a start, what was open before and was not said again for so long is no longer so: tables are read and sessions are up by then.
-const SETTLE: Duration = Duration::from_mins(10);
+const SETTLE: Duration = Duration::from_mins(8);
+/// If every feed stays up for so long after that: one that came a moment ago has not said everything yet.
+const STAYS: Duration = Duration::from_mins(2);
 
 /// Writes verdicts as they come, all that wait in one transaction; after the stop, those that are left.
 pub(super) async fn keep(
@@ -36,14 +38,17 @@ pub(super) async fn keep(
     let started_unix_ms = clock::unix_ms();
     let mut settled = std::pin::pin!(tokio::time::sleep(SETTLE));
     let mut is_settled = false;
+    let mut were_up = false;
     loop {
         let mut batch = Vec::new();
         let received = tokio::select! {
             received = told.recv_many(&mut batch, GATHER) => received,
             () = &mut settled, if !is_settled && !cancel.is_cancelled() => {
                 // A feed that is away says nothing again: what it showed may well go on.
-                if !feeds.are_up() {
-                    settled.set(tokio::time::sleep(SETTLE));
+                let are_up = feeds.are_up();
+                if !(are_up && std::mem::replace(&mut were_up, are_up)) {
+                    were_up = are_up;
+                    settled.set(tokio::time::sleep(if are_up { STAYS } else { SETTLE }));
                     continue;
                 }
                 is_settled = true;

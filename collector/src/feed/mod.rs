@@ -2,12 +2,11 @@
 
 mod files;
 mod keep;
-mod sessions;
+pub(crate) mod sessions;
 mod statuses;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use firstmile_feeds::bmp::station::{Access, Station};
 use firstmile_feeds::event::{Event, FeedId};
@@ -30,13 +29,11 @@ use crate::clock;
 use crate::config::routing::Routing;
 use crate::registry::peering::PeeringRegistry;
 use crate::store::Store;
-use sessions::SessionTable;
 pub use statuses::Feeds;
+pub(crate) use statuses::seconds;
 
 /// Events that wait for the detector. RIS Live drops what does not fit, BMP waits.
 const QUEUE: usize = 16_384;
-/// The detector hears of time so often, so that what sessions show is never older.
-const TICK: Duration = Duration::from_secs(1);
 /// Verdicts that wait for the store.
 const VERDICTS: usize = 4_096;
 /// BMP sessions at once.
@@ -131,7 +128,6 @@ pub fn start(
         ));
     }
     tasks.spawn(keep::keep(store, told, live, feeds, cancel.clone()));
-    tasks.spawn(tick(events.clone(), cancel.clone()));
     // Without a feed the queue would close at once, and the detector end; it holds what the tables said until the stop.
     let cancel = cancel.clone();
     tasks.spawn(async move {
@@ -141,28 +137,10 @@ pub fn start(
     });
 }
 
-/// Tells the detector that time goes on, until cancelled.
-async fn tick(events: mpsc::Sender<Event>, cancel: CancellationToken) {
-    let mut ticks = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        // A full queue ticks by itself.
-        if let Err(mpsc::error::TrySendError::Closed(_)) = events.try_send(Event::Tick) {
-            return;
-        }
-    }
-}
-
 struct Tables {
     paths: Vec<PathBuf>,
     status: Arc<Mutex<FeedStatus>>,
 }
-
-/// How often what sessions show is given on to the rules of prefixes, while it changes.
-const PUBLISH_EVERY_S: f64 = 1.0;
 
 /// The detector at work.
 struct Detecting {
@@ -175,20 +153,11 @@ impl Detecting {
     /// Runs until the last feed has ended.
     fn run(&self, mut watch: Watch, tables: &Tables, mut waiting: mpsc::Receiver<Event>) {
         read_tables(&mut watch, tables, &self.verdicts, &self.stopping);
-        let mut sessions = SessionTable::default();
-        let mut published = 0.0;
         while let Some(event) = waiting.blocking_recv() {
-            let now = unix_s();
-            sessions.apply(&event, now);
+            self.registry.hear(&event, unix_s());
             for verdict in watch.apply(event) {
                 if self.verdicts.blocking_send(verdict).is_err() {
                     return;
-                }
-            }
-            if now - published >= PUBLISH_EVERY_S {
-                published = now;
-                if let Some(changed) = sessions.changes(now) {
-                    self.registry.show(changed);
                 }
             }
         }
@@ -248,12 +217,7 @@ fn widest(watch: &Watch) -> Vec<IpNet> {
 }
 
 fn unix_s() -> f64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds since 1970 are exact in an f64 for 285,000 years"
-    )]
-    let ms = clock::unix_ms() as f64;
-    ms / 1000.0
+    seconds(clock::unix_ms())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]

@@ -4,6 +4,7 @@
 //! minute after it began, since nothing says reliably when a table was sent whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use firstmile_feeds::event::{Event, FeedId, Peer, RouterPeer, Routes};
 use firstmile_peering::routes::{Route, Session, Sessions};
@@ -22,75 +23,97 @@ const AFTER_POLICY: u8 = 0x40;
 
 /// The sessions as they are.
 #[derive(Debug, Default)]
-pub(super) struct SessionTable {
+pub(crate) struct SessionTable {
     sessions: BTreeMap<(FeedId, RouterPeer), Known>,
     routes: usize,
-    changed: bool,
+    changes: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     began: f64,
+    down: bool,
+    flaps: u32,
     overflown: bool,
-    routes: BTreeMap<(IpNet, PathId), Route>,
+    /// All prefixes of a message share a route.
+    routes: BTreeMap<(IpNet, PathId), Arc<Route>>,
 }
 
 impl SessionTable {
     /// Takes in what a feed says; `now` in Unix seconds.
-    pub(super) fn apply(&mut self, event: &Event, now: f64) {
+    pub(crate) fn apply(&mut self, event: &Event, now: f64) {
         match event {
             Event::Routes(routes) => self.routes(routes, now),
             Event::PeerUp { feed, peer, .. } => {
                 if let Some(peer) = counted(peer) {
-                    self.known(*feed, peer, now);
-                    self.changed = true;
+                    let known = self.known(*feed, peer, now);
+                    if known.down {
+                        (known.down, known.began) = (false, now);
+                    }
+                    self.changes += 1;
                 }
             }
             Event::PeerDown { feed, peer, .. } => {
-                let peer = counted(peer);
-                self.forget(|of, known| of == *feed && Some(*known) == peer);
+                if let Some(peer) = counted(peer) {
+                    self.down(&(*feed, peer));
+                }
             }
             Event::OutOfSight { feed, router, .. } => {
                 let gone = |known: &RouterPeer| router.is_none_or(|router| known.router == router);
                 self.forget(|of, known| of == *feed && gone(known));
             }
-            Event::Vrps { .. } | Event::Tick => {}
+            Event::Vrps { .. } => {}
         }
     }
 
-    /// The sessions by the partner's address, if something changed since the last call, or a session may have become whole.
-    pub(super) fn changes(&mut self, now: f64) -> Option<Sessions> {
-        let young = self
-            .sessions
-            .values()
-            .any(|known| now - known.began < 2.0 * WHOLE_AFTER_S);
-        if !std::mem::take(&mut self.changed) && !young {
-            return None;
-        }
+    /// Grows with each change of a route or a session.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The sessions by the partner's address, without routes; `now` in Unix seconds.
+    pub(crate) fn sessions(&self, now: f64) -> Sessions {
         let mut sessions = Sessions::new();
         for ((_, peer), known) in &self.sessions {
             let session = sessions.entry(peer.address).or_insert_with(|| Session {
                 asn: peer.asn.0,
+                down: true,
                 ..Session::default()
             });
-            session.incomplete |= known.overflown || now - known.began < WHOLE_AFTER_S;
-            for ((prefix, _), route) in &known.routes {
-                let kept = session
-                    .routes
-                    .entry(*prefix)
-                    .or_insert_with(|| route.clone());
-                // Two routers, or two paths: the worse one is what has to be mended.
-                if worse(route, kept) {
-                    kept.clone_from(route);
+            session.down &= known.down;
+            session.flaps += known.flaps;
+            session.incomplete |=
+                !known.down && (known.overflown || now - known.began < WHOLE_AFTER_S);
+        }
+        sessions
+    }
+
+    /// Puts the routes of these prefixes into the sessions.
+    pub(crate) fn add_routes(&self, prefixes: &[IpNet], sessions: &mut Sessions) {
+        const LAST: PathId = PathId(u32::MAX);
+        for ((_, peer), known) in &self.sessions {
+            let Some(session) = sessions.get_mut(&peer.address) else {
+                continue;
+            };
+            for prefix in prefixes {
+                let of_prefix = (*prefix, PathId::NONE)..=(*prefix, LAST);
+                for (_, route) in known.routes.range(of_prefix) {
+                    let kept = session.routes.entry(*prefix);
+                    let kept = kept.or_insert_with(|| Route::clone(route));
+                    // Two routers, or two paths: the worse one is what has to be mended.
+                    if worse(route, kept) {
+                        kept.clone_from(route);
+                    }
                 }
             }
         }
-        Some(sessions)
     }
 
     fn known(&mut self, feed: FeedId, peer: RouterPeer, now: f64) -> &mut Known {
         self.sessions.entry((feed, peer)).or_insert_with(|| Known {
             began: now,
+            down: false,
+            flaps: 0,
             overflown: false,
             routes: BTreeMap::new(),
         })
@@ -107,17 +130,30 @@ impl SessionTable {
             known.routes.remove(&(*prefix, said.path));
         }
         let most = ROUTES_MAX.min(before + room);
+        let route = Arc::new(route_of(said));
         for prefix in &said.announced {
             let key = (*prefix, said.path);
             if known.routes.len() >= most && !known.routes.contains_key(&key) {
                 known.overflown = true;
                 continue;
             }
-            known.routes.insert(key, route_of(said));
+            known.routes.insert(key, Arc::clone(&route));
         }
         let after = known.routes.len();
         self.routes = self.routes + after - before;
-        self.changed = true;
+        self.changes += 1;
+    }
+
+    /// A session that ended stays known: its routes are gone, which is not the same as not being seen. One that never was up is none.
+    fn down(&mut self, key: &(FeedId, RouterPeer)) {
+        let Some(known) = self.sessions.get_mut(key) else {
+            return;
+        };
+        self.routes -= known.routes.len();
+        known.routes.clear();
+        known.flaps += u32::from(!known.down);
+        (known.down, known.overflown) = (true, false);
+        self.changes += 1;
     }
 
     fn forget(&mut self, is_gone: impl Fn(FeedId, &RouterPeer) -> bool) {
@@ -129,7 +165,7 @@ impl SessionTable {
             !gone
         });
         self.routes -= freed;
-        self.changed |= before != self.sessions.len();
+        self.changes += u64::from(before != self.sessions.len());
     }
 }
 
@@ -193,37 +229,75 @@ mod tests {
         }))
     }
 
+    fn seen(table: &SessionTable, now: f64, prefixes: &[IpNet]) -> Sessions {
+        let mut sessions = table.sessions(now);
+        table.add_routes(prefixes, &mut sessions);
+        sessions
+    }
+
     #[test]
     fn a_session_shows_what_its_router_heard_before_policy() {
         let mut table = SessionTable::default();
         let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
-        table.apply(&routes(peer(1, 0), &["198.51.100.0/24"], &[]), 10.0);
-        table.apply(
-            &routes(peer(2, AFTER_POLICY), &["198.51.100.0/24"], &[]),
-            10.0,
-        );
-        let sessions = table.changes(11.0).expect("they changed");
+        let announced = ["198.51.100.0/24", "203.0.113.0/24"];
+        table.apply(&routes(peer(1, 0), &announced, &[]), 10.0);
+        table.apply(&routes(peer(2, AFTER_POLICY), &announced, &[]), 10.0);
+        let sessions = seen(&table, 11.0, &[prefix]);
         assert!(sessions.keys().eq(&[IpAddr::from([192, 0, 2, 1])]));
         let session = sessions.values().next().unwrap();
         assert!(session.incomplete, "it has just begun");
+        assert_eq!(session.routes.len(), 1, "only what was asked for");
         let route = &session.routes[&prefix];
         assert_eq!(route.path, [64_500, 64_501]);
         assert_eq!(route.communities.as_deref(), Some(&[(8075, 8007)][..]));
         assert_eq!(route.received_unix_ms, 10_000);
-        let later = table.changes(100.0).expect("one may have become whole");
+        let later = seen(&table, 100.0, &[prefix]);
         assert!(!later.values().next().unwrap().incomplete);
-        assert!(table.changes(200.0).is_none(), "nothing changed");
+        let before = table.changes();
         table.apply(&routes(peer(1, 0), &[], &["198.51.100.0/24"]), 200.0);
-        let sessions = table.changes(201.0).expect("a route went");
+        assert!(table.changes() > before, "a route went");
+        let sessions = seen(&table, 201.0, &[prefix]);
         assert!(sessions.values().next().unwrap().routes.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_is_down_is_known_to_be_and_its_flaps_are_counted() {
+        let mut table = SessionTable::default();
+        let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
         let down = Event::PeerDown {
             feed: FeedId(1),
             at: 300.0,
             peer: peer(1, 0),
             lost: true,
         };
-        table.apply(&down, 300.0);
-        assert_eq!(table.changes(301.0), Some(Sessions::new()));
+        table.apply(&down, 5.0);
+        assert!(table.sessions(5.0).is_empty(), "it never was up");
+        for flaps in 1..=2 {
+            let up = Event::PeerUp {
+                feed: FeedId(1),
+                at: 10.0,
+                peer: peer(1, 0),
+            };
+            table.apply(&up, 10.0);
+            table.apply(&routes(peer(1, 0), &["198.51.100.0/24"], &[]), 10.0);
+            let sessions = seen(&table, 100.0, &[prefix]);
+            let session = sessions.values().next().unwrap();
+            assert!(!session.down && session.routes.len() == 1);
+            table.apply(&down, 300.0);
+            table.apply(&down, 300.0);
+            let sessions = seen(&table, 301.0, &[prefix]);
+            let session = sessions.values().next().unwrap();
+            assert!(session.down && session.routes.is_empty() && !session.incomplete);
+            assert_eq!(session.flaps, flaps);
+            assert_eq!(table.routes, 0);
+        }
+        let away = Event::OutOfSight {
+            feed: FeedId(1),
+            at: 400.0,
+            router: None,
+        };
+        table.apply(&away, 400.0);
+        assert!(table.sessions(401.0).is_empty(), "nobody knows");
     }
 
     #[test]
@@ -234,9 +308,8 @@ mod tests {
             .collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         table.apply(&routes(peer(1, 0), &many, &[]), 10.0);
-        let sessions = table.changes(1_000.0).expect("they changed");
-        let session = sessions.values().next().unwrap();
-        assert!(session.incomplete && session.routes.len() == ROUTES_MAX);
+        let sessions = table.sessions(1_000.0);
+        assert!(sessions.values().next().unwrap().incomplete);
         assert_eq!(table.routes, ROUTES_MAX);
         let away = Event::OutOfSight {
             feed: FeedId(1),

@@ -100,7 +100,7 @@ fn told(feed: &Known, now_unix_ms: i64) -> Option<RoutingFeed> {
     })
 }
 
-fn seconds(unix_ms: i64) -> f64 {
+pub(crate) fn seconds(unix_ms: i64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
         reason = "milliseconds since 1970 are exact in an f64 for 285,000 years"

@@ -1,10 +1,17 @@
 //! The registry of connections, prefixes and peerings: the partner directory, what feeds show, and one change at a time.
 
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
+use firstmile_feeds::event::Event;
+use firstmile_peering::Resources;
 use firstmile_peering::directory::Directory;
+use firstmile_peering::model::Resource;
 use firstmile_peering::routes::Sessions;
-use tokio::sync::{Mutex, MutexGuard};
+use ipnet::IpNet;
+use tokio::sync::MutexGuard;
+
+use crate::feed::{self, sessions::SessionTable};
 
 /// What is shared beside the store.
 #[derive(Debug)]
@@ -13,37 +20,62 @@ pub struct PeeringRegistry {
     pub directory: Directory,
     /// Sessions between partners and Microsoft as connected feeds show them: none while no feed is connected, and then no
     /// rule about routes can be looked at.
-    sessions: RwLock<Arc<Sessions>>,
-    changing: Mutex<()>,
+    table: Mutex<SessionTable>,
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Default for PeeringRegistry {
     fn default() -> Self {
         Self {
             directory: Directory::builtin(),
-            sessions: RwLock::default(),
-            changing: Mutex::new(()),
+            table: Mutex::default(),
+            changing: tokio::sync::Mutex::new(()),
         }
     }
 }
 
 impl PeeringRegistry {
-    /// What feeds show now.
-    pub fn sessions(&self) -> Arc<Sessions> {
-        let held = self.sessions.read();
-        held.map(|sessions| Arc::clone(&sessions))
-            .unwrap_or_default()
+    /// Takes in what a feed says; `now` in Unix seconds.
+    pub fn hear(&self, event: &Event, now: f64) {
+        self.with(|table| table.apply(event, now));
     }
 
-    /// Replaces what feeds show: from now on prefixes are judged by it.
-    pub fn show(&self, sessions: Sessions) {
-        if let Ok(mut held) = self.sessions.write() {
-            *held = Arc::new(sessions);
+    /// Grows with each change of a route or a session.
+    pub fn changes(&self) -> u64 {
+        self.with(|table| table.changes())
+    }
+
+    /// What feeds show now of all prefixes that are registered; of the others nobody asks.
+    pub fn sessions(&self, resources: &Resources, now_unix_ms: i64) -> Sessions {
+        /// Prefixes that are looked up while the detector waits: below a millisecond.
+        const AT_ONCE: usize = 500;
+        let registered: BTreeSet<IpNet> = resources.all().filter_map(prefix_of).collect();
+        let registered: Vec<IpNet> = registered.into_iter().collect();
+        let mut sessions = self.with(|table| table.sessions(feed::seconds(now_unix_ms)));
+        for some in registered.chunks(AT_ONCE) {
+            self.with(|table| table.add_routes(some, &mut sessions));
         }
+        sessions
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&mut SessionTable) -> T) -> T {
+        ask(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Held from looking to writing, so that two requests cannot both find a prefix free.
     pub async fn change(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().await
     }
+}
+
+/// The prefix that a customer or a partner registered.
+fn prefix_of(resource: &Resource) -> Option<IpNet> {
+    let of_customer = resource.properties.prefix().map(|one| one.prefix);
+    let of_partner = || {
+        resource
+            .properties
+            .registered_prefix()
+            .map(|one| one.prefix)
+    };
+    of_customer.or_else(of_partner)
 }

@@ -136,7 +136,7 @@ impl Office {
             let session = Session {
                 asn: 64_496,
                 routes: [("198.51.100.0/24".parse().expect("a prefix"), route)].into(),
-                incomplete: false,
+                ..Session::default()
             };
             self.sessions
                 .insert(address.parse().expect("an address"), session);
