@@ -184,6 +184,14 @@ impl Window {
         }
     }
 
+    /// Whether it covers the incident wherever that is: it names no place.
+    fn covers_everywhere(&self, incident: &Incident) -> bool {
+        let covers = &self.covers;
+        let asn = covers.provider_asn;
+        (covers.site_id.is_none() && covers.geography.is_none() && covers.incident_id.is_none())
+            && asn.is_none_or(|asn| incident.provider_asn == Some(asn))
+    }
+
     fn covers(&self, incident: &Incident, affected: &Affected) -> bool {
         let Covers {
             incident_id,
@@ -318,10 +326,15 @@ impl Mutes for Windows {
             .any(|window| window.covers(incident, affected) && window.holds(at, zone))
     }
 
-    fn is_incident_muted(&self, incident: &str) -> bool {
+    fn is_incident_muted(&self, incident: &Incident) -> bool {
+        let is_named =
+            |window: &Window| window.covers.incident_id.as_deref() == Some(incident.id.as_str());
+        // One of routing alone has no site to be asked for: what covers every site covers it.
+        let at = incident.ended_unix_ms.unwrap_or(self.now_unix_ms);
+        let alone = incident.affected.is_empty();
         self.windows.iter().any(|window| {
-            window.covers.incident_id.as_deref() == Some(incident)
-                && window.holds(self.now_unix_ms, None)
+            (is_named(window) && window.holds(self.now_unix_ms, None))
+                || (alone && window.covers_everywhere(incident) && window.holds(at, None))
         })
     }
 }
@@ -391,7 +404,7 @@ mod tests {
         assert!(windows.is_muted(&incident(), &affected(1, "NL")));
         assert!(!windows.is_muted(&incident(), &affected(2, "US")));
         assert!(!windows.is_muted(&incident(), &affected(3, "US")), "UTC");
-        assert!(!windows.is_incident_muted("7f0c"));
+        assert!(!windows.is_incident_muted(&incident()));
     }
 
     #[test]
@@ -483,6 +496,71 @@ mod tests {
             ),
         ] {
             assert_eq!(with(change), Err(want));
+        }
+    }
+
+    #[test]
+    fn routing_alone_is_muted_by_what_names_no_place() {
+        let now = at("2026-01-05T00:30:00Z");
+        let alone = Incident {
+            affected: Vec::new(),
+            provider_asn: Some(64_500),
+            ended_unix_ms: None,
+            ..incident()
+        };
+        for (name, covers, want) in [
+            ("everything", Covers::default(), true),
+            (
+                "its provider",
+                Covers {
+                    provider_asn: Some(64_500),
+                    ..Covers::default()
+                },
+                true,
+            ),
+            (
+                "another provider",
+                Covers {
+                    provider_asn: Some(64_501),
+                    ..Covers::default()
+                },
+                false,
+            ),
+            (
+                "a site",
+                Covers {
+                    site_id: Some("site-1".to_owned()),
+                    ..Covers::default()
+                },
+                false,
+            ),
+            (
+                "a country",
+                Covers {
+                    geography: Some("NL".to_owned()),
+                    ..Covers::default()
+                },
+                false,
+            ),
+        ] {
+            let wish = WindowWish {
+                reason: "works".to_owned(),
+                covers,
+                from_unix_ms: Some(now - 1),
+                to_unix_ms: Some(now + 1),
+                weekly: None,
+            };
+            let windows = Windows {
+                windows: vec![Window::of(&wish, zone).unwrap()],
+                zones: BTreeMap::new(),
+                now_unix_ms: now,
+            };
+            assert_eq!(windows.is_incident_muted(&alone), want, "{name}");
+            let seen = Incident {
+                affected: vec![affected(2, "US")],
+                ..alone.clone()
+            };
+            assert!(!windows.is_incident_muted(&seen), "{name}: sites are asked");
         }
     }
 }

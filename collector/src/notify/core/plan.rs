@@ -81,7 +81,7 @@ pub trait Mutes {
     /// Whether a change window holds at an affected site.
     fn is_muted(&self, incident: &Incident, affected: &Affected) -> bool;
     /// Whether somebody muted the incident itself.
-    fn is_incident_muted(&self, incident: &str) -> bool;
+    fn is_incident_muted(&self, incident: &Incident) -> bool;
 }
 
 /// Nobody asked for silence.
@@ -92,7 +92,7 @@ impl Mutes for NoMutes {
     fn is_muted(&self, _: &Incident, _: &Affected) -> bool {
         false
     }
-    fn is_incident_muted(&self, _: &str) -> bool {
+    fn is_incident_muted(&self, _: &Incident) -> bool {
         false
     }
 }
@@ -143,7 +143,7 @@ impl Planning<'_> {
         // Where somebody does, and all of them are under a change window, it is quiet.
         let has_viewers = !self.incident.affected.is_empty();
         let nobody = visible.affected.is_empty() && (has_viewers || visible.prefix.is_none());
-        let quiet = mutes.is_incident_muted(&self.incident.id) || nobody;
+        let quiet = mutes.is_incident_muted(self.incident) || nobody;
         let untold = self.told.sequence == 0;
         if !quiet && self.is_due(&visible) {
             let wanted = rules::channels(&self.settings.rules, &visible, false);

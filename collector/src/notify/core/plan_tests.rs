@@ -214,7 +214,7 @@ impl Mutes for Silence {
     fn is_muted(&self, _: &Incident, affected: &Affected) -> bool {
         self.sites.contains(&affected.site.as_str())
     }
-    fn is_incident_muted(&self, _: &str) -> bool {
+    fn is_incident_muted(&self, _: &Incident) -> bool {
         self.incident
     }
 }
