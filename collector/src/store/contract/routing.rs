@@ -113,6 +113,24 @@ async fn put(store: &impl Store, verdicts: Vec<Verdict>, now: i64) -> Vec<String
     put.await.unwrap().into_iter().collect()
 }
 
+pub(crate) async fn an_open_verdict_without_an_incident_gets_one_when_it_is_told_gravely(
+    store: &impl Store,
+) {
+    let class = Class::HijackExactOrigin;
+    let quiet = Verdict {
+        severity: Severity::Information,
+        ..verdict(Phase::Start, class, Some(64_497), seconds(T0))
+    };
+    assert_eq!(put(store, vec![quiet], T0).await, [""; 0]);
+    let grave = verdict(Phase::Start, class, Some(64_497), seconds(T0) + 60.0);
+    let begun = put(store, vec![grave.clone()], T0 + MINUTE).await;
+    assert_eq!(begun.len(), 1);
+    assert_eq!(put(store, vec![grave], T0 + MINUTE).await, begun);
+    let found = incident(store, &begun[0]).await;
+    assert_eq!(found.verdicts.len(), 1, "it is the same verdict");
+    assert_eq!(found.verdicts[0].started_unix_ms, T0);
+}
+
 pub(crate) async fn verdicts_of_one_cause_are_one_incident(store: &impl Store) {
     let at = seconds(T0);
     let of = |phase, class, offender, after| verdict(phase, class, offender, at + after);

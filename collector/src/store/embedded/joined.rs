@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use firstmile_peering::connection::{prefixes_of, sites_of};
+use firstmile_peering::Resources;
+use firstmile_peering::connection::sites_of;
 use firstmile_routing::cross_check::{self, Elsewhere, Testimony};
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use ipnet::IpNet;
@@ -51,8 +52,9 @@ pub(super) fn incident_of(
     }
     let around = event.first_novel_unix_ms;
     let verdicts = routing::started_around(tx, organisation, around, TOGETHER_MS)?;
-    // In a storm one look at what is registered is enough for each prefix and incident.
+    // In a storm one look is enough for each prefix and incident, and one at what is registered for all of them.
     let mut asked = BTreeSet::new();
+    let mut resources = None;
     for verdict in verdicts {
         let (Some(whole), Some(prefix)) = (&verdict.incident_id, prefix_of(&verdict)) else {
             continue;
@@ -60,7 +62,12 @@ pub(super) fn incident_of(
         if asked.len() >= PREFIXES_MAX || !asked.insert((whole.clone(), prefix)) {
             continue;
         }
-        let sites = sites_with(tx, organisation, prefix)?;
+        let registered = match resources.take() {
+            Some(known) => known,
+            None => registered::resources(tx, organisation)?,
+        };
+        let sites = sites_with(&registered, prefix);
+        resources = Some(registered);
         if concerns(tx, organisation, event, prefix, &sites)? {
             tx.execute(
                 "INSERT OR IGNORE INTO incident_part (organisation, incident_id, whole_id) VALUES (?1, ?2, ?3)",
@@ -117,7 +124,7 @@ pub(super) fn moved_with(
     let (false, Some(prefix)) = (moved.is_empty(), prefix_of(verdict)) else {
         return Ok(None);
     };
-    let sites = sites_with(tx, organisation, prefix)?;
+    let sites = sites_with(&registered::resources(tx, organisation)?, prefix);
     for (event, incident_id) in moved {
         if !event.late && concerns(tx, organisation, &event, prefix, &sites)? {
             return Ok(Some(incident_id));
@@ -133,25 +140,19 @@ fn prefix_of(verdict: &RoutingVerdict) -> Option<IpNet> {
 }
 
 /// Names of the sites whose connections have a prefix that overlaps this one.
-fn sites_with(
-    tx: &Transaction<'_>,
-    organisation: &OrganisationId,
-    prefix: IpNet,
-) -> StoreResult<BTreeSet<String>> {
-    let resources = registered::resources(tx, organisation)?;
+fn sites_with(resources: &Resources, prefix: IpNet) -> BTreeSet<String> {
     let mut sites = BTreeSet::new();
-    for connection in resources.all() {
-        if connection.properties.service().is_none() {
+    for resource in resources.all() {
+        let Some(one) = resource.properties.prefix() else {
             continue;
-        }
-        let overlaps = prefixes_of(&resources, &connection.id)
-            .filter_map(|one| one.properties.prefix())
-            .any(|one| one.prefix.contains(&prefix) || prefix.contains(&one.prefix));
-        if overlaps {
+        };
+        if (one.prefix.contains(&prefix) || prefix.contains(&one.prefix))
+            && let Some(connection) = resources.one(&resource.id.outer())
+        {
             sites.extend(sites_of(connection));
         }
     }
-    Ok(sites)
+    sites
 }
 
 fn concerns(
@@ -211,7 +212,7 @@ pub(super) fn cross_check(
     let Some(prefix) = prefix_of(verdict) else {
         return Ok(None);
     };
-    let sites = sites_with(tx, organisation, prefix)?;
+    let sites = sites_with(&registered::resources(tx, organisation)?, prefix);
     let from = incident.onset_from_unix_ms - TOGETHER_MS;
     let until = incident.onset_from_unix_ms + AFTER_MS;
     let moved = events::begun_between(tx, organisation, (from, until), EVENTS_MAX)?;

@@ -118,14 +118,40 @@ fn start(
         now_unix_ms,
         told.peers
     ];
-    if let Some(incident_id) = ids(tx, goes_on, key)?.pop() {
-        return Ok(incident_id);
+    let known = ids(tx, goes_on, key)?.pop();
+    if let Some(Some(incident_id)) = known {
+        return Ok(Some(incident_id));
     }
     if verdict.severity > Severity::Information {
         told.incident_id = Some(incident_of(tx, organisation, &told)?);
     }
-    insert(tx, organisation, &told)?;
+    if known.is_some() {
+        // Open since before verdicts had incidents: nobody was told of it.
+        give_incident(tx, organisation, &told)?;
+    } else {
+        insert(tx, organisation, &told)?;
+    }
     Ok(told.incident_id)
+}
+
+fn give_incident(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    told: &RoutingVerdict,
+) -> StoreResult<()> {
+    let sql = "UPDATE routing_verdict SET incident_id = ?5
+        WHERE organisation = ?1 AND class = ?2 AND prefix = ?3 AND offender IS ?4 AND ended_unix_ms IS NULL";
+    let key = params![
+        organisation.as_str(),
+        told.class,
+        told.prefix,
+        told.offender,
+        told.incident_id
+    ];
+    tx.prepare_cached(sql)
+        .and_then(|mut put| put.execute(key))
+        .map(drop)
+        .map_err(engine("write verdicts of routing"))
 }
 
 /// A verdict as it is kept.
