@@ -32,7 +32,40 @@ impl Signer {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::tree;
+
+    #[test]
+    fn the_release_signs_each_file_and_leaves_no_signer_even_when_it_fails() {
+        let folder = tree::target().join("xtask/signing-test");
+        fs::remove_dir_all(&folder).ok();
+        fs::create_dir_all(folder.join("tmp")).expect("a folder");
+        for name in ["one", "two"] {
+            fs::write(folder.join(name), name).expect("writes");
+        }
+        let signer =
+            "#!/bin/sh\ntest -z \"${SIGNER-}\" && test \"$1\" != two && cp \"$1\" \"$1.sig\"";
+        for (signer, files, good) in [
+            (signer, ["one", "one"], true),
+            (signer, ["one", "two"], false),
+            ("", ["one", "two"], true),
+        ] {
+            fs::remove_file(folder.join("one.sig")).ok();
+            let outcome = Command::new(tree::root().join("packaging/sign.sh"))
+                .args(files)
+                .current_dir(&folder)
+                .env("SIGNER", signer)
+                .env("TMPDIR", folder.join("tmp"))
+                .output()
+                .expect("starts");
+            assert_eq!(outcome.status.success(), good, "{outcome:?}");
+            assert_eq!(folder.join("one.sig").is_file(), !signer.is_empty());
+            let left = fs::read_dir(folder.join("tmp")).expect("a folder").count();
+            assert_eq!(left, 0, "the signer is left");
+        }
+    }
 
     #[test]
     fn without_a_signer_nothing_is_called_and_a_signer_that_fails_stops_the_release() {
