@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::desktop::Installers;
 use super::release::Release;
-use super::{Built, PACKAGES, failover, msi, story, trouble};
+use super::{Built, PACKAGES, arm64, failover, msi, story, trouble};
 use crate::step::{captured, step};
 use crate::{needs, tree, windows};
 
@@ -79,15 +79,25 @@ pub(super) fn check_alone(release: &Release, built: &Built) -> Result<(usize, Ve
 }
 
 fn alone(measures: &mut Measures, release: &Release, built: &Built) -> Result<()> {
-    let Built { bin, debs, msi, .. } = built;
+    let Built {
+        bin,
+        debs,
+        arm64,
+        msi,
+        ..
+    } = built;
     manuals(measures, bin)?;
     for deb in debs {
+        measures.size(deb)?;
+    }
+    for deb in arm64 {
         measures.size(deb)?;
     }
     if let Some(msi) = msi {
         measures.set("msi_mb", json!(megabytes(msi)?));
     }
-    step("ask lintian", || lintian(measures, debs))?;
+    let all: Vec<_> = debs.iter().chain(arm64).cloned().collect();
+    step("ask lintian", || lintian(measures, &all))?;
     let share = share(release, bin, debs)?;
     let installers = installers(release, built)?;
     story::tell(measures, &share, installers.as_ref())
@@ -160,13 +170,13 @@ fn reproduce(measures: &mut Measures, release: &Release, built: &Built) -> Resul
     let bin = release.build_again()?;
     let folder = tree::target().join("again/debs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut differing = Vec::new();
+    let mut differing = arm64::differing(release, &built.arm64, &folder)?;
     let read =
         |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
     for (package, first) in PACKAGES.iter().zip(&built.debs) {
         let second = package.build(release, &bin, &folder)?;
         if read(first)? != read(&second)? {
-            differing.push(package.name);
+            differing.push(package.name.to_owned());
         }
     }
     if let Some(first) = &built.msi {
@@ -174,7 +184,7 @@ fn reproduce(measures: &mut Measures, release: &Release, built: &Built) -> Resul
         let exe = windows::Toolchain::ready(None)?.build_again(&target)?;
         let second = msi::build(release, &exe, release.number(), &folder)?;
         if read(first)? != read(&second)? {
-            differing.push("the .msi");
+            differing.push("the .msi".to_owned());
         }
     }
     measures.set("reproducible", json!(differing.is_empty()));
@@ -241,7 +251,12 @@ impl Measures {
         let name = deb.file_name().unwrap_or_default().to_string_lossy();
         let which = name.trim_start_matches("firstmile-");
         let which = which.split('_').next().unwrap_or(which);
-        self.set(&format!("deb_{which}_mb"), json!(megabytes(deb)?));
+        let foreign = if name.ends_with("_arm64.deb") {
+            "_arm64"
+        } else {
+            ""
+        };
+        self.set(&format!("deb_{which}{foreign}_mb"), json!(megabytes(deb)?));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::arm64;
 use super::release::Release;
 use crate::step::captured;
 use crate::tree;
@@ -39,7 +40,7 @@ impl Package {
             put_file(&tree::root().join(from), &stage.join(to))?;
         }
         if self.completes {
-            self.put_completions(&program, &stage)?;
+            self.put_completions(release, &program, &stage)?;
         }
         let doc = stage.join("usr/share/doc").join(self.name);
         put_file(
@@ -70,14 +71,19 @@ impl Package {
         Ok(deb)
     }
 
-    fn put_completions(&self, program: &Path, stage: &Path) -> Result<()> {
+    fn put_completions(&self, release: &Release, program: &Path, stage: &Path) -> Result<()> {
         let name = self.name;
         for (shell, file) in [
             ("bash", format!("bash-completion/completions/{name}")),
             ("fish", format!("fish/vendor_completions.d/{name}.fish")),
             ("zsh", format!("zsh/vendor-completions/_{name}")),
         ] {
-            let text = captured(Command::new(program).args(["completions", shell]))?;
+            let mut program = if release.is_foreign() {
+                arm64::emulated(program)
+            } else {
+                Command::new(program)
+            };
+            let text = captured(program.args(["completions", shell]))?;
             put(
                 format!("{text}\n").as_bytes(),
                 &stage.join("usr/share").join(file),
@@ -119,7 +125,7 @@ impl Package {
             .replace("@ARCHITECTURE@", &release.architecture)
             .replace("@MAINTAINER@", &release.maintainer)
             .replace("@INSTALLED_SIZE@", &bytes.div_ceil(1024).to_string())
-            .replace("@DEPENDS@", &self.libraries(program)?);
+            .replace("@DEPENDS@", &self.libraries(release, program)?);
         ensure!(
             !control.contains('@') || control.matches('@').count() == 1,
             "the control file of {} has a place that nobody fills",
@@ -139,7 +145,10 @@ impl Package {
     }
 
     /// The packages of the libraries that the program is linked with, in the versions that it needs.
-    fn libraries(&self, program: &Path) -> Result<String> {
+    fn libraries(&self, release: &Release, program: &Path) -> Result<String> {
+        if release.is_foreign() {
+            return arm64::libraries(program);
+        }
         let source = tree::target().join("xtask/deb/source");
         let stub = format!(
             "Source: firstmile\n\nPackage: {}\nArchitecture: any\n",

@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: release binaries and Debian packages with checksums; `--check` proves them in a booted machine.
 
+mod arm64;
 mod check;
 mod clone;
 mod deb;
@@ -149,6 +150,8 @@ struct Built {
     /// Programs of this system.
     bin: PathBuf,
     debs: Vec<PathBuf>,
+    /// The same for arm64, where they were built.
+    arm64: Vec<PathBuf>,
     /// The agent for Windows, where it was built.
     exe: Option<PathBuf>,
     msi: Option<PathBuf>,
@@ -176,9 +179,20 @@ pub(crate) fn dist(args: &DistArgs) -> Result<()> {
         ),
     };
     let dist = tree::root().join("dist");
-    let built = step(&format!("pack version {}", release.version), || {
-        pack(&release, bin, exe, &dist, &Signer::new(args.signer.clone()))
+    let signer = Signer::new(args.signer.clone());
+    let mut built = step(&format!("pack version {}", release.version), || {
+        pack(&release, bin, exe, &dist, &signer)
     })?;
+    built.arm64 = match arm64::lacking(&release) {
+        // What was built is packed: these are not built for it.
+        _ if args.binaries.is_some() => Vec::new(),
+        Some(lacking) => {
+            println!("    skipped: packages for arm64, for want of: {lacking}");
+            Vec::new()
+        }
+        None => arm64::packages(&release, &dist)?,
+    };
+    signer.sign(&checksums(&dist)?)?;
     println!("    dist/ holds programs, packages, bills of materials and SHA256SUMS");
     if args.check {
         check::check(&release, &built, args.reproducible)?;
@@ -296,10 +310,10 @@ fn pack(
         fs::write(&file, sbom::of(package, target, *dashboard)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    signer.sign(&checksums(dist)?)?;
     Ok(Built {
         bin,
         debs,
+        arm64: Vec::new(),
         exe,
         msi,
     })

@@ -22,6 +22,8 @@ pub(super) struct Release {
     pub(super) version: String,
     /// Debian's name of the architecture.
     pub(super) architecture: String,
+    /// That of this machine.
+    pub(super) builder: String,
     /// When the commit was made, in seconds since 1970: the date of every file.
     pub(super) epoch: String,
     /// The same, as in a mail (RFC 5322 §3.3).
@@ -58,9 +60,11 @@ impl Release {
         } else {
             format!("{version}+changed")
         };
+        let builder = captured(Command::new("dpkg").arg("--print-architecture"))?;
         Ok(Self {
             version,
-            architecture: captured(Command::new("dpkg").arg("--print-architecture"))?,
+            architecture: builder.clone(),
+            builder,
             epoch: git(&["log", "-1", "--format=%ct"])?,
             date: git(&["log", "-1", "--format=%cD"])?,
             date_of_clock: git_utc(&[
@@ -98,6 +102,11 @@ impl Release {
             compression: &["-Zgzip", "-z1"],
             ..self
         }
+    }
+
+    /// Whether its programs are of another architecture than this machine.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.architecture != self.builder
     }
 
     /// The version's three numbers, which is what Windows compares.
