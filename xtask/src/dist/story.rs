@@ -242,7 +242,13 @@ impl Story {
         ))?;
         host.sh("dpkg --configure --pending")?;
         host.ensure_active("firstmile-agent")?;
-        self.ensure_reports_arrive()
+        self.ensure_reports_arrive()?;
+        trouble::kill_in_upgrade(self)?;
+        ensure!(
+            self.only_agent()? == before,
+            "a killed upgrade changed the agent's identity"
+        );
+        Ok(())
     }
 
     /// A configuration broken by hand, and mended, without anybody touching the service.

@@ -174,6 +174,29 @@ fn clock_years_off(story: &Story) -> Result<()> {
     story.ensure_reports_arrive()
 }
 
+/// dpkg is killed before the old files go and after the new ones came: what runs goes on, and the same install mends it. The
+/// old package's scripts are called at these moments.
+pub(super) fn kill_in_upgrade(story: &Story) -> Result<()> {
+    let host = &story.host;
+    let later = "later/firstmile-agent.deb";
+    for script in ["prerm", "postrm"] {
+        let script = format!("/var/lib/dpkg/info/firstmile-agent.{script}");
+        host.sh(&format!("sed -i '2i kill -KILL $PPID' {script}"))?;
+        ensure!(host.dpkg(later).is_err(), "{script} did not kill dpkg");
+        host.sh(&format!("sed -i '/^kill -KILL/d' {script}"))?;
+        story.ensure_reports_arrive()?;
+        host.sh("dpkg --configure --pending")?;
+        host.dpkg(later)?;
+        host.ensure_active("firstmile-agent")?;
+        host.ensure(
+            "test -z \"$(dpkg --audit)\"",
+            "dpkg still finds something half done",
+        )?;
+        story.ensure_reports_arrive()?;
+    }
+    Ok(())
+}
+
 /// A version that is expected and is not the one that runs: said by the agent's status and log, and by the collector.
 pub(super) fn roll_out(story: &Story) -> Result<()> {
     let host = &story.host;
