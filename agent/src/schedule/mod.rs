@@ -54,6 +54,9 @@ pub(crate) struct Periods {
 /// First probes of the slow streams come within this time, so that a new site soon shows something.
 const FIRST_WITHIN: Duration = Duration::from_secs(4);
 
+/// Once there is an address to send to, first pulses come within this time: an agent that was just started shows something at once.
+const PULSES_WITHIN: Duration = Duration::from_millis(200);
+
 /// After a change of the network a name is resolved anew within this time, and streams are spread over it.
 const RESUME_WITHIN: Duration = Duration::from_secs(2);
 
@@ -193,6 +196,14 @@ impl TargetSchedule {
         let resolve = self.streams.iter_mut().find(|(a, _)| *a == Action::Resolve);
         if let Some((_, stream)) = resolve {
             stream.by(at);
+        }
+    }
+
+    /// There is an address for the first time: pulses need not wait for the phase that they were given.
+    pub(crate) fn on_first_address(&mut self, now: Instant, random: &mut impl FnMut() -> f64) {
+        let pulses = |action| matches!(action, Action::Echo | Action::Connect);
+        for (_, stream) in self.streams.iter_mut().filter(|(a, _)| pulses(*a)) {
+            stream.by(now + PULSES_WITHIN.mul_f64(random()));
         }
     }
 

@@ -58,6 +58,25 @@ fn a_name_is_resolved_before_anything_else() {
 }
 
 #[test]
+fn the_first_address_brings_pulses_at_once_and_no_pulse_twice() {
+    let start = crate::clock::now();
+    let mut random = || 0.99;
+    let mut schedule = TargetSchedule::new(&periods(), start, &mut random);
+    let mut done = Vec::new();
+    while let Step::Act(action) = schedule.poll(start + SECOND, &mut random, |_| true) {
+        done.push(action);
+    }
+    assert_eq!(done, [Action::Resolve]);
+    schedule.on_first_address(start + SECOND, &mut random);
+    let soon = start + SECOND + PULSES_WITHIN;
+    while let Step::Act(action) = schedule.poll(soon, &mut random, |_| true) {
+        done.push(action);
+    }
+    assert_eq!(done, [Action::Resolve, Action::Echo, Action::Connect]);
+    assert_eq!(schedule.missed(), Missed::default());
+}
+
+#[test]
 fn a_short_ttl_brings_the_resolution_forward() {
     let start = crate::clock::now();
     let mut random = || 0.5;

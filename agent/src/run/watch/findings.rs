@@ -42,6 +42,10 @@ impl Watch {
                 });
             }
         }
+        if !self.resolved {
+            self.schedule
+                .on_first_address(clock::now(), &mut rand::random);
+        }
         self.resolved = true;
         self.tell_destinations();
         self.look_for_ipv6_route();

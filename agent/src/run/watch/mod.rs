@@ -83,7 +83,7 @@ struct Watch {
 impl Watch {
     fn new(prober: Arc<Prober>, index: usize, target: Target) -> Self {
         let upheaval = *prober.upheavals.borrow();
-        let schedule = TargetSchedule::new(
+        let mut schedule = TargetSchedule::new(
             &periods(&target, &prober.plan),
             clock::now(),
             &mut rand::random,
@@ -94,6 +94,9 @@ impl Watch {
             *pinned = Pinned::literal(address);
         }
         let resolved = matches!(target.host, Host::Address(_));
+        if resolved {
+            schedule.on_first_address(clock::now(), &mut rand::random);
+        }
         let pauses = Pauses::new(prober.plan.pulse_interval);
         Self {
             prober,
