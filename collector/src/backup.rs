@@ -164,6 +164,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Manifest, BackupError> {
         let folder = data_dir.to_owned();
         return Err(BackupError::Occupied { folder });
     }
+    make_private(&behind_link(data_dir))?;
     // The store comes last: a folder with a store is a whole collector.
     for name in SMALL_FILES.iter().chain([&embedded::FILE_NAME]) {
         if manifest.files.iter().any(|entry| entry.path == *name) {
@@ -209,6 +210,12 @@ fn make_empty(folder: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make_private(folder),
         Err(source) => Err(failed("read", folder)(source)),
     }
+}
+
+/// Where a folder is, or would be: the service's own is a link, which stays when what it leads to was moved away.
+fn behind_link(folder: &Path) -> PathBuf {
+    let beside = folder.parent().unwrap_or(Path::new(""));
+    fs::read_link(folder).map_or_else(|_| folder.to_owned(), |target| beside.join(target))
 }
 
 fn make_private(folder: &Path) -> Result<(), BackupError> {
@@ -328,6 +335,28 @@ mod tests {
         assert_eq!(key, b"key");
         let onto = restore(&backup, &fresh);
         assert!(matches!(onto, Err(BackupError::Occupied { .. })));
+    }
+
+    /// As the service's folder is a link, and what it led to was moved away to make room.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_backup_comes_back_behind_a_link_that_leads_nowhere() {
+        let (running, _store) = collector().await;
+        let shelf = tempfile::tempdir().expect("a folder");
+        let backup = shelf.path().join("monday");
+        back_up(running.path(), &backup, NOW).expect("backs up");
+        let link = shelf.path().join("collector");
+        std::os::unix::fs::symlink("private/collector", &link).expect("links");
+        fs::create_dir(shelf.path().join("private")).expect("a folder");
+        restore(&backup, &link).expect("restores");
+        assert!(
+            shelf
+                .path()
+                .join("private/collector/firstmile.db")
+                .is_file()
+        );
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        assert_eq!(sites(&link).await, 0);
     }
 
     #[tokio::test]
