@@ -478,11 +478,19 @@ impl Story {
         );
         let mut left = String::new();
         // systemd forgets a unit when the last job that names it is done.
-        let gone = wait_until("the package to be gone", SOON, || {
-            left = self.host.sh(&look)?;
-            Ok(left.is_empty().then_some(()))
-        });
-        gone.with_context(|| format!("left after the purge of {name}:\n{left}"))?;
+        let mut gone = || {
+            wait_until("the package to be gone", SOON, || {
+                left = self.host.sh(&look)?;
+                Ok(left.is_empty().then_some(()))
+            })
+        };
+        let mut outcome = gone();
+        if outcome.is_err() {
+            // Nor does it look again by itself where the container was not told that the unit's processes are gone.
+            self.host.sh("systemctl daemon-reload")?;
+            outcome = gone();
+        }
+        outcome.with_context(|| format!("left after the purge of {name}:\n{left}"))?;
         if name == "firstmile" {
             self.host
                 .ensure("test ! -e /etc/firstmile", "/etc/firstmile is left")?;
