@@ -334,16 +334,21 @@ impl Book {
         self.known(Role::Ingress).any(there) || self.known(Role::Inside).any(there)
     }
 
-    /// Whether the metro of most of what entered Microsoft's network is known.
+    /// Whether the metro of most of what entered Microsoft's network is known: by the ingress, or by what is behind it.
     pub fn knows_its_metro(&self) -> bool {
-        let of = |placed: bool| -> f32 {
-            let matching = self.entries.iter().filter(|entry| {
-                (entry.is(Role::Ingress) || entry.is(Role::Inside))
-                    && (!placed || entry.metro.is_some())
-            });
+        let of = |placed: bool, wanted: fn(&Entry) -> bool| -> f32 {
+            let matching = self
+                .entries
+                .iter()
+                .filter(|entry| wanted(entry) && (!placed || entry.metro.is_some()));
             matching.map(|entry| entry.count).sum()
         };
-        of(true) >= 0.5 * of(false) && of(false) > 0.0
+        let mostly = |wanted: fn(&Entry) -> bool| {
+            let all = of(false, wanted);
+            all > 0.0 && of(true, wanted) >= 0.5 * all
+        };
+        mostly(|entry| entry.is(Role::Ingress))
+            || mostly(|entry| entry.is(Role::Ingress) || entry.is(Role::Inside))
     }
 
     /// The address with most support in a role whose router and metro pass `wanted`.

@@ -53,7 +53,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// Flows of rounds beside those of the pinned protocol are numbered from here on: the same number is another flow.
-    const BESIDE: u16 = 1_040;
+    pub(crate) const BESIDE: u16 = 1_040;
 
     pub(crate) const fn offset(self) -> u16 {
         match self {

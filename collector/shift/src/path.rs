@@ -12,7 +12,7 @@ use crate::observer::Sight;
 use crate::redundancy;
 use crate::track::{Change, Ending, NEW_NORMAL_S, Open, Phase, Status, Suspicion, Value};
 use crate::verdict::{Mark, Verdict};
-use crate::window::{contradicts, first_said, is_shuffled, merge};
+use crate::window::{contradicts, first_said, is_shuffled, merge, others_stay};
 
 /// Rounds that have to agree.
 const AGREEING: u8 = 3;
@@ -193,10 +193,13 @@ fn agree(
     let claim = claim_of(memory, finding, sight.meaning);
     let agreeing_peers = peers.agreeing(&claim, sight.at);
     let edge_agrees = edge_agrees(memory, sight, &claim);
-    let remapped = finding.novel < finding.responding && is_shuffled(memory);
+    let stay = others_stay(memory, sight.verdicts, sight.plan.flows);
+    let shuffled = finding.novel < finding.responding && is_shuffled(memory);
     let Some(suspicion) = &mut memory.path.suspicion else {
         return Vec::new();
     };
+    suspicion.others_stay |= stay;
+    let remapped = shuffled || suspicion.others_stay;
     suspicion.failing = 0;
     if novel > 0 {
         suspicion.agreeing = suspicion.agreeing.saturating_add(1);

@@ -140,7 +140,9 @@ fn look_at(memory: &PathMemory, key: u32, layer: usize, extra: &[Extra]) -> Opti
     if memory.flows.iter().any(there) || !gone.iter().all(|flow| moved(flow, layer)) {
         return None;
     }
-    if gone.iter().any(|flow| changed_sides(memory, flow)) {
+    // Where no sibling carries on the path is another one, or all flows were spread afresh.
+    let all_left = known.len() > 2 && known.iter().all(|flow| moved(flow, layer));
+    if all_left || gone.iter().any(|flow| changed_sides(memory, flow)) {
         return None;
     }
     // What moved before the router did is the reason: a provider's own balancing in front of it.

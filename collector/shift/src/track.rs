@@ -116,6 +116,9 @@ pub struct Suspicion {
     pub failing: u8,
     /// Evidence of the first three agreeing rounds.
     pub score: f32,
+    /// A flow that a refresh drew still enters by a router that the pinned flows left.
+    #[serde(default)]
+    pub others_stay: bool,
     /// Told as possible, as this class.
     pub told: Option<(Class, f32)>,
     /// What moved, for peers: class, from, to.

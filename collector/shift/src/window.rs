@@ -79,6 +79,25 @@ pub(crate) fn is_shuffled(memory: &PathMemory) -> bool {
     of(Mark::Usual).any(elsewhere) || of(Mark::Novel).any(|verdict| still(usual_of(verdict)))
 }
 
+/// Whether a flow that a refresh drew still enters by a router that the pinned flows left: it is alive, and they were spread afresh.
+pub(crate) fn others_stay(memory: &PathMemory, verdicts: &[Verdict], flows: u16) -> bool {
+    let left = |router: u32| {
+        let novel = memory
+            .window
+            .iter()
+            .filter(|verdict| verdict.router == Mark::Novel);
+        let mut usual = novel.filter_map(|verdict| {
+            let flow = memory.flows.iter().find(|flow| flow.flow == verdict.flow)?;
+            Some(flow.usual[0])
+        });
+        usual.any(|known| known == router)
+    };
+    verdicts.iter().any(|verdict| {
+        let drawn = !is_steady(verdict.flow, flows) && verdict.entered;
+        drawn && verdict.router == Mark::Usual && left(verdict.router_key)
+    })
+}
+
 /// What one layer says, or the other where it is silent.
 pub(crate) fn first_said(one: Mark, other: Mark) -> Mark {
     if one == Mark::Silent { other } else { one }

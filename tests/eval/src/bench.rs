@@ -140,7 +140,12 @@ fn stress(args: &ShiftArgs) -> Stress {
 }
 
 /// `other`: recordings of the second internet, judged and scored.
-pub(crate) fn other(seed: u64, histories: u64, agents: u64, days: f64) {
+pub(crate) fn other(
+    seed: u64,
+    histories: u64,
+    (agents, days): (u64, f64),
+    out: Option<&Path>,
+) -> Result<()> {
     let mut all = Score::default();
     for seed in seed..seed + histories {
         let style = Style::of(seed, agents, days);
@@ -149,9 +154,40 @@ pub(crate) fn other(seed: u64, histories: u64, agents: u64, days: f64) {
         of_style(&style, &mut all);
         println!("== {seed} {style:?}");
         print_other(&score);
+        if let Some(out) = out {
+            write_other(&style, &out.join(seed.to_string()))?;
+        }
     }
     println!("== all");
     print_other(&all);
+    Ok(())
+}
+
+fn write_other(style: &Style, out: &Path) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let (rounds, truths, _) = crate::other::recording(style);
+    let world = style.world().to_string();
+    let truths: Vec<String> = truths.iter().map(|truth| format!("{truth:?}")).collect();
+    let mut judge = Judge::new(&world).context("the world cannot be read")?;
+    for line in &rounds {
+        judge.line(line);
+    }
+    let events: Vec<String> = judge
+        .finish()
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<_, _>>()
+        .context("events are JSON")?;
+    for (name, lines) in [
+        ("world.json", &vec![world]),
+        ("rounds.jsonl", &rounds),
+        ("truth.txt", &truths),
+        ("events.jsonl", &events),
+    ] {
+        fs::write(out.join(name), lines.join("\n") + "\n")
+            .with_context(|| format!("cannot write {name}"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn of_style(style: &Style, score: &mut Score) {

@@ -50,6 +50,9 @@ enum Command {
         /// Days of a recording
         #[arg(long, default_value_t = 1.0)]
         days: f64,
+        /// Folder for each recording, in the judge's format, with its events and its truth
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Write a history in the judge's format, with its truth
     Generate {
@@ -134,10 +137,8 @@ fn main() -> Result<()> {
             histories,
             agents,
             days,
-        } => {
-            bench::other(seed, histories, agents, days);
-            Ok(())
-        }
+            out,
+        } => bench::other(seed, histories, (agents, days), out.as_deref()),
         Command::Generate {
             seed,
             agents,

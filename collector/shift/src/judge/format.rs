@@ -1,9 +1,11 @@
 //! One line of ROUNDS.jsonl, parsed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::world::PrefixAs;
 use crate::message::{Flow, Protocol, Pulse, Stream};
@@ -25,13 +27,13 @@ pub(super) enum Message {
 pub(super) struct RoundLine {
     pub agent: String,
     pub target: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "answer")]
     pub addr: Option<IpAddr>,
     #[serde(default)]
     pub protocol: Option<Protocol>,
     pub ts: f64,
     pub stream: StreamWord,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "answer")]
     pub public: Option<IpAddr>,
     #[serde(default)]
     pub edge: Option<String>,
@@ -61,15 +63,57 @@ impl From<StreamWord> for Stream {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct FlowLine {
     pub flow: u16,
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "first")]
     pub first_ttl: u8,
+    #[serde(deserialize_with = "answers")]
     pub hops: Vec<Option<IpAddr>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub rtt_us: Vec<Option<f64>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub reached: bool,
     #[serde(default)]
-    pub repeat: Option<Vec<Vec<Option<IpAddr>>>>,
+    pub repeat: Option<Vec<Option<Answers>>>,
+}
+
+/// Who answered at one TTL.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Answers(#[serde(deserialize_with = "answers")] Vec<Option<IpAddr>>);
+
+/// `null` is what is not said.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn first<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(one()))
+}
+
+fn answer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    let text: Option<Cow<'de, str>> = Option::deserialize(from)?;
+    address(text.as_deref()).map_err(D::Error::custom)
+}
+
+fn answers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Option<IpAddr>>, D::Error> {
+    let texts: Option<Vec<Option<Cow<'de, str>>>> = Option::deserialize(from)?;
+    let texts = texts.unwrap_or_default();
+    let read = texts.iter().map(|text| address(text.as_deref()));
+    read.collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+/// An address without its zone (RFC 4007 §11); IPv4 mapped into IPv6 is IPv4 (RFC 4291 §2.5.5.2); `*` is silence.
+fn address(text: Option<&str>) -> Result<Option<IpAddr>, String> {
+    let Some(text) = text
+        .map(str::trim)
+        .filter(|text| !matches!(*text, "" | "*"))
+    else {
+        return Ok(None);
+    };
+    let bare = text.split_once('%').map_or(text, |(bare, _)| bare);
+    let read: Result<IpAddr, _> = bare.parse();
+    read.map(|address| Some(address.to_canonical()))
+        .map_err(|_| format!("{text:?} is no address"))
 }
 
 const fn one() -> u8 {
@@ -112,6 +156,7 @@ pub(super) struct WorldLine {
 /// # Errors
 /// One sentence: no JSON, a key missing, a value that cannot be.
 pub(super) fn parse(line: &str) -> Result<Message, String> {
+    let line = line.trim_start_matches('\u{feff}'); // files put together from others may have a mark anywhere
     let message: Message = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let at = match &message {
         Message::Round(round) => round.ts,
@@ -143,7 +188,12 @@ impl From<FlowLine> for Flow {
                 .map(|rtt| rtt.and_then(microseconds))
                 .collect(),
             reached: line.reached,
-            repeat: line.repeat.unwrap_or_default(),
+            repeat: line
+                .repeat
+                .unwrap_or_default()
+                .into_iter()
+                .map(|answers| answers.map_or_else(Vec::new, |answers| answers.0))
+                .collect(),
         }
     }
 }

@@ -3,11 +3,15 @@
 //! The format is that of `docs/design/paths-judge.md`. Pure: lines are strings; the program reads and writes the files.
 
 mod format;
+#[cfg(test)]
+mod hardships;
 mod names;
+mod pins;
 #[cfg(test)]
 mod statements;
 #[cfg(test)]
 mod tests;
+mod timed;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +25,10 @@ use crate::memory::PathMemory;
 use crate::message::{Plan, Pulse, Round};
 use crate::track::{Change, Ending, Phase, Status, Value};
 use format::{Message, RoundLine};
+use pins::Pins;
 use world::{World, WorldFile};
+
+pub use timed::Timed;
 
 /// Reasons for broken lines that are kept; all are counted.
 const BROKEN_KEPT: usize = 20;
@@ -50,6 +57,7 @@ pub struct Judge {
     plan: Plan,
     providers: BTreeMap<String, Option<u32>>,
     memories: BTreeMap<String, BTreeMap<String, PathMemory>>,
+    pins: BTreeMap<(String, String), Pins>,
     fleet: Fleet,
     incidents: Incidents,
     lines: Vec<Line>,
@@ -150,7 +158,7 @@ impl Judge {
     /// # Errors
     /// [`JudgeError::World`] if it is no JSON or has an unknown key.
     pub fn new(world: &str) -> Result<Self, JudgeError> {
-        let file: WorldFile = serde_json::from_str(world)?;
+        let file: WorldFile = serde_json::from_str(world.trim_start_matches('\u{feff}'))?;
         let providers = file.agents.iter();
         Ok(Self {
             world: World::new(&file),
@@ -159,6 +167,7 @@ impl Judge {
                 .map(|(id, agent)| (id.clone(), agent.provider_asn))
                 .collect(),
             memories: BTreeMap::new(),
+            pins: BTreeMap::new(),
             fleet: Fleet::default(),
             incidents: Incidents::default(),
             lines: Vec::new(),
@@ -178,24 +187,34 @@ impl Judge {
         }
         match format::parse(line) {
             Ok(message) => self.take_in(message),
-            Err(reason) => {
-                self.broken += 1;
-                if self.broken_kept.len() < BROKEN_KEPT {
-                    self.broken_kept.push(Broken {
-                        line: self.read,
-                        reason,
-                    });
-                }
-            }
+            Err(reason) => self.note_broken(reason),
+        }
+    }
+
+    /// Counts a line that could not even be taken in.
+    pub fn refuse(&mut self, reason: &str) {
+        self.read += 1;
+        self.note_broken(reason.to_owned());
+    }
+
+    fn note_broken(&mut self, reason: String) {
+        self.broken += 1;
+        if self.broken_kept.len() < BROKEN_KEPT {
+            self.broken_kept.push(Broken {
+                line: self.read,
+                reason,
+            });
         }
     }
 
     fn take_in(&mut self, message: Message) {
         match message {
-            Message::Round(line) => {
-                let (agent, target) = (line.agent.clone(), line.target.clone());
+            Message::Round(mut line) => {
+                let key = (line.agent.clone(), line.target.clone());
+                let pins = self.pins.entry(key.clone()).or_default();
+                let plan = pins.number(line.stream.into(), &mut line.flows, &self.plan);
                 let round = self.read_round(line);
-                self.round(&agent, &target, &round);
+                self.round_by(&plan, &key.0, &key.1, &round);
             }
             Message::Pulse(line) => {
                 self.pulse(&line.agent, &line.target, line.ts, &Pulse::from(&line));
@@ -233,12 +252,17 @@ impl Judge {
 
     /// Takes a round in, as [`Self::line`] does once it has read it.
     pub fn round(&mut self, agent: &str, target: &str, round: &Round) {
+        let plan = self.plan;
+        self.round_by(&plan, agent, target, round);
+    }
+
+    fn round_by(&mut self, plan: &Plan, agent: &str, target: &str, round: &Round) {
         self.note_time(round.at);
         self.rounds += 1;
         let provider = self.provider(agent, target);
         let memory = memory_of(&mut self.memories, agent, target);
         let peers = self.fleet.seen_by(agent, provider.unwrap_or(0));
-        let changes = memory.on_round(round, &self.plan, &self.world, &peers);
+        let changes = memory.on_round(round, plan, &self.world, &peers);
         if let Some((_, claim)) = memory.claim() {
             self.fleet
                 .note(provider.unwrap_or(0), &claim.clone(), agent, round.at);
@@ -426,55 +450,5 @@ fn event_line(
         end: change.ending,
         brief: change.brief,
         started: change.started,
-    }
-}
-
-/// Rounds read beforehand, so that the classifier's own time can be measured.
-#[derive(Debug)]
-pub struct Timed {
-    world: World,
-    plan: Plan,
-    rounds: Vec<(String, Round)>,
-}
-
-impl Timed {
-    /// Reads WORLD.json.
-    ///
-    /// # Errors
-    /// [`JudgeError::World`] if it is no JSON or has an unknown key.
-    pub fn new(world: &str) -> Result<Self, JudgeError> {
-        let file: WorldFile = serde_json::from_str(world)?;
-        Ok(Self {
-            world: World::new(&file),
-            plan: file.plan.plan(),
-            rounds: Vec::new(),
-        })
-    }
-
-    /// Keeps a round for later; other messages are left out.
-    pub fn keep(&mut self, line: &str) {
-        if let Ok(Message::Round(line)) = format::parse(line) {
-            let round = Round {
-                at: line.ts,
-                stream: line.stream.into(),
-                protocol: line.protocol.unwrap_or_default(),
-                destination: line.addr,
-                public: line.public,
-                edge_metro: line.edge,
-                flows: line.flows.into_iter().map(Into::into).collect(),
-            };
-            self.rounds.push((line.agent + &line.target, round));
-        }
-    }
-
-    /// Classifies all rounds kept, and says how many there were and how many seconds it took by `clock`.
-    pub fn run(&self, clock: &dyn Fn() -> f64) -> (f64, f64) {
-        let mut memories: BTreeMap<&str, PathMemory> = BTreeMap::new();
-        let start = clock();
-        for (path, round) in &self.rounds {
-            let memory = memories.entry(path).or_default();
-            memory.on_round(round, &self.plan, &self.world, &crate::fleet::Alone);
-        }
-        (crate::number::real(self.rounds.len()), clock() - start)
     }
 }

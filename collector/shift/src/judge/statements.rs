@@ -5,14 +5,18 @@ use serde_json::{Value, json};
 use super::tests::{Path, Recording, case, claims, judge_with, quiet, usual, world};
 
 /// Plays a class on a recording whose lines were changed by `edit`, and says what is claimed.
-fn claimed(tables: &Value, class: &str, edit: impl Fn(&mut Value)) -> Vec<(String, String)> {
+pub(super) fn claimed(
+    tables: &Value,
+    class: &str,
+    edit: impl Fn(&mut Value),
+) -> Vec<(String, String)> {
     let mut recording = Recording::learned();
     recording.moved(&case(class), 1_200.0);
     recording.moved(&usual(), 1_200.0);
     claims(&judge_with(tables, &edited(&recording.lines, edit)))
 }
 
-fn edited(lines: &str, edit: impl Fn(&mut Value)) -> String {
+pub(super) fn edited(lines: &str, edit: impl Fn(&mut Value)) -> String {
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).unwrap();
         edit(&mut value);
@@ -21,11 +25,11 @@ fn edited(lines: &str, edit: impl Fn(&mut Value)) -> String {
     lines.lines().map(line).collect()
 }
 
-fn once(class: &str) -> Vec<(String, String)> {
+pub(super) fn once(class: &str) -> Vec<(String, String)> {
     vec![("start".into(), class.into()), ("end".into(), class.into())]
 }
 
-const CLASSES: [&str; 7] = [
+pub(super) const CLASSES: [&str; 7] = [
     "local",
     "geo",
     "provider",
