@@ -185,7 +185,7 @@ impl Desk<'_> {
     }
 
     fn seen(&self, identity: PathIdentity) -> Seen {
-        let is_foreign = |asn: &u32| !self.state.meaning.is_microsoft(*asn);
+        let is_foreign = |asn: &u32| !self.state.meaning.now().is_microsoft(*asn);
         Seen::Path {
             as_path: identity.as_path.into_iter().filter(is_foreign).collect(),
             metros: identity.ingress_metros.into_iter().collect(),

@@ -102,11 +102,11 @@ async fn path_of(
         .into_iter()
         .filter_map(|(address, name)| Some((address.parse().ok()?, name)))
         .collect();
-    let projection = identity_of(round, &names, None, &state.meaning);
+    let projection = identity_of(round, &names, None, &state.meaning.now());
     Ok(Some(EventPath {
         at_unix_ms: round.at_unix_ms,
         destination: round.destination.to_string(),
-        hops: hops(round, &names, &projection, &state.meaning),
+        hops: hops(round, &names, &projection, &state.meaning.now()),
         identity: projection.identity,
     }))
 }

@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::login::Logins;
 use crate::feed::Feeds;
-use crate::geo::Meaning;
+use crate::geo::Tables;
 use crate::ingest::Counters;
 use crate::registry::invite::Inviter;
 use crate::registry::peering::PeeringRegistry;
@@ -80,7 +80,7 @@ pub struct ApiState {
     /// What is kept.
     pub store: Arc<dyn Store>,
     /// Catalogue and tables.
-    pub meaning: Arc<Meaning>,
+    pub meaning: Arc<Tables>,
     /// Messages for open pages; the worker sends, each page subscribes.
     pub live: broadcast::Sender<LiveMessage>,
     /// Reports accepted and refused.

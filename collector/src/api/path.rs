@@ -68,7 +68,7 @@ pub(super) async fn path(
         .iter()
         .find(|sighting| *sighting.target == *wanted)
         .and_then(|sighting| edge(&state, sighting));
-    let projection = identity_of(round, &names, edge.as_ref(), &state.meaning);
+    let projection = identity_of(round, &names, edge.as_ref(), &state.meaning.now());
     let spans = store
         .spans(organisation, id, &wanted, HISTORY_MAX + 1)
         .await?;
@@ -92,7 +92,7 @@ pub(super) async fn path(
                 .count(),
         ),
         state: path_state.as_str().to_owned(),
-        hops: hops(round, &names, &projection, &state.meaning),
+        hops: hops(round, &names, &projection, &state.meaning.now()),
         history: history(spans, round.at_unix_ms),
         identity: projection.identity,
         target: wanted,
@@ -117,7 +117,7 @@ fn no_path(target: &str, configured: bool, known: &str) -> Failure {
 }
 
 fn edge(state: &ApiState, sighting: &Sighting) -> Option<super::types::Pop> {
-    state.meaning.edge_of_headers(&sighting.headers)
+    state.meaning.now().edge_of_headers(&sighting.headers)
 }
 
 pub(super) fn addresses(round: &Round) -> Vec<String> {

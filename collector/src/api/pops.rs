@@ -11,5 +11,5 @@ use super::types::{ApiError, Pop};
 #[utoipa::path(get, path = "/api/v1/pops", tag = "pops", operation_id = "pops",
     responses((status = 200, body = [Pop]), (status = 401, body = ApiError)))]
 pub(super) async fn pops(State(state): State<ApiState>, _: Access) -> Json<Vec<Pop>> {
-    Json(state.meaning.pops())
+    Json(state.meaning.now().pops())
 }

@@ -229,7 +229,7 @@ impl<'a> View<'a> {
                 .target_state(agent, agent_state, &key, &resolutions)
                 .to_owned(),
             edge_pop: sighting
-                .and_then(|sighting| self.state.meaning.edge_of_headers(&sighting.headers)),
+                .and_then(|sighting| self.state.meaning.now().edge_of_headers(&sighting.headers)),
             ingress_pop: brief.and_then(|brief| ingress_pop(self.state, brief)),
             path_state: path_state(brief, agent, self.now_unix_ms)
                 .as_str()
@@ -357,7 +357,7 @@ fn ingress_pop(state: &ApiState, brief: &PathBrief) -> Option<Pop> {
         .as_ref()?
         .ingress_metros
         .first()
-        .and_then(|metro| state.meaning.metro(metro))
+        .and_then(|metro| state.meaning.now().metro(metro))
 }
 
 /// Where the flows of the newest round went if the name still says so, else what the name says, else a literal address.

@@ -10,6 +10,7 @@ mod headers;
 mod ip_to_as;
 mod mmdb;
 mod ptr;
+mod tables;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -24,6 +25,7 @@ pub use declared::{Declared, GeographyError};
 pub use ip_to_as::{IpToAs, IpToAsError};
 pub use mmdb::MmdbError;
 pub use ptr::Router;
+pub use tables::Tables;
 
 /// The AS numbers that carry Microsoft's own traffic unless the administrator says otherwise: those of its peering policy.
 pub const MICROSOFT_ASNS: [u32; 4] = [8075, 8068, 8069, 12076];

@@ -27,7 +27,7 @@ use crate::api::LiveMessage;
 use crate::api::types::{Handshake, HostState};
 use crate::auth::identity::Identity;
 use crate::detect::{Desk, PathMemory};
-use crate::geo::Meaning;
+use crate::geo::Tables;
 use crate::store::incidents::IncidentQuery;
 use crate::store::{InboxReport, Scope, Store, StoreError};
 
@@ -47,7 +47,7 @@ pub struct Worker {
     /// The store.
     pub store: Arc<dyn Store>,
     /// What addresses and names mean.
-    pub meaning: Arc<Meaning>,
+    pub meaning: Arc<Tables>,
     /// Counters, shared with the API.
     pub counters: Arc<Counters>,
     /// To those who watch.
@@ -210,8 +210,9 @@ impl Worker {
         let mut desk = self
             .desk(&sender.organisation, report.received_unix_ms)
             .await?;
+        let meaning = self.meaning.now();
         let derived = catch_unwind(AssertUnwindSafe(|| {
-            derive(&batch, known, &self.meaning, &mut desk)
+            derive(&batch, known, &meaning, &mut desk)
         }));
         let derived = derived.map_err(|_| ApplyError::Panic)?;
         // A report that is not applied leaves no trace: its desk is dropped, and read again.

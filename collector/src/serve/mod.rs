@@ -19,7 +19,7 @@ use firstmile_feeds::watch::Watch as RouteWatch;
 
 use certificates::{Certificates, dashboard_tls};
 pub use error::StartError;
-use tables::read_meaning;
+use tables::{Follower, read_meaning};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ use crate::clock;
 use crate::config::notify::Channel;
 use crate::config::{Config, DashboardTls};
 use crate::feed::{self, Feeds};
-use crate::geo::Meaning;
+use crate::geo::Tables;
 use crate::ingest::Counters;
 use crate::ingest::apply::Worker;
 use crate::ingest::commit::{self, commit_reports};
@@ -178,7 +178,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let alone = take(&config.data_dir)?;
     let logins = Arc::new(open_logins(config)?);
     let store: Arc<dyn Store> = Arc::new(open_store(config).await?);
-    let meaning = Arc::new(read_meaning(&config.geo)?);
+    let follower = Follower::open(&config.geo)?;
     let channels = open_channels(config)?;
     let routes = open_routing(config)?;
     let certificates = Certificates::open(Arc::clone(&authority), config)?;
@@ -197,7 +197,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         outer: Default::default(),
         inner: Default::default(),
         store,
-        meaning,
+        meaning: follower.tables(),
         authority,
         logins,
         channels,
@@ -222,6 +222,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         starting.start_inner_tasks(config, certificates, ingest_socket, dashboard_socket)?;
     let (stop, tasks) = &running.outer;
     tasks.spawn(systemd::keep_informed(stop.clone()));
+    tasks.spawn(follower.run(stop.clone()));
     Ok(running)
 }
 
@@ -234,7 +235,7 @@ struct Starting {
     outer: (CancellationToken, TaskTracker),
     inner: [(CancellationToken, TaskTracker); 2],
     store: Arc<dyn Store>,
-    meaning: Arc<Meaning>,
+    meaning: Arc<Tables>,
     authority: Arc<Authority>,
     logins: Arc<Logins>,
     channels: BTreeMap<String, Sender>,
@@ -269,7 +270,7 @@ impl Starting {
             Arc::clone(&self.authority),
             Arc::clone(&self.counters),
             queue,
-            Locator::new(move |address| table.country(address)),
+            Locator::new(move |address| table.now().country(address)),
             Plan::new(self.rollout.subscribe(), clock::now),
         ))
         .router();

@@ -2,13 +2,105 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use tracing::warn;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use super::error::StartError;
 use crate::api;
 use crate::config::Geo;
-use crate::geo::{IpToAsError, Meaning, MmdbError};
+use crate::geo::{IpToAsError, Meaning, MmdbError, Tables};
+use crate::ingest::refusal::with_sources;
+
+/// How often the files are looked at. One that changed is read when two looks agree: until then somebody may be writing it.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// When a file was last written, and its size; `None`: it is not there.
+type Stamps = Vec<Option<(SystemTime, u64)>>;
+
+/// Reads the tables again when their files change.
+pub(super) struct Follower {
+    geo: Geo,
+    tables: Arc<Tables>,
+    taken: Stamps,
+    seen: Stamps,
+}
+
+impl Follower {
+    /// Reads the tables for the first time.
+    ///
+    /// # Errors
+    /// [`StartError::Table`] names the file that cannot be read.
+    pub(super) fn open(geo: &Geo) -> Result<Self, StartError> {
+        let taken = stamps(geo); // before they are read, so that no change falls between
+        Ok(Self {
+            tables: Arc::new(Tables::new(read_meaning(geo)?)),
+            seen: taken.clone(),
+            taken,
+            geo: geo.clone(),
+        })
+    }
+
+    /// The tables of the moment.
+    pub(super) fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables)
+    }
+
+    /// Looks until cancelled.
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look();
+                self
+            });
+            match looked.await {
+                Ok(follower) => self = follower,
+                Err(error) => {
+                    warn!(%error, "tables are not looked at any more: a restart takes changes up");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Looks once. A file that cannot be read changes nothing and is told once.
+    fn look(&mut self) {
+        let now = stamps(&self.geo);
+        let settled = now == std::mem::replace(&mut self.seen, now.clone());
+        if now == self.taken || !settled || now.contains(&None) {
+            return;
+        }
+        self.taken = now;
+        match read_meaning(&self.geo) {
+            Ok(meaning) => {
+                self.tables.replace(meaning);
+                info!("tables of addresses were replaced");
+            }
+            Err(error) => warn!(
+                error = with_sources(&error),
+                "a changed table of addresses is not taken up, the one before stays"
+            ),
+        }
+    }
+}
+
+fn stamps(geo: &Geo) -> Stamps {
+    let files = geo.ip_to_as.iter();
+    let files = files.chain(&geo.asn_mmdb).chain(&geo.country_mmdb);
+    let stamp = |path| {
+        let file = fs::metadata(path).ok()?;
+        Some((file.modified().ok()?, file.len()))
+    };
+    files.map(stamp).collect()
+}
 
 /// Reads every table that the configuration names.
 pub(super) fn read_meaning(geo: &Geo) -> Result<Meaning, StartError> {
@@ -55,5 +147,62 @@ fn table_error<'a>(
         key,
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    const HOP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    fn asn(tables: &Tables) -> Option<u32> {
+        tables.now().asn(HOP).map(|(asn, _)| asn)
+    }
+
+    #[test]
+    fn a_replaced_file_is_taken_up_when_it_is_whole_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("as.csv");
+        fs::write(&path, "192.0.2.0/24,64500,One\n").unwrap();
+        let geo = Geo {
+            ip_to_as: vec![path.clone()],
+            asn_mmdb: None,
+            country_mmdb: None,
+            microsoft_asns: None,
+        };
+        let mut follower = Follower::open(&geo).unwrap();
+        let tables = follower.tables();
+        let held = tables.now();
+        let looks = |follower: &mut Follower| {
+            follower.look();
+            let first = asn(&tables);
+            follower.look();
+            (first, asn(&tables))
+        };
+        assert_eq!(looks(&mut follower), (Some(64_500), Some(64_500)));
+        fs::write(&path, "192.0.2.0/24,64501,Another\n").unwrap();
+        assert_eq!(looks(&mut follower), (Some(64_500), Some(64_501)));
+        fs::write(&path, "192.0.2.0/24,many\n").unwrap();
+        assert_eq!(
+            looks(&mut follower).1,
+            Some(64_501),
+            "what cannot be read changes nothing"
+        );
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            looks(&mut follower).1,
+            Some(64_501),
+            "nor does a file that is away"
+        );
+        fs::write(&path, "192.0.2.0/24,64502,A third\n").unwrap();
+        assert_eq!(looks(&mut follower).1, Some(64_502));
+        assert_eq!(
+            held.asn(HOP).map(|(asn, _)| asn),
+            Some(64_500),
+            "who holds one keeps it"
+        );
     }
 }

@@ -88,7 +88,7 @@ async fn open(login_required: bool) -> Desk {
     let live = broadcast::channel(8).0;
     let state = ApiState {
         store: Arc::clone(&store),
-        meaning: Arc::new(meaning),
+        meaning: Arc::new(crate::geo::Tables::new(meaning)),
         live: live.clone(),
         counters: Arc::new(Counters::default()),
         logins: Arc::new(Logins::open(folder.path()).expect("opens")),
