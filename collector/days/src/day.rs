@@ -18,11 +18,15 @@ const DAY_MS: i64 = 86_400_000;
 const PAGE_BYTES: u32 = 16_384;
 /// How long a reader waits for the writer's checkpoint.
 const BUSY: Duration = Duration::from_secs(10);
+/// Of a file so much is read where the system has it already, without a copy.
+const MAPPED_BYTES: i64 = 1 << 30;
+/// Below this span of all agents chunks are looked for in the index first; they lie near each other.
+const SHORT_MS: i64 = 6 * 3_600_000;
 
 const SCHEMA: &str = "
 CREATE TABLE chunk (agent INTEGER NOT NULL, from_unix_ms INTEGER NOT NULL, to_unix_ms INTEGER NOT NULL,
-    rows INTEGER NOT NULL, bytes BLOB NOT NULL);
-CREATE INDEX chunk_of_agent ON chunk (agent, from_unix_ms);
+    rows INTEGER NOT NULL, inbox INTEGER NOT NULL, bytes BLOB NOT NULL);
+CREATE INDEX chunk_of_agent ON chunk (agent, from_unix_ms, to_unix_ms);
 CREATE TABLE sealed (agent INTEGER PRIMARY KEY, inbox INTEGER NOT NULL);
 ";
 
@@ -85,8 +89,18 @@ impl Chunks {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "mmap_size", MAPPED_BYTES)?;
         version(&connection)?;
         Ok(Self { connection })
+    }
+
+    /// Runs `read` on one moment of the file.
+    pub(crate) fn at_once<T>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let snapshot = self.connection.transaction()?;
+        read(&snapshot)
     }
 
     /// Shows the chunks of one agent, or of all, that have samples of a span: agent, bytes.
@@ -103,9 +117,33 @@ impl Chunks {
         each(&self.connection, agent, from_unix_ms, to_unix_ms, show)
     }
 
+    pub(crate) fn sealed(&self) -> rusqlite::Result<BTreeMap<u32, i64>> {
+        sealed(&self.connection)
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Copies the file of a day as it is at one moment into a new one, as far as row `upto` of the inbox goes: what was sealed beyond
+/// it is left out, since the inbox of that moment still has it. The writer is not held up.
+///
+/// # Errors
+/// What the engine says, on a full disk for example; a copy that was begun stays where it is.
+pub fn copy_day(from: &Path, to: &Path, upto: i64) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(from, flags)?;
+    source.busy_timeout(BUSY)?;
+    version(&source)?;
+    source.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    let mut copy = Connection::open_with_flags(to, flags)?;
+    let tx = copy.transaction()?;
+    tx.execute("DELETE FROM chunk WHERE inbox > ?1", [upto])?;
+    tx.execute_batch(
+        "DELETE FROM sealed; INSERT INTO sealed SELECT agent, max(inbox) FROM chunk GROUP BY agent;",
+    )?;
+    tx.commit()
 }
 
 /// The file of a day, to write.
@@ -140,7 +178,8 @@ impl DayFile {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
-            let mut chunk = tx.prepare_cached("INSERT INTO chunk VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut chunk =
+                tx.prepare_cached("INSERT INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             let mut sealed = tx.prepare_cached(
                 "INSERT INTO sealed VALUES (?1, ?2) ON CONFLICT (agent) DO UPDATE SET inbox = max(inbox, excluded.inbox)",
             )?;
@@ -151,6 +190,7 @@ impl DayFile {
                     one.from_unix_ms,
                     one.to_unix_ms,
                     rows,
+                    inbox,
                     one.bytes
                 ])?;
                 sealed.execute(params![one.agent, inbox])?;
@@ -161,19 +201,7 @@ impl DayFile {
 
     /// Up to which row of the inbox each agent's samples are in chunks.
     pub(crate) fn sealed(&self) -> rusqlite::Result<BTreeMap<u32, i64>> {
-        let mut select = self.connection.prepare("SELECT agent, inbox FROM sealed")?;
-        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect()
-    }
-
-    pub(crate) fn each(
-        &self,
-        agent: Option<u32>,
-        from_unix_ms: i64,
-        to_unix_ms: i64,
-        show: impl FnMut(u32, &[u8]),
-    ) -> rusqlite::Result<()> {
-        each(&self.connection, agent, from_unix_ms, to_unix_ms, show)
+        sealed(&self.connection)
     }
 
     /// Brings the log into the file: a finished day is one file.
@@ -183,7 +211,15 @@ impl DayFile {
     }
 }
 
-fn each(
+/// Up to which row of the inbox each agent's samples are in chunks.
+pub(crate) fn sealed(connection: &Connection) -> rusqlite::Result<BTreeMap<u32, i64>> {
+    let mut select = connection.prepare_cached("SELECT agent, inbox FROM sealed")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Shows the chunks of one agent, or of all, that have samples of a span: agent, bytes.
+pub(crate) fn each(
     connection: &Connection,
     agent: Option<u32>,
     from_unix_ms: i64,
@@ -192,6 +228,9 @@ fn each(
 ) -> rusqlite::Result<()> {
     let sql = if agent.is_some() {
         "SELECT agent, bytes FROM chunk WHERE from_unix_ms < ?2 AND to_unix_ms >= ?1 AND agent = ?3"
+    } else if to_unix_ms.saturating_sub(from_unix_ms) < SHORT_MS {
+        "SELECT agent, bytes FROM chunk WHERE ?3 IS NULL AND rowid IN
+             (SELECT rowid FROM chunk INDEXED BY chunk_of_agent WHERE from_unix_ms < ?2 AND to_unix_ms >= ?1)"
     } else {
         // In the order of the file: as fast as the disk gives it.
         "SELECT agent, bytes FROM chunk NOT INDEXED WHERE from_unix_ms < ?2 AND to_unix_ms >= ?1 AND ?3 IS NULL"

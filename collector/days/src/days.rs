@@ -8,22 +8,21 @@
 //! head takes those samples of the inbox that are not sealed. After a write that failed nobody knows what the disk has: the
 //! store says [`DaysError::Broken`] until it is opened again, which is (4).
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use firstmile_columns::{Block, Chunk, ChunkReader, Row};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use firstmile_columns::{Block, Row};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use crate::day::{DayFile, DayNumber, Stored, with_companions};
-use crate::head::{Head, Sample, by_day, pieces};
-use crate::inbox::{self, Batch};
-use crate::outcome::{DaysError, Opened, Refused, Seal, Shown, engine, folder};
+use crate::day::DayNumber;
+use crate::head::Sample;
+use crate::inbox::Batch;
+use crate::outcome::{DaysError, Opened, Refused, Seal, Shown, engine};
+use crate::shelf::Shelf;
+use crate::view::{Asked, View};
 
 /// Name of the catalogue.
 const CATALOGUE: &str = "samples.db";
-/// Files of days that are open at once: late samples come for a few days at a time.
-const OPEN_DAYS: usize = 4;
 /// Samples beyond this are of a clock that nobody should believe.
 const FUTURE_MS: i64 = 86_400_000;
 
@@ -38,15 +37,11 @@ CREATE TABLE IF NOT EXISTS horizon (one INTEGER PRIMARY KEY CHECK (one = 1), fir
 pub struct Days {
     dir: PathBuf,
     catalogue: Connection,
-    files: BTreeMap<DayNumber, DayFile>,
-    head: Head,
+    shelf: Shelf,
     batch: Batch,
     waiting: Vec<Sample>,
     /// Number of the next row of the inbox.
     next: i64,
-    first_day: DayNumber,
-    chunk: Chunk,
-    broken: bool,
 }
 
 impl Days {
@@ -67,21 +62,20 @@ impl Days {
             .query_row("SELECT first_day FROM horizon", [], |row| row.get(0))
             .optional()
             .map_err(failed("read the horizon"))?;
+        let (shelf, quarantined) = Shelf::open(dir, DayNumber(first_day.unwrap_or(0)))?;
+        let mut opened = Opened {
+            quarantined,
+            ..Opened::default()
+        };
         let mut days = Self {
             dir: dir.to_owned(),
             catalogue,
-            files: BTreeMap::new(),
-            head: Head::default(),
+            next: shelf.last_mark() + 1,
+            shelf,
             batch: Batch::default(),
             waiting: Vec::new(),
-            next: 1,
-            first_day: DayNumber(first_day.unwrap_or(0)),
-            chunk: Chunk::default(),
-            broken: false,
         };
-        let mut opened = Opened::default();
-        let sealed = days.read_marks(&mut opened)?;
-        days.replay(&sealed, now_unix_ms, &mut opened)?;
+        days.replay(now_unix_ms, &mut opened)?;
         Ok((days, opened))
     }
 
@@ -97,7 +91,7 @@ impl Days {
         scheduling_delay_us: u32,
         now_unix_ms: i64,
     ) -> Result<(), Refused> {
-        if DayNumber::of(row.at_unix_ms) < self.first_day {
+        if DayNumber::of(row.at_unix_ms) < self.shelf.first_day() {
             return Err(Refused::TooOld);
         }
         if row.at_unix_ms > now_unix_ms.saturating_add(FUTURE_MS) {
@@ -119,13 +113,13 @@ impl Days {
     /// # Errors
     /// [`DaysError`]: nothing of it may be acknowledged, and the store is to be opened again.
     pub fn commit(&mut self, now_unix_ms: i64) -> Result<usize, DaysError> {
-        self.whole()?;
+        self.shelf.whole()?;
         if self.batch.rows() == 0 {
             return Ok(0);
         }
         let (seq, batch) = (self.next, self.batch.take());
-        let needed = self.head.first_needed().unwrap_or(seq);
-        self.broken = true;
+        let needed = self.shelf.first_needed().unwrap_or(seq);
+        self.shelf.set_broken(true);
         let written = self
             .catalogue
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -137,12 +131,10 @@ impl Days {
                 tx.commit()
             });
         written.map_err(engine("commit samples", &self.dir.join(CATALOGUE)))?;
-        self.broken = false;
+        self.shelf.set_broken(false);
         self.next += 1;
-        let samples = std::mem::take(&mut self.waiting);
-        self.head.extend(&samples, seq, now_unix_ms);
-        let count = samples.len();
-        self.waiting = samples;
+        self.shelf.take(&self.waiting, seq, now_unix_ms);
+        let count = self.waiting.len();
         self.waiting.clear();
         Ok(count)
     }
@@ -162,32 +154,8 @@ impl Days {
         when: Seal,
         between: &mut dyn FnMut(),
     ) -> Result<usize, DaysError> {
-        self.whole()?;
-        let due = self.head.due(now_unix_ms, when.rows, when.after_ms);
-        let mut of_days: BTreeMap<DayNumber, Vec<Stored>> = BTreeMap::new();
-        for agent in &due {
-            for (day, blocks) in by_day(self.head.blocks(*agent)) {
-                for piece in pieces(blocks) {
-                    let stored = stored(&mut self.chunk, *agent, &piece)?;
-                    of_days.entry(day).or_default().push(stored);
-                }
-            }
-        }
-        let sealed = of_days.values().map(Vec::len).sum();
-        self.broken = true;
-        let inbox = self.next - 1;
-        for (day, chunks) in of_days {
-            let path = self.path(day);
-            let file = self.file(day)?;
-            file.put(&chunks, inbox)
-                .map_err(engine("write chunks", &path))?;
-            between();
-        }
-        self.broken = false;
-        for agent in due {
-            self.head.sealed(agent);
-        }
-        Ok(sealed)
+        let upto = self.next - 1;
+        self.shelf.seal_observed(now_unix_ms, when, upto, between)
     }
 
     /// Shows the committed samples of one agent, or of all, in a span (end exclusive), of the series that are `wanted`: agent,
@@ -196,53 +164,27 @@ impl Days {
     /// # Errors
     /// [`DaysError`] if the folder cannot be listed. A file that cannot be read is counted in [`Shown::damaged`].
     pub fn read(
-        &mut self,
+        &self,
         agent: Option<u32>,
         from_unix_ms: i64,
         to_unix_ms: i64,
         wanted: impl Fn(u32) -> bool,
-        mut show: impl FnMut(u32, &Block),
+        show: impl FnMut(u32, &Block),
     ) -> Result<Shown, DaysError> {
-        let mut shown = Shown::default();
-        let mut show = |agent: u32, block: &Block| {
-            if let Some(block) = within(block, from_unix_ms, to_unix_ms).as_ref() {
-                shown.rows += block.len();
-                show(agent, block);
-            }
+        let agents = agent.map(|agent| BTreeSet::from([agent]));
+        let asked = Asked {
+            agents: agents.as_ref(),
+            from_unix_ms,
+            to_unix_ms,
         };
-        let (first, last) = (DayNumber::of(from_unix_ms), DayNumber::of(to_unix_ms));
-        let mut reader = ChunkReader::new();
-        let mut damaged = 0;
-        for day in self
-            .days_on_disk()?
-            .into_iter()
-            .filter(|day| (first..=last).contains(day))
-        {
-            let Ok(file) = self.file(day) else {
-                damaged += 1;
-                continue;
-            };
-            let read = file.each(agent, from_unix_ms, to_unix_ms, |agent, bytes| {
-                let chunk = reader.read(bytes, &wanted, |block| show(agent, block));
-                damaged += usize::from(chunk.is_err());
-            });
-            if read.is_err() {
-                damaged += 1;
-            }
-        }
-        let waiting: Vec<u32> = agent.map_or_else(|| self.head.agents().collect(), |one| vec![one]);
-        for agent in waiting {
-            for block in self
-                .head
-                .blocks(agent)
-                .iter()
-                .filter(|block| wanted(block.series))
-            {
-                show(agent, block);
-            }
-        }
-        shown.damaged = damaged;
-        Ok(shown)
+        self.shelf
+            .view()
+            .read(&asked, |_, series| wanted(series), show)
+    }
+
+    /// For those who read beside the writer.
+    pub fn view(&self) -> View {
+        self.shelf.view()
     }
 
     /// Deletes the days before one, and takes no more samples of them. Says which files went.
@@ -250,32 +192,15 @@ impl Days {
     /// # Errors
     /// [`DaysError`] if a file cannot be deleted; the next call tries again.
     pub fn retain_from(&mut self, first: DayNumber) -> Result<Vec<PathBuf>, DaysError> {
-        self.whole()?;
-        self.first_day = self.first_day.max(first);
+        self.shelf.whole()?;
         // First the horizon: what is replayed after a death does not bring back a day that is gone.
         self.catalogue
             .execute(
                 "INSERT INTO horizon VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET first_day = max(first_day, excluded.first_day)",
-                [self.first_day.0],
+                [first.0],
             )
             .map_err(engine("move the horizon", &self.dir.join(CATALOGUE)))?;
-        let mut gone = Vec::new();
-        for day in self
-            .days_on_disk()?
-            .into_iter()
-            .filter(|day| *day < self.first_day)
-        {
-            drop(self.files.remove(&day));
-            let path = self.path(day);
-            for file in with_companions(&path)
-                .into_iter()
-                .filter(|file| file.exists())
-            {
-                std::fs::remove_file(&file).map_err(folder("delete", &file))?;
-            }
-            gone.push(path);
-        }
-        Ok(gone)
+        self.shelf.retain_from(first)
     }
 
     /// Brings all logs into their files.
@@ -283,87 +208,21 @@ impl Days {
     /// # Errors
     /// [`DaysError`] if the engine fails.
     pub fn settle(&mut self) -> Result<(), DaysError> {
-        for (day, file) in &self.files {
-            file.settle().map_err(engine("settle", &self.path(*day)))?;
-        }
+        self.shelf.settle()?;
         self.catalogue
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(engine("settle", &self.dir.join(CATALOGUE)))
     }
 
     /// Committed samples that are in no chunk.
-    pub const fn waiting_rows(&self) -> usize {
-        self.head.rows()
+    pub fn waiting_rows(&self) -> usize {
+        self.shelf.waiting_rows()
     }
 
-    fn whole(&self) -> Result<(), DaysError> {
-        if self.broken {
-            Err(DaysError::Broken)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn path(&self, day: DayNumber) -> PathBuf {
-        // Days are bounded by the clock and the horizon, so they are in the calendar.
-        self.dir.join(day.file_name().unwrap_or_default())
-    }
-
-    /// The file of a day, opened or made.
-    fn file(&mut self, day: DayNumber) -> Result<&mut DayFile, DaysError> {
-        let path = self.path(day);
-        if !self.files.contains_key(&day) && self.files.len() >= OPEN_DAYS {
-            drop(self.files.pop_first());
-        }
-        match self.files.entry(day) {
-            std::collections::btree_map::Entry::Occupied(open) => Ok(open.into_mut()),
-            std::collections::btree_map::Entry::Vacant(room) => {
-                let file = DayFile::open(&path).map_err(engine("open the day", &path))?;
-                Ok(room.insert(file))
-            }
-        }
-    }
-
-    fn days_on_disk(&self) -> Result<Vec<DayNumber>, DaysError> {
-        let failed = || folder("list", &self.dir);
-        let mut days = Vec::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(failed())? {
-            let name = entry.map_err(failed())?.file_name();
-            days.extend(name.to_str().and_then(DayNumber::of_file_name));
-        }
-        days.sort_unstable();
-        Ok(days)
-    }
-
-    /// What each day has sealed, and the number of the next row of the inbox.
-    fn read_marks(&mut self, opened: &mut Opened) -> Result<Marks, DaysError> {
-        let mut marks = Marks::new();
-        for day in self.days_on_disk()? {
-            let path = self.path(day);
-            match DayFile::open(&path).and_then(|file| file.sealed()) {
-                Ok(sealed) => {
-                    let last = sealed.values().max().copied().unwrap_or(0);
-                    self.next = self.next.max(last + 1);
-                    marks.insert(day, sealed);
-                }
-                Err(error) if is_damage(&error) => opened.quarantined.push(quarantine(&path)?),
-                // A full disk, a lock, a later program: the file is sound, and its marks are needed.
-                Err(error) => return Err(engine("read what is sealed", &path)(error)),
-            }
-        }
-        Ok(marks)
-    }
-
-    fn replay(
-        &mut self,
-        marks: &Marks,
-        now_unix_ms: i64,
-        opened: &mut Opened,
-    ) -> Result<(), DaysError> {
+    fn replay(&mut self, now_unix_ms: i64, opened: &mut Opened) -> Result<(), DaysError> {
         let path = self.dir.join(CATALOGUE);
         let failed = |action| engine(action, &path);
         let mut unreadable = Vec::new();
-        let (head, first_day, next) = (&mut self.head, self.first_day, &mut self.next);
         let mut select = self
             .catalogue
             .prepare("SELECT seq, batch FROM inbox ORDER BY seq")
@@ -372,19 +231,11 @@ impl Days {
         while let Some(row) = rows.next().map_err(failed("read the inbox"))? {
             let seq: i64 = row.get(0).map_err(failed("read the inbox"))?;
             let batch: Vec<u8> = row.get(1).map_err(failed("read the inbox"))?;
-            *next = (*next).max(seq + 1);
-            let mut samples = Vec::new();
-            if inbox::read(&batch, |sample| samples.push(sample)).is_err() {
-                unreadable.push(seq);
-                continue;
+            self.next = self.next.max(seq + 1);
+            match self.shelf.replay(seq, &batch, now_unix_ms) {
+                Ok(samples) => opened.replayed += samples,
+                Err(_) => unreadable.push(seq),
             }
-            samples.retain(|sample| {
-                let day = DayNumber::of(sample.row.at_unix_ms);
-                let sealed = marks.get(&day).and_then(|day| day.get(&sample.agent));
-                day >= first_day && sealed.is_none_or(|sealed| *sealed < seq)
-            });
-            opened.replayed += samples.len();
-            head.extend(&samples, seq, now_unix_ms);
         }
         drop(rows);
         drop(select);
@@ -403,63 +254,6 @@ impl Days {
         opened.unreadable_rows = unreadable.len();
         Ok(())
     }
-}
-
-/// A chunk of blocks that fit in one.
-fn stored(chunk: &mut Chunk, agent: u32, blocks: &[Cow<'_, Block>]) -> Result<Stored, DaysError> {
-    let times = || {
-        blocks
-            .iter()
-            .flat_map(|block| block.at_unix_ms().iter().copied())
-    };
-    let all: Vec<&Block> = blocks.iter().map(AsRef::as_ref).collect();
-    let bytes = chunk.encode(&all);
-    Ok(Stored {
-        agent,
-        from_unix_ms: times().min().unwrap_or(0),
-        to_unix_ms: times().max().unwrap_or(0),
-        rows: blocks.iter().map(|block| block.len()).sum(),
-        bytes: bytes.map_err(|source| DaysError::Chunk { agent, source })?,
-    })
-}
-
-/// By day and agent: up to which row of the inbox samples are in chunks.
-type Marks = BTreeMap<DayNumber, BTreeMap<u32, i64>>;
-
-/// The samples of a block in a span; `None` if there is none. A block that lies in it whole is not copied again.
-fn within(block: &Block, from_unix_ms: i64, to_unix_ms: i64) -> Option<Cow<'_, Block>> {
-    let inside = |at: &i64| (from_unix_ms..to_unix_ms).contains(at);
-    if block.at_unix_ms().iter().all(inside) {
-        return (!block.is_empty()).then_some(Cow::Borrowed(block));
-    }
-    let mut part = Block::new(block.series);
-    for row in block.rows().filter(|row| inside(&row.at_unix_ms)) {
-        part.push(row, block.scheduling_delay_max_us);
-    }
-    (!part.is_empty()).then_some(Cow::Owned(part))
-}
-
-/// Whether the engine says that the bytes themselves are wrong.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
-}
-
-/// Renames a damaged file and its companions, so that the rest is served and nobody writes into it. They still belong together:
-/// `X.db.damaged` has its log in `X.db.damaged-wal`.
-fn quarantine(path: &Path) -> Result<PathBuf, DaysError> {
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(".damaged");
-    let kept = PathBuf::from(kept);
-    let files = with_companions(path)
-        .into_iter()
-        .zip(with_companions(&kept));
-    for (file, to) in files.filter(|(file, _)| file.exists()) {
-        std::fs::rename(&file, &to).map_err(folder("set aside", &file))?;
-    }
-    Ok(kept)
 }
 
 #[cfg(test)]

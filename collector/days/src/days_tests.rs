@@ -6,6 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::day::with_companions;
+use crate::shelf::quarantine;
 
 const NOON: i64 = 1_793_534_400_000;
 const MINUTE: i64 = 60_000;
@@ -30,7 +32,7 @@ fn row(at_unix_ms: i64, rtt_us: u32) -> Row {
 }
 
 /// All there is, as (agent, series, time, RTT); a sample that is there twice is twice in the list.
-fn all(days: &mut Days) -> Vec<(u32, u32, i64, u32)> {
+fn all(days: &Days) -> Vec<(u32, u32, i64, u32)> {
     let mut found = Vec::new();
     let shown = days
         .read(
@@ -48,6 +50,38 @@ fn all(days: &mut Days) -> Vec<(u32, u32, i64, u32)> {
         )
         .unwrap();
     assert_eq!((shown.rows, shown.damaged), (found.len(), 0));
+    found.sort_unstable();
+    found
+}
+
+/// What another process reads.
+fn beside(dir: &Path) -> View {
+    let catalogue = Connection::open(dir.join(CATALOGUE)).unwrap();
+    let mut rows = catalogue
+        .prepare("SELECT seq, batch FROM inbox ORDER BY seq")
+        .unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    let rows: Vec<(i64, Vec<u8>)> = rows.unwrap().collect::<Result<_, _>>().unwrap();
+    let mut shelf = Shelf::beside(dir).unwrap();
+    for (seq, batch) in rows {
+        shelf.replay(seq, &batch, NOON).unwrap();
+    }
+    shelf.view()
+}
+
+/// The same as others read it.
+fn seen(view: &View) -> Vec<(u32, u32, i64, u32)> {
+    let mut found = Vec::new();
+    let asked = Asked {
+        agents: None,
+        from_unix_ms: i64::MIN,
+        to_unix_ms: i64::MAX,
+    };
+    let show = |agent: u32, block: &Block| {
+        let row = |row: Row| (agent, block.series, row.at_unix_ms, row.rtt_us);
+        found.extend(block.rows().map(row));
+    };
+    view.read(&asked, |_, _| true, show).unwrap();
     found.sort_unstable();
     found
 }
@@ -121,9 +155,12 @@ proptest! {
                     };
                     let mut want = committed.clone();
                     want.sort_unstable();
+                    let view = days.view();
                     days.seal_observed(NOON, when, &mut || {
                         let copy = copy_of(dir.path());
-                        assert_eq!(all(&mut open(copy.path()).0), want, "died while sealing");
+                        assert_eq!(all(&open(copy.path()).0), want, "died while sealing");
+                        assert_eq!(seen(&view), want, "read while sealing");
+                        assert_eq!(seen(&beside(dir.path())), want, "read by another process");
                     }).unwrap();
                 }
                 Deed::Reopen => {
@@ -134,11 +171,11 @@ proptest! {
             }
             let mut want = committed.clone();
             want.sort_unstable();
-            prop_assert_eq!(all(&mut days), want);
+            prop_assert_eq!(all(&days), want);
         }
         committed.sort_unstable();
         let copy = copy_of(dir.path());
-        prop_assert_eq!(all(&mut open(copy.path()).0), committed);
+        prop_assert_eq!(all(&open(copy.path()).0), committed);
         prop_assert!(crate::fsck(copy.path()).unwrap().is_sound());
     }
 }
@@ -188,7 +225,7 @@ fn the_inbox_forgets_what_is_in_chunks_and_nothing_else() {
     push(&mut days, 3, NOON, 4);
     days.commit(NOON).unwrap();
     assert_eq!(rows(&days), 1);
-    assert_eq!(all(&mut days).len(), 13);
+    assert_eq!(all(&days).len(), 13);
 }
 
 #[test]
@@ -276,9 +313,9 @@ fn a_day_past_retention_goes_with_its_file_and_does_not_come_back() {
     assert_eq!(gone.len(), 1);
     drop(days);
     // Its rows are in the inbox still, and its file says no more that they were sealed.
-    let (mut days, opened) = open(dir.path());
+    let (days, opened) = open(dir.path());
     assert_eq!(opened.replayed, 0);
-    assert_eq!(all(&mut days), [(1, 12, NOON, 2)]);
+    assert_eq!(all(&days), [(1, 12, NOON, 2)]);
 }
 
 /// A store of two days with a chunk each, and a sample in the inbox.
@@ -325,12 +362,12 @@ fn a_damaged_day_is_set_aside_and_the_rest_is_served() {
             opened.quarantined[0].exists() && !yesterday.exists() && today.exists(),
             "{name}"
         );
-        assert_eq!(all(&mut days).len(), 501, "{name}");
+        assert_eq!(all(&days).len(), 501, "{name}");
         // Late samples of that day are taken, into a new file.
         push(&mut days, 1, NOON - DAY, 9);
         days.commit(NOON).unwrap();
         days.seal(NOON, AT_ONCE).unwrap();
-        assert_eq!(all(&mut days).len(), 502, "{name}");
+        assert_eq!(all(&days).len(), 502, "{name}");
         assert!(crate::fsck(dir.path()).unwrap().is_sound(), "{name}");
     }
 }
@@ -353,7 +390,7 @@ fn a_flipped_bit_in_a_chunk_costs_that_chunk_and_is_told() {
         "{:?}",
         report.faults
     );
-    let (mut days, _) = open(dir.path());
+    let (days, _) = open(dir.path());
     let shown = days
         .read(None, i64::MIN, i64::MAX, |_| true, |_, _| {})
         .unwrap();
@@ -371,9 +408,9 @@ fn a_deleted_day_is_missing_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let [yesterday, _] = two_days(dir.path());
     std::fs::remove_file(yesterday).unwrap();
-    let (mut days, opened) = open(dir.path());
+    let (days, opened) = open(dir.path());
     assert_eq!(opened.replayed, 1);
-    assert_eq!(all(&mut days).len(), 501);
+    assert_eq!(all(&days).len(), 501);
 }
 
 #[test]
@@ -388,9 +425,9 @@ fn an_unreadable_row_of_the_inbox_is_kept_aside() {
         .execute("UPDATE inbox SET batch = x'0102030405' WHERE seq = 1", [])
         .unwrap();
     drop(days);
-    let (mut days, opened) = open(dir.path());
+    let (days, opened) = open(dir.path());
     assert_eq!((opened.unreadable_rows, opened.replayed), (1, 1));
-    assert_eq!(all(&mut days), [(1, 12, NOON, 2)]);
+    assert_eq!(all(&days), [(1, 12, NOON, 2)]);
     drop(days);
     assert_eq!(open(dir.path()).1.unreadable_rows, 0, "told once");
 }
@@ -408,9 +445,9 @@ fn after_a_failed_write_nothing_is_written_until_it_is_opened_again() {
     assert!(matches!(days.commit(NOON), Err(DaysError::Engine { .. })));
     assert!(matches!(days.commit(NOON), Err(DaysError::Broken)));
     assert!(matches!(days.seal(NOON, AT_ONCE), Err(DaysError::Broken)));
-    assert_eq!(all(&mut days).len(), 1, "it is read as before");
+    assert_eq!(all(&days).len(), 1, "it is read as before");
     drop(days);
-    assert_eq!(all(&mut open(dir.path()).0).len(), 1);
+    assert_eq!(all(&open(dir.path()).0).len(), 1);
 }
 
 #[test]
@@ -424,7 +461,7 @@ fn numbers_of_the_inbox_go_on_when_the_catalogue_is_lost() {
     push(&mut days, 1, NOON, 7);
     days.commit(NOON).unwrap();
     drop(days);
-    let found = all(&mut open(dir.path()).0);
+    let found = all(&open(dir.path()).0);
     assert!(
         found.contains(&(1, 11, NOON, 7)),
         "a new sample is not taken for a sealed one"
@@ -446,7 +483,7 @@ fn an_agent_with_more_than_a_chunk_holds_is_sealed_in_several() {
     }
     days.commit(NOON).unwrap();
     assert_eq!(days.seal(NOON, AT_ONCE).unwrap(), 4);
-    assert_eq!(i64::try_from(all(&mut days).len()).unwrap(), many + 5_000);
+    assert_eq!(i64::try_from(all(&days).len()).unwrap(), many + 5_000);
 }
 
 #[test]
@@ -475,4 +512,48 @@ fn a_damaged_file_keeps_its_log() {
     assert_eq!(std::fs::read(&kept).unwrap(), b"noise");
     assert_eq!(std::fs::read(&with_companions(&kept)[1]).unwrap(), b"log");
     assert!(!path.exists());
+}
+
+#[test]
+fn a_copy_of_a_day_goes_as_far_as_the_inbox_it_is_copied_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut days, _) = open(dir.path());
+    for rtt in 1..=3 {
+        push(&mut days, 1, NOON, rtt);
+        days.commit(NOON).unwrap();
+        days.seal(NOON, AT_ONCE).unwrap();
+    }
+    let name = DayNumber::of(NOON).file_name().unwrap();
+    for (upto, want) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)] {
+        let copy = tempfile::tempdir().unwrap();
+        crate::copy_day(&dir.path().join(&name), &copy.path().join(&name), upto).unwrap();
+        let (shelf, _) = Shelf::open(copy.path(), DayNumber(0)).unwrap();
+        assert_eq!(
+            (shelf.last_mark(), seen(&shelf.view()).len()),
+            (i64::try_from(want).unwrap(), want)
+        );
+    }
+}
+
+#[test]
+fn the_first_and_the_last_sample_are_found_in_head_and_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut days, _) = open(dir.path());
+    let ends = |days: &Days, at| {
+        (
+            days.view().first_from(at).unwrap(),
+            days.view().last().unwrap(),
+        )
+    };
+    assert_eq!(ends(&days, i64::MIN), (None, None));
+    for at in [NOON - DAY, NOON] {
+        push(&mut days, 1, at, 1);
+    }
+    days.commit(NOON).unwrap();
+    for _ in ["in the head", "in files"] {
+        assert_eq!(ends(&days, i64::MIN), (Some(NOON - DAY), Some(NOON)));
+        assert_eq!(ends(&days, NOON - DAY + 1), (Some(NOON), Some(NOON)));
+        assert_eq!(ends(&days, NOON + 1), (None, Some(NOON)));
+        days.seal(NOON, AT_ONCE).unwrap();
+    }
 }

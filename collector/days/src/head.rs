@@ -1,7 +1,8 @@
 //! The head: committed samples that are in no chunk yet. Pure.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use firstmile_columns::chunk::{MAX_BLOCKS, MAX_ROWS};
 use firstmile_columns::{Block, Row};
@@ -9,14 +10,16 @@ use firstmile_columns::{Block, Row};
 use crate::day::DayNumber;
 
 /// What one agent has waiting.
-#[derive(Debug, Default)]
-struct Waiting {
-    blocks: Vec<Block>,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) blocks: Vec<Block>,
     rows: usize,
     /// Where the last sample went.
     last: usize,
     /// First row of the inbox that has a sample of it.
     first: i64,
+    /// Last row of the inbox that has one.
+    pub(crate) last_row: i64,
     /// When that was committed.
     since_unix_ms: i64,
 }
@@ -51,7 +54,8 @@ impl Waiting {
 /// Committed samples in no chunk yet, by agent.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
-    agents: BTreeMap<u32, Waiting>,
+    /// Shared with those who read: what one of them holds is copied before it is changed.
+    agents: BTreeMap<u32, Arc<Waiting>>,
     rows: usize,
 }
 
@@ -63,11 +67,12 @@ impl Head {
             let Some(agent) = run.first().map(|sample| sample.agent) else {
                 continue;
             };
-            let waiting = self.agents.entry(agent).or_default();
+            let waiting = Arc::make_mut(self.agents.entry(agent).or_default());
             if waiting.rows == 0 {
                 waiting.first = inbox;
                 waiting.since_unix_ms = now_unix_ms;
             }
+            waiting.last_row = inbox;
             waiting.rows += run.len();
             self.rows += run.len();
             for sample in run {
@@ -78,7 +83,7 @@ impl Head {
 
     /// Agents that have enough for a chunk, or have waited long enough.
     pub(crate) fn due(&self, now_unix_ms: i64, rows: usize, after_ms: i64) -> Vec<u32> {
-        let due = |waiting: &Waiting| {
+        let due = |waiting: &Arc<Waiting>| {
             waiting.rows >= rows
                 || waiting.rows > 0 && now_unix_ms.saturating_sub(waiting.since_unix_ms) >= after_ms
         };
@@ -86,16 +91,13 @@ impl Head {
         due.map(|(agent, _)| *agent).collect()
     }
 
-    /// The blocks of an agent.
-    pub(crate) fn blocks(&self, agent: u32) -> &[Block] {
-        self.agents
-            .get(&agent)
-            .map_or(&[], |waiting| &waiting.blocks)
-    }
-
-    /// All agents with samples.
-    pub(crate) fn agents(&self) -> impl Iterator<Item = u32> + '_ {
-        self.agents.keys().copied()
+    /// What some agents have waiting, or all, as it is now.
+    pub(crate) fn snapshot(&self, agents: Option<&BTreeSet<u32>>) -> Vec<(u32, Arc<Waiting>)> {
+        let of = |agent: &u32| Some((*agent, Arc::clone(self.agents.get(agent)?)));
+        match agents {
+            Some(agents) => agents.iter().filter_map(of).collect(),
+            None => self.agents.keys().filter_map(of).collect(),
+        }
     }
 
     /// Forgets what an agent has: it is in chunks now.
@@ -118,11 +120,15 @@ impl Head {
 
 /// A sample with whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sample {
-    pub(crate) agent: u32,
-    pub(crate) series: u32,
-    pub(crate) row: Row,
-    pub(crate) scheduling_delay_us: u32,
+pub struct Sample {
+    /// Whose: a number of the caller's dictionary.
+    pub agent: u32,
+    /// Of which series: another one.
+    pub series: u32,
+    /// What was found.
+    pub row: Row,
+    /// How late the agent's program ran, microseconds.
+    pub scheduling_delay_us: u32,
 }
 
 /// Blocks cut at midnights, by day. The usual agent has samples of one day, and none is copied.

@@ -13,7 +13,7 @@ const OUTCOME_SHIFT: u32 = 1;
 
 /// Samples of one commit, in the order they came.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub struct Batch {
     bytes: Vec<u8>,
     rows: usize,
     agent: u32,
@@ -22,7 +22,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn push(&mut self, sample: &Sample) {
+    /// Adds a sample.
+    pub fn push(&mut self, sample: &Sample) {
         if self.rows == 0 {
             self.bytes.push(VERSION);
         }
@@ -49,12 +50,13 @@ impl Batch {
         self.rows += 1;
     }
 
-    pub(crate) const fn rows(&self) -> usize {
+    /// Samples in it.
+    pub const fn rows(&self) -> usize {
         self.rows
     }
 
     /// The row of the inbox; the batch is as new after it.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(self).bytes;
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());

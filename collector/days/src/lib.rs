@@ -15,11 +15,17 @@ mod inbox;
 #[cfg(test)]
 mod kill_tests;
 mod outcome;
+mod shelf;
+mod view;
 
-pub use day::{Chunks, DayNumber};
+pub use day::{Chunks, DayNumber, copy_day};
 pub use days::Days;
 pub use fsck::{FsckReport, fsck};
+pub use head::Sample;
+pub use inbox::Batch;
 pub use outcome::{DaysError, Opened, Refused, Seal, Shown};
+pub use shelf::Shelf;
+pub use view::{Asked, View};
 
 /// Samples of one agent that make a chunk worth sealing. Chunks of the reference stream take 2.59 bytes a sample in their file at
 /// 360 of them, and less with more: heads of blocks, rows and what is left over of pages weigh less.
