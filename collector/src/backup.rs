@@ -125,8 +125,9 @@ pub fn back_up(data_dir: &Path, to: &Path, now_unix_ms: i64) -> Result<Manifest,
         return Err(BackupError::NoCollector { folder });
     }
     make_empty(to)?;
-    embedded::copy_into(data_dir, to)?;
-    let mut files = vec![entry(to, embedded::FILE_NAME)?];
+    let of_store = embedded::copy_into(data_dir, to)?;
+    let of_store = of_store.iter().map(|name| entry(to, name));
+    let mut files: Vec<Entry> = of_store.collect::<Result<_, _>>()?;
     for name in SMALL_FILES {
         if copy(data_dir, to, name)? {
             files.push(entry(to, name)?);
@@ -160,16 +161,21 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Manifest, BackupError> {
         }
     }
     let known = |name: &str| data_dir.join(name).exists();
-    if embedded::is_in(data_dir) || SMALL_FILES.iter().any(|name| known(name)) {
+    if embedded::is_in(data_dir)
+        || embedded::has_days(data_dir)
+        || SMALL_FILES.iter().any(|name| known(name))
+    {
         let folder = data_dir.to_owned();
         return Err(BackupError::Occupied { folder });
     }
     make_private(&behind_link(data_dir))?;
-    // The store comes last: a folder with a store is a whole collector.
-    for name in SMALL_FILES.iter().chain([&embedded::FILE_NAME]) {
-        if manifest.files.iter().any(|entry| entry.path == *name) {
-            copy(from, data_dir, name)?;
-        }
+    // The store's own file comes last: a folder with it is a whole collector.
+    let is_whole = |name: &str| name == embedded::FILE_NAME;
+    let names = manifest.files.iter().map(|entry| entry.path.as_str());
+    let names = names.filter(|name| SMALL_FILES.contains(name) || embedded::is_file_of(name));
+    let (last, first): (Vec<_>, Vec<_>) = names.partition(|name| is_whole(name));
+    for name in first.into_iter().chain(last) {
+        copy(from, data_dir, name)?;
     }
     Ok(manifest)
 }

@@ -16,6 +16,7 @@ use firstmile_collector::registry::invite::{Invitation, InviteError, Inviter};
 use firstmile_collector::registry::sites_file::SitesFileError;
 use firstmile_collector::serve::{self, StartError};
 use firstmile_collector::store::Store;
+use firstmile_collector::store::embedded;
 use firstmile_collector::store::roll_out::RollOut;
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::join::{JoinString, JoinStringError};
@@ -291,6 +292,29 @@ pub(super) async fn open_existing_store(config: &Config) -> Result<impl Store> {
         );
     }
     Ok(serve::open_store(config).await?)
+}
+
+/// Reads all that is stored, and says what is damaged.
+pub(super) fn check_store(config: &Config) -> Result<()> {
+    let checked = embedded::check(&config.data_dir)?;
+    for fault in &checked.faults {
+        print(&format!("{}: {fault}", embedded::FILE_NAME))?;
+    }
+    for (path, fault) in &checked.days.faults {
+        print(&format!("{}: {fault}", path.display()))?;
+    }
+    let days = &checked.days;
+    print(&format!(
+        "read {} days of samples: {} chunks, {} samples",
+        days.files, days.chunks, days.rows
+    ))?;
+    if !checked.is_sound() {
+        bail!(
+            "the store in {} is damaged; what can be read is served, and a backup brings the rest back",
+            config.data_dir.display()
+        );
+    }
+    Ok(())
 }
 
 /// Lists the agents of the default organisation.

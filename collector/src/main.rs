@@ -98,6 +98,8 @@ enum Command {
         /// The folder of the backup.
         folder: PathBuf,
     },
+    /// Read all that is stored and say what is damaged; changes nothing, and the collector may run. Exits with 1 if something is.
+    Fsck,
     /// Judge recorded path rounds, offline: what would have been said, by the live classifier.
     Paths {
         #[command(subcommand)]
@@ -221,6 +223,7 @@ fn main() -> ExitCode {
             }
             Command::Backup { folder } => commands::done(commands::back_up(&config, &folder)),
             Command::Restore { folder } => commands::done(commands::restore(&config, &folder)),
+            Command::Fsck => commands::done(commands::check_store(&config)),
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
             Command::Bgp { command } => commands::done(bgp::run(&command)),

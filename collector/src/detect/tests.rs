@@ -190,6 +190,7 @@ impl Story {
             rtt_us: rtt_us.unwrap_or(0),
             reply_ttl: self.reply_ttl,
             marks: Marks::default(),
+            scheduling_delay_us: 0,
         };
         self.take_in(&Observation::Sample(&sample));
     }

@@ -62,6 +62,8 @@ pub struct Sample {
     pub reply_ttl: u8,
     /// What keeps it out of some figures.
     pub marks: Marks,
+    /// How late the agent's program ran when it was taken.
+    pub scheduling_delay_us: u32,
 }
 
 /// What keeps a sample out of some figures: a set of [`Mark`].

@@ -13,7 +13,6 @@ use crate::detect::watch::{Showed, Watch, with_nat64};
 use crate::detect::{Context, Desk, Observation, PathMemory};
 use crate::geo::Meaning;
 use crate::registry::{Agent, Site};
-use crate::rollup::cells_of;
 use crate::store::Applied;
 
 /// How old a sighting may be to say which edge a round led to: the HTTPS interval of the default plan, and its jitter.
@@ -53,7 +52,7 @@ pub(super) fn derive(batch: &Batch, known: Known, meaning: &Meaning, desk: &mut 
     let judged = floor::judge(batch, &known.site.geography, meaning);
     let batch = judged.as_ref();
     let mut applied = Applied {
-        cells: cells_of(batch.key.agent, &batch.samples),
+        samples: batch.samples.clone(),
         hop_names: batch
             .hop_names
             .iter()

@@ -135,11 +135,10 @@ mod tests {
             rtt_us: 1,
             reply_ttl: 0,
             marks: crate::ingest::batch::Marks::default(),
+            scheduling_delay_us: 0,
         };
-        let went = probes
-            .iter()
-            .filter(|(_, outcome)| *outcome != Outcome::NoRoute)
-            .map(|(to, _)| address(to));
+        let sent = |(_, outcome): &&(&str, Outcome)| *outcome != Outcome::NoRoute;
+        let went = probes.iter().filter(sent).map(|(to, _)| address(to));
         Batch {
             key: ReportKey {
                 organisation: OrganisationId::default_organisation(),

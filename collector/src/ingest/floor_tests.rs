@@ -36,6 +36,7 @@ fn sample(protocol: Protocol, phase: Phase, at_unix_ms: i64, rtt_us: u32) -> Sam
         rtt_us,
         reply_ttl: 0,
         marks: Marks::default(),
+        scheduling_delay_us: 0,
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn read(
             rtt_us: rtt(*rtt_us)?,
             reply_ttl: u8::try_from(of(&series.reply_ttl)).unwrap_or(u8::MAX),
             marks: Marks(of(&series.marks)),
+            scheduling_delay_us: of(&series.scheduling_delay_us),
         });
     }
     Ok(())

@@ -7,9 +7,7 @@ use firstmile_wire::ids::AgentId;
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
 
 use super::{Histogram, MINUTE_MS, window_start};
-#[cfg(doc)]
-use crate::ingest::batch::Marks;
-use crate::ingest::batch::Sample;
+use crate::ingest::batch::{Marks, Sample};
 use crate::store::CellKey;
 
 /// First byte of the bytes form.
@@ -66,6 +64,20 @@ impl Cell {
             | Outcome::NotPermitted
             | Outcome::LocalError
             | Outcome::Unspecified => self.not_sent = self.not_sent.saturating_add(1),
+        }
+    }
+
+    /// Counts one probe with its marks.
+    ///
+    /// One that its agent marked as taken in another network than the site's is only counted. An answer whose time it does not
+    /// trust is an answer without a time: else a busy machine's few losses would stand against no answers.
+    pub fn count(&mut self, outcome: Outcome, rtt_us: u32, marks: Marks) {
+        if marks.leaves_figures() {
+            self.left_out = self.left_out.saturating_add(1);
+        } else if marks.is_mistimed() && outcome == Outcome::Answered {
+            self.mistimed = self.mistimed.saturating_add(1);
+        } else {
+            self.record(outcome, rtt_us);
         }
     }
 
@@ -187,45 +199,46 @@ impl Cell {
 ///
 /// An HTTPS probe that fails ends there, and its later phases have no sample of their own. They count it with the outcome that
 /// ended it: else the time to the first byte would be without loss while no connection is to be had.
-///
-/// A sample that its agent marked as taken in another network than the site's is only counted. An answer whose time it does not
-/// trust is an answer without a time: else a busy machine's few losses would stand against no answers.
 pub fn cells_of(agent: AgentId, samples: &[Sample]) -> BTreeMap<CellKey, Cell> {
     let mut cells = BTreeMap::<CellKey, Cell>::new();
     for sample in samples {
-        for phase in [sample.phase].iter().chain(unreached(sample)) {
+        for phase in phases_counted(sample.protocol, sample.phase, sample.outcome) {
             let key = CellKey {
                 at_unix_ms: window_start(sample.at_unix_ms, MINUTE_MS),
                 agent,
                 target: sample.target.to_string(),
                 protocol: i32::from(sample.protocol),
-                phase: i32::from(*phase),
+                phase: i32::from(phase),
             };
             let cell = cells.entry(key).or_default();
-            if sample.marks.leaves_figures() {
-                cell.left_out = cell.left_out.saturating_add(1);
-            } else if sample.marks.is_mistimed() && sample.outcome == Outcome::Answered {
-                cell.mistimed = cell.mistimed.saturating_add(1);
-            } else {
-                cell.record(sample.outcome, sample.rtt_us);
-            }
+            cell.count(sample.outcome, sample.rtt_us, sample.marks);
         }
     }
     cells
 }
 
+/// The phases that count a sample: its own, and those that its probe did not come to.
+pub fn phases_counted(
+    protocol: Protocol,
+    phase: Phase,
+    outcome: Outcome,
+) -> impl Iterator<Item = Phase> {
+    let unreached = unreached(protocol, phase, outcome);
+    std::iter::once(phase).chain(unreached.iter().copied())
+}
+
 /// Phases that an HTTPS or TLS probe did not come to, since it ended with this sample.
-fn unreached(sample: &Sample) -> &'static [Phase] {
-    if sample.outcome == Outcome::Answered {
+fn unreached(protocol: Protocol, phase: Phase, outcome: Outcome) -> &'static [Phase] {
+    if outcome == Outcome::Answered {
         return &[];
     }
-    if sample.protocol == Protocol::Tls && sample.phase == Phase::Connect {
+    if protocol == Protocol::Tls && phase == Phase::Connect {
         return &[Phase::Tls];
     }
-    if sample.protocol != Protocol::Https {
+    if protocol != Protocol::Https {
         return &[];
     }
-    match sample.phase {
+    match phase {
         Phase::Dns => &[Phase::Connect, Phase::Tls, Phase::Ttfb],
         Phase::Connect => &[Phase::Tls, Phase::Ttfb],
         Phase::Tls => &[Phase::Ttfb],

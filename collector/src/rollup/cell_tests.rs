@@ -96,7 +96,8 @@ fn a_failed_https_probe_counts_in_the_phases_it_did_not_come_to() {
         outcome,
         rtt_us: 10_000,
         reply_ttl: 0,
-        marks: crate::ingest::batch::Marks::default(),
+        marks: Marks::default(),
+        scheduling_delay_us: 0,
     };
     for (name, phase, outcome, want) in [
         (
@@ -159,7 +160,8 @@ fn a_sample_belongs_to_the_minute_it_was_sent_in() {
         outcome: Outcome::Answered,
         rtt_us: 10_000,
         reply_ttl: 0,
-        marks: crate::ingest::batch::Marks::default(),
+        marks: Marks::default(),
+        scheduling_delay_us: 0,
     };
     let cells = cells_of(
         agent,
@@ -321,7 +323,8 @@ fn what_says_nothing_of_the_road_is_counted_and_in_no_figure() {
         outcome,
         rtt_us,
         reply_ttl: 0,
-        marks: crate::ingest::batch::Marks(mark as u32),
+        marks: Marks(mark as u32),
+        scheduling_delay_us: 0,
     };
     // (n, left out, mistimed, lost) of one good answer, one marked answer and one marked loss.
     for (mark, want) in [

@@ -9,7 +9,7 @@ mod figures;
 mod merge;
 
 pub use agents::AgentSet;
-pub use cell::{Cell, cells_of};
+pub use cell::{Cell, cells_of, phases_counted};
 pub use figures::{Weighting, figures};
 pub use firstmile_columns::{AGENT_WEIGHT, DecodeError, Histogram};
 pub use merge::{AgentMerge, Merged};

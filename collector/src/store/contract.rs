@@ -25,7 +25,6 @@ use super::{Applied, CellQuery, CellRow, Group, InboxReport, Scope, Store};
 use crate::geo::{Geography, GeographySource};
 use crate::ingest::batch::Sample;
 use crate::registry::{Agent, JoinGrant, Site, SiteId};
-use crate::rollup::cells_of;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -133,6 +132,7 @@ fn sample(at_unix_ms: i64, target: &str, rtt_us: Option<u32>) -> Sample {
         rtt_us: rtt_us.unwrap_or(0),
         reply_ttl: 0,
         marks: crate::ingest::batch::Marks::default(),
+        scheduling_delay_us: 0,
     }
 }
 
@@ -148,7 +148,7 @@ impl Sender {
             store,
             agent,
             Applied {
-                cells: cells_of(agent, samples),
+                samples: samples.to_vec(),
                 ..Applied::default()
             },
         )
@@ -188,7 +188,7 @@ macro_rules! suite {
         $crate::store::contract::suite! { @ $fresh;
             reports: an_appended_report_is_pending_until_applied, a_report_is_stored_once,
                 the_watermark_is_the_highest_sequence_of_its_epoch, a_report_set_aside_is_never_pending_again,
-                applying_twice_counts_once, a_report_cannot_write_cells_of_another_agent,
+                applying_twice_counts_once, a_report_counts_for_its_own_agent_alone,
                 what_retention_took_is_still_a_duplicate;
             figures: cells_add_up_over_reports, groups_and_scopes_agree, a_busy_agent_weighs_as_much_as_a_quiet_one,
                 what_was_never_answered_here_is_no_loss, rollups_give_the_same_answers_as_cells,

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::types::{Event, GeographyLevel, PathIdentity};
 use crate::detect::{PathBrief, PathMemory};
-use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::ingest::batch::{Resolution, Round, Sample, Sighting};
 use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
 use crate::rollup::Cell;
@@ -88,8 +88,8 @@ pub struct CellKey {
 /// Everything that applying one report writes, in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// One-minute cells to merge into those that are there.
-    pub cells: BTreeMap<CellKey, Cell>,
+    /// What probes found, in the order of the report: figures are made of it.
+    pub samples: Vec<Sample>,
     /// The newest path rounds, one for each target, as evidence and for the path page.
     pub latest_rounds: Vec<Round>,
     /// The newest whole rounds on the usual path, one for each target: what an event shows as before.

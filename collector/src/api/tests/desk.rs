@@ -33,7 +33,6 @@ use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::invite::Inviter;
 use crate::registry::rollout::{Rollout, Stage};
 use crate::registry::{Agent, Site, SiteId, Target};
-use crate::rollup::cells_of;
 use crate::store::{Applied, InboxReport, Store, embedded};
 
 /// The collector's clock in these tests: 2026-01-01T00:30:30Z.
@@ -281,7 +280,7 @@ fn applied(agent: &Agent, event: &Event) -> Applied {
         ttl_s: 60,
     };
     Applied {
-        cells: cells_of(agent.id, &samples(address)),
+        samples: samples(address),
         latest_rounds: vec![round(address)],
         usual_rounds: vec![round(address)],
         event_rounds: vec![(event.event_id.clone(), round(address))],
@@ -337,6 +336,7 @@ fn samples(address: IpAddr) -> Vec<Sample> {
         rtt_us,
         reply_ttl: 0,
         marks: crate::ingest::batch::Marks::default(),
+        scheduling_delay_us: 0,
     };
     let exchange = (0..10).flat_map(|n| {
         let (outcome, rtt_us) = if n == 3 {

@@ -15,7 +15,6 @@ use crate::detect::tests::Story;
 use crate::geo::Geography;
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sample, Sighting};
 use crate::registry::{Agent, Site, SiteId, Target};
-use crate::rollup::cells_of;
 use crate::store::{Applied, InboxReport};
 
 const AGENTS: u128 = 1_000;
@@ -112,7 +111,7 @@ fn applied(agent: Agent, memory: &PathMemory) -> Applied {
         service: "m365".to_owned(),
     };
     Applied {
-        cells: cells_of(agent.id, &samples(address)),
+        samples: samples(address),
         latest_rounds: TARGETS.iter().map(|target| round(target, NOW)).collect(),
         path_memories: TARGETS
             .iter()
@@ -150,6 +149,7 @@ fn samples(address: IpAddr) -> Vec<Sample> {
             rtt_us: 10_000,
             reply_ttl: 0,
             marks: crate::ingest::batch::Marks::default(),
+            scheduling_delay_us: 0,
         })
     })
     .collect()

@@ -114,7 +114,7 @@ pub(crate) async fn applying_twice_counts_once(store: &impl Store) {
     let key = key(agent, 1);
     store.append(vec![report(key.clone())]).await.unwrap();
     let applied = Applied {
-        cells: cells_of(agent, &[sample(T0, "a", Some(10_000))]),
+        samples: vec![sample(T0, "a", Some(10_000))],
         ..Applied::default()
     };
     store.apply(&key, applied.clone()).await.unwrap();
@@ -127,22 +127,23 @@ pub(crate) async fn applying_twice_counts_once(store: &impl Store) {
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
 }
 
-pub(crate) async fn a_report_cannot_write_cells_of_another_agent(store: &impl Store) {
+pub(crate) async fn a_report_counts_for_its_own_agent_alone(store: &impl Store) {
     let mine = settle(store, &site(1, None, None), 1).await;
     let other = settle(store, &site(2, None, None), 2).await;
     let key = key(mine, 1);
     store.append(vec![report(key.clone())]).await.unwrap();
     let applied = Applied {
-        cells: cells_of(other, &[sample(T0, "a", Some(10_000))]),
+        samples: vec![sample(T0, "a", Some(10_000))],
         ..Applied::default()
     };
-    store.apply(&key, applied).await.unwrap_err();
-    assert_eq!(cells(store, &hour()).await, []);
-    assert_eq!(
-        store.pending(9).await.unwrap().len(),
-        1,
-        "nothing of it is written"
-    );
+    store.apply(&key, applied).await.unwrap();
+    for (agent, n) in [(mine, 1), (other, 0)] {
+        let query = CellQuery {
+            scope: Scope::Agent(agent),
+            ..hour()
+        };
+        assert_eq!(cells(store, &query).await.len(), n);
+    }
 }
 
 pub(crate) async fn what_retention_took_is_still_a_duplicate(store: &impl Store) {

@@ -313,7 +313,7 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
     let agent = settle(store, &site(1, Some("NL"), None), 1).await;
     let mut sender = Sender::default();
     let applied = Applied {
-        cells: cells_of(agent, &[sample(T0, "a", Some(10_000))]),
+        samples: vec![sample(T0, "a", Some(10_000))],
         latest_rounds: vec![round(T0, "a")],
         identities: vec![("a".to_owned(), T0, identity("r1"))],
         path_memories: vec![("a".to_owned(), PathMemory::default())],

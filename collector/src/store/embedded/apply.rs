@@ -7,15 +7,22 @@ use firstmile_wire::v1::{Phase, Protocol};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::paths::{self, Subject};
+use super::samples::{Samples, Taken};
 use super::{dirty, engine, events, facts, inbox, incidents, registry, vantage};
-use crate::rollup::{Cell, FIVE_MINUTES_MS, window_start};
-use crate::store::{Applied, CellKey, StoreError, StoreResult};
+use crate::rollup::{Cell, FIVE_MINUTES_MS, cells_of, window_start};
+use crate::store::{Applied, CellKey, StoreResult};
 
-/// Writes all of `applied` and marks the report; does nothing if it is not pending any more.
-pub(super) fn apply(tx: &Transaction<'_>, key: &ReportKey, applied: &Applied) -> StoreResult<()> {
+/// Writes all of `applied` and marks the report; does nothing if it is not pending any more. What it took of samples is to be told
+/// to them when the transaction is committed.
+pub(super) fn apply(
+    tx: &Transaction<'_>,
+    samples: &Samples,
+    key: &ReportKey,
+    applied: &Applied,
+) -> StoreResult<Option<Taken>> {
     let report = inbox::find(tx, key)?;
     if !report.pending {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(agent) = &applied.agent {
         registry::put_agent(tx, agent)?;
@@ -26,42 +33,43 @@ pub(super) fn apply(tx: &Transaction<'_>, key: &ReportKey, applied: &Applied) ->
         organisation: &key.organisation,
         agent_no,
     };
-    if let Some(other) = applied
-        .cells
-        .keys()
-        .map(|cell| cell.agent)
-        .find(|agent| *agent != key.agent)
-    {
-        return Err(StoreError::Conflict {
-            what: "report with cells of agent",
-            key: other.to_string(),
-        });
-    }
-    put_cells(tx, subject, &applied.cells)?;
-    put_histories(tx, subject, &applied.cells)?;
+    let cells = cells_of(key.agent, &applied.samples);
+    let (taken, others) = samples.put(tx, subject, report.received_unix_ms, &applied.samples)?;
+    put_cells(tx, subject, &cells_of(key.agent, &others))?;
+    mark_windows(tx, subject, &cells)?;
+    put_histories(tx, subject, &cells)?;
     paths::put(tx, subject, report.received_unix_ms, applied)?;
     facts::put(tx, subject, &applied.facts)?;
     for event in &applied.events {
         events::put(tx, &key.organisation, event, report.received_unix_ms)?;
     }
     incidents::put_rounds(tx, subject, applied)?;
-    inbox::mark_applied(tx, report.inbox_no)
+    inbox::mark_applied(tx, report.inbox_no)?;
+    Ok(taken)
 }
 
-/// Merges cells into those that are there, and notes the rollups that this puts out of date.
+/// Notes the rollups that cells put out of date.
+fn mark_windows(
+    tx: &Transaction<'_>,
+    subject: Subject<'_>,
+    cells: &BTreeMap<CellKey, Cell>,
+) -> StoreResult<()> {
+    let window = |key: &CellKey| window_start(key.at_unix_ms, FIVE_MINUTES_MS);
+    let windows: BTreeSet<i64> = cells.keys().map(window).collect();
+    windows
+        .iter()
+        .try_for_each(|at| dirty::mark_dirty(tx, subject.organisation, FIVE_MINUTES_MS, *at))
+}
+
+/// Merges cells into those that are there.
 fn put_cells(
     tx: &Transaction<'_>,
     subject: Subject<'_>,
     cells: &BTreeMap<CellKey, Cell>,
 ) -> StoreResult<()> {
-    let mut windows = BTreeSet::new();
-    for (key, cell) in cells {
-        put_cell(tx, subject, key, cell)?;
-        windows.insert(window_start(key.at_unix_ms, FIVE_MINUTES_MS));
-    }
-    windows
+    cells
         .iter()
-        .try_for_each(|at| dirty::mark_dirty(tx, subject.organisation, FIVE_MINUTES_MS, *at))
+        .try_for_each(|(key, cell)| put_cell(tx, subject, key, cell))
 }
 
 fn put_cell(

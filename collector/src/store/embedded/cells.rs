@@ -8,10 +8,11 @@ use firstmile_wire::ids::OrganisationId;
 use rusqlite::{Row, Transaction, params};
 
 use super::plan::{Holdings, Source, plan};
+use super::samples::Samples;
 use super::vantage::{Answered, Place, Vantage, cell_of, json_of, level_number, merged_of};
-use super::{cell_table, engine, history, registry};
+use super::{cell_table, engine, history, registry, sampled};
 use crate::api::types::GeographyLevel;
-use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
+use crate::rollup::{AgentMerge, Cell, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
 use crate::store::{CellQuery, CellRow, Group, Scope, StoreResult};
 
 /// Up to so many agents are read by agent; more are read by time and sorted out here.
@@ -23,12 +24,14 @@ type Rows = BTreeMap<(i64, Arc<str>), Merged>;
 /// Answers a query.
 pub(super) fn cells(
     tx: &Transaction<'_>,
+    samples: &Samples,
     organisation: &OrganisationId,
     query: &CellQuery,
 ) -> StoreResult<Vec<CellRow>> {
     let vantage = Vantage::load_for(tx, organisation, &query.scope)?;
     let asked = Asked {
         organisation,
+        samples,
         query,
         agents: vantage.within(&query.scope),
         vantage: &vantage,
@@ -68,6 +71,7 @@ pub(super) fn cells(
 /// A query with what is needed to answer it.
 struct Asked<'a> {
     organisation: &'a OrganisationId,
+    samples: &'a Samples,
     query: &'a CellQuery,
     vantage: &'a Vantage,
     agents: BTreeSet<u32>,
@@ -136,7 +140,7 @@ impl Asked<'_> {
             return Ok(vec![(Source::Cells, query)]);
         }
         // However long the question, only what is stored is planned.
-        let Some((first, last)) = extent(tx, self.organisation)? else {
+        let Some((first, last)) = extent(tx, self.samples, self.organisation)? else {
             return Ok(Vec::new());
         };
         let end = window_start(last, HOUR_MS).saturating_add(HOUR_MS);
@@ -146,8 +150,12 @@ impl Asked<'_> {
     }
 }
 
-/// When the oldest cell or rollup begins, and when the newest does.
-fn extent(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Option<(i64, i64)>> {
+/// When the oldest sample, cell or rollup begins, and when the newest does.
+fn extent(
+    tx: &Transaction<'_>,
+    samples: &Samples,
+    organisation: &OrganisationId,
+) -> StoreResult<Option<(i64, i64)>> {
     let end_of = |sql: &str, step_ms: i64| -> StoreResult<Option<i64>> {
         tx.prepare_cached(sql)
             .and_then(|mut find| {
@@ -155,7 +163,10 @@ fn extent(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<Op
             })
             .map_err(engine("read rollups"))
     };
-    let mut extent = cell_table::extent(tx, organisation)?;
+    let mut extent = cell_table::wider(
+        cell_table::extent(tx, organisation)?,
+        sampled::extent(tx, samples, organisation)?,
+    );
     for step_ms in [FIVE_MINUTES_MS, HOUR_MS] {
         let first = end_of(
             "SELECT min(at_unix_ms) FROM geography_rollup WHERE organisation = ?1 AND step_ms = ?2",
@@ -215,13 +226,51 @@ impl Groups {
     }
 }
 
-/// Adds cells of a span. They come in order of time, so a weighting window is whole when the next begins.
+/// Adds what is in a span, of samples and of cells. A weighting window is whole when the next begins.
 fn add_cells(
     tx: &Transaction<'_>,
     asked: &Asked<'_>,
     answered: &Answered,
     span: &Range<i64>,
     merge: &mut AgentMerge<(i64, Arc<str>)>,
+) -> StoreResult<()> {
+    let (protocol, phase) = (
+        i32::from(asked.query.protocol),
+        i32::from(asked.query.phase),
+    );
+    let wanted = sampled::Wanted {
+        organisation: asked.organisation,
+        agents: &asked.agents,
+        kind: Some((protocol, phase)),
+        target: asked.query.target.as_deref(),
+        span,
+    };
+    let bucket = |at: i64| (window_start(at, FIVE_MINUTES_MS), asked.window(at));
+    let mut cells = sampled::gather(tx, asked.samples, &wanted, bucket)?;
+    add_table(tx, asked, &wanted, bucket, &mut cells)?;
+    let mut open = None;
+    let mut groups = Groups::default();
+    for (((window, at), _, _, number, target), cell) in cells {
+        if open.replace(window).is_some_and(|before| before != window) {
+            merge.close_window();
+        }
+        if let Some(place) = asked.vantage.places.get(&number) {
+            let cell = answered.judge(place.site, &target, protocol, cell);
+            let group = groups.of(asked, number, place, &target);
+            merge.add((at, group), number, &cell);
+        }
+    }
+    merge.close_window();
+    Ok(())
+}
+
+/// Adds the cells of the table that are wanted.
+fn add_table(
+    tx: &Transaction<'_>,
+    asked: &Asked<'_>,
+    wanted: &sampled::Wanted<'_>,
+    bucket: impl Fn(i64) -> (i64, i64),
+    cells: &mut BTreeMap<sampled::Key<(i64, i64)>, Cell>,
 ) -> StoreResult<()> {
     let few = asked.agents.len() <= FEW_AGENTS;
     let sql = if few {
@@ -235,10 +284,7 @@ fn add_cells(
              AND (?6 IS NULL OR target = ?6) AND ?7 IS NOT NULL
          ORDER BY at_unix_ms"
     };
-    let (protocol, phase) = (
-        i32::from(asked.query.protocol),
-        i32::from(asked.query.phase),
-    );
+    let (protocol, phase) = wanted.kind.unwrap_or_default();
     let agents = if few {
         json_of(&asked.agents)?
     } else {
@@ -248,36 +294,20 @@ fn add_cells(
         asked.organisation.as_str(),
         protocol,
         phase,
-        span.start,
-        span.end,
+        wanted.span.start,
+        wanted.span.end,
         asked.query.target,
         agents
     ];
     let mut statement = tx.prepare_cached(sql).map_err(engine("read cells"))?;
     let mut rows = statement.query(key).map_err(engine("read cells"))?;
-    let mut open = None;
-    let mut groups = Groups::default();
     while let Some(row) = rows.next().map_err(engine("read cells"))? {
         let (at, number, target, bytes) = cell_row(row).map_err(engine("read cells"))?;
-        let window = window_start(at, FIVE_MINUTES_MS);
-        if open.replace(window).is_some_and(|before| before != window) {
-            merge.close_window();
-        }
-        let place = asked
-            .vantage
-            .places
-            .get(&number)
-            .filter(|_| asked.agents.contains(&number));
-        if let Some(place) = place {
-            let cell = answered.judge(place.site, target, protocol, cell_of(bytes)?);
-            merge.add(
-                (asked.window(at), groups.of(asked, number, place, target)),
-                number,
-                &cell,
-            );
+        if asked.agents.contains(&number) {
+            let key = (bucket(at), protocol, phase, number, Arc::from(target));
+            cells.entry(key).or_default().merge(&cell_of(bytes)?);
         }
     }
-    merge.close_window();
     Ok(())
 }
 

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::*;
 use crate::geo::Geography;
 use crate::ingest::batch::Sample;
-use crate::rollup::cells_of;
 use crate::store::{Group, Scope};
 
 /// Its presence in the working directory tells a process that it is the child.
@@ -54,9 +53,10 @@ fn applied(key: &ReportKey) -> Applied {
         rtt_us: 10_000,
         reply_ttl: 0,
         marks: crate::ingest::batch::Marks::default(),
+        scheduling_delay_us: 0,
     };
     Applied {
-        cells: cells_of(agent(), &[sample]),
+        samples: vec![sample],
         ..Applied::default()
     }
 }

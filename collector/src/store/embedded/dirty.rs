@@ -3,10 +3,17 @@
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{OptionalExtension, Transaction, params};
 
+use uuid::Uuid;
+
 use super::engine;
+use super::vantage::level_number;
+use crate::api::types::GeographyLevel;
 use crate::registry::SiteId;
 use crate::rollup::{FIVE_MINUTES_MS, MINUTE_MS};
 use crate::store::StoreResult;
+
+/// Wire numbers of protocols and of phases: there are fewer of each.
+const KINDS: std::ops::Range<i32> = 0..16;
 
 /// Notes that a rollup is missing or out of date.
 pub(super) fn mark_dirty(
@@ -40,8 +47,47 @@ pub(super) fn mark_site_dirty(
             horizon(tx, organisation, MINUTE_MS)?.max(0)
         ],
     )
-    .map(drop)
-    .map_err(engine("note that rollups are due"))
+    .map_err(engine("note that rollups are due"))?;
+    mark_built(tx, organisation, site, "", None)
+}
+
+/// Notes that those of a site's rollups are out of date that are built, for one target ('' for all) and protocol, or all.
+fn mark_built(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    site: SiteId,
+    target: &str,
+    protocol: Option<i32>,
+) -> StoreResult<()> {
+    let from = horizon(tx, organisation, MINUTE_MS)?.max(0);
+    // One seek in the primary key for each kind that there may be.
+    let mut mark = tx
+        .prepare_cached(
+            "INSERT OR IGNORE INTO rollup_dirty (organisation, step_ms, at_unix_ms)
+             SELECT ?1, ?2, at_unix_ms FROM geography_rollup
+             WHERE organisation = ?1 AND step_ms = ?2 AND level = ?3 AND protocol = ?4 AND phase = ?5 AND target = ?6
+                 AND geography = ?7 AND at_unix_ms >= ?8",
+        )
+        .map_err(engine("note that rollups are due"))?;
+    let site = site.to_string();
+    let level = level_number(Some(GeographyLevel::Site));
+    for kind in protocol.map_or(KINDS, |only| only..only + 1) {
+        for phase in KINDS {
+            let key = params![
+                organisation.as_str(),
+                FIVE_MINUTES_MS,
+                level,
+                kind,
+                phase,
+                target,
+                site,
+                from
+            ];
+            mark.execute(key)
+                .map_err(engine("note that rollups are due"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Notes that the rollups of one target and protocol are out of date, for all agents of the site of `agent_no`.
@@ -68,8 +114,19 @@ pub(super) fn mark_target_dirty(
             horizon(tx, organisation, MINUTE_MS)?.max(0)
         ],
     )
-    .map(drop)
-    .map_err(engine("note that rollups are due"))
+    .map_err(engine("note that rollups are due"))?;
+    let site: Option<[u8; 16]> = tx
+        .query_row(
+            "SELECT site FROM agent WHERE agent_no = ?1",
+            [agent_no],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(engine("read an agent's site"))?;
+    site.map_or(Ok(()), |site| {
+        let site = SiteId(Uuid::from_bytes(site));
+        mark_built(tx, organisation, site, target, Some(protocol))
+    })
 }
 
 /// Before this time what has this step is deleted; `i64::MIN` while nothing ever was.

@@ -9,42 +9,33 @@ use std::ops::Range;
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::vantage::{Answered, Vantage, cell_of, cell_or_skip, json_of};
-use super::{cell_table, engine};
+use super::samples::Samples;
+use super::vantage::{Answered, Vantage, cell_of, json_of};
+use super::{engine, sampled};
 use crate::rollup::{AgentMerge, Cell, HOUR_MS, window_start};
 use crate::store::StoreResult;
 
 /// A row within one hour: agent, protocol, phase, target ('' for all).
 type RowKey = (u32, i32, i32, String);
 
-/// Adds the cells of a five-minute window to the hours of their agents. The caller deletes the cells.
+/// Adds what is in a five-minute window to the hours of its agents. The caller deletes the cells and moves the horizon.
 pub(super) fn fold(
     tx: &Transaction<'_>,
+    samples: &Samples,
     organisation: &OrganisationId,
     at_unix_ms: i64,
 ) -> StoreResult<()> {
     let vantage = Vantage::load(tx, organisation)?;
     let answered = Answered::load(tx, organisation, None, None)?;
     let mut merge = AgentMerge::<RowKey>::new();
-    for (protocol, phase) in cell_table::kinds(tx, organisation)? {
-        cell_table::for_each_of_window(
-            tx,
-            organisation,
-            (protocol, phase),
-            at_unix_ms,
-            |number, target, bytes| {
-                let Some(cell) = cell_or_skip(bytes, number, at_unix_ms) else {
-                    return Ok(());
-                };
-                // Whether a target is answered may change later, so its own row is judged when asked for.
-                merge.add((number, protocol, phase, target.to_owned()), number, &cell);
-                if let Some(place) = vantage.places.get(&number) {
-                    let cell = answered.judge(place.site, target, protocol, cell);
-                    merge.add((number, protocol, phase, String::new()), number, &cell);
-                }
-                Ok(())
-            },
-        )?;
+    let cells = sampled::of_window(tx, samples, organisation, &vantage, at_unix_ms)?;
+    for (((), protocol, phase, number, target), cell) in cells {
+        // Whether a target is answered may change later, so its own row is judged when asked for.
+        merge.add((number, protocol, phase, target.to_string()), number, &cell);
+        if let Some(place) = vantage.places.get(&number) {
+            let cell = answered.judge(place.site, &target, protocol, cell);
+            merge.add((number, protocol, phase, String::new()), number, &cell);
+        }
     }
     let hour = window_start(at_unix_ms, HOUR_MS);
     for (key, merged) in merge.finish() {

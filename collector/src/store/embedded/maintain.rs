@@ -1,21 +1,24 @@
 //! Rollups of closed windows, and the end of what is past retention: one short transaction at a time.
 //!
-//! A window is *dirty* from the moment a cell of it is written until its rollup is built from all its cells. Building deletes
+//! A window is *dirty* from the moment a sample of it is written until its rollup is built from all its samples and cells. Building deletes
 //! the old rollup and writes the new one in the transaction that takes the mark away, so doing it twice changes nothing. Once
 //! cells are deleted ([`horizon`]) a window cannot be rebuilt: what comes late is then added to its rollup and deleted at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{Transaction, params};
 use tracing::warn;
 
 use super::dirty::{clean, horizon, mark_dirty, oldest_dirty, set_horizon};
-use super::vantage::{Answered, LEVELS, Vantage, cell_or_skip, level_number, merged_of};
+use super::samples::{Samples, first_day};
+use super::vantage::{Answered, LEVELS, Vantage, level_number, merged_of};
+use super::writer::Durability;
 use super::{
-    Retention, cell_table, desk, engine, events, history, inbox, incidents, joined, millis,
-    notifying, paths, registry, routing,
+    Embedded, Retention, cell_table, desk, engine, events, history, inbox, incidents, joined,
+    millis, notifying, paths, registry, routing, sampled,
 };
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
@@ -30,17 +33,51 @@ const CHUNK: u32 = 2_000;
 /// A rollup row within one window: level, geography, protocol, phase, target ('' for all).
 type RowKey = (u8, Arc<str>, i32, i32, String);
 
+/// Does all that is due, one short transaction at a time, so that reports are stored in between.
+pub(super) async fn run(store: &Embedded, now_unix_ms: i64) -> StoreResult<()> {
+    let retention = store.retention;
+    loop {
+        let samples = Arc::clone(&store.samples);
+        let step = move |tx: &Transaction<'_>| step(tx, &samples, &retention, now_unix_ms);
+        let action = "maintain its rollups";
+        let stepped = store.writer.run(Durability::Replayable, action, step);
+        if !stepped.await? {
+            return seal(store, now_unix_ms).await;
+        }
+    }
+}
+
+/// Writes samples that waited long enough into the files of days, and deletes the days that are past retention. A day is kept
+/// for one more: who reads it now may have begun before.
+async fn seal(store: &Embedded, now_unix_ms: i64) -> StoreResult<()> {
+    let (samples, then) = (Arc::clone(&store.samples), Arc::clone(&store.samples));
+    let kept = store.retention.raw.max(store.retention.rollup_1m);
+    let latest = now_unix_ms.saturating_sub(millis(kept.saturating_add(Duration::from_hours(24))));
+    let prepare = move |tx: &Transaction<'_>| {
+        samples.prepare(tx, now_unix_ms)?;
+        first_day(tx, latest)
+    };
+    let seal = move |first| then.seal(now_unix_ms, first);
+    let action = "write samples of days";
+    let run = store
+        .writer
+        .run_then(Durability::Full, action, prepare, seal);
+    run.await
+}
+
 /// Does one piece of work that is due. False: there is none.
-pub(super) fn step(
+fn step(
     tx: &Transaction<'_>,
+    samples: &Samples,
     retention: &Retention,
     now_unix_ms: i64,
 ) -> StoreResult<bool> {
     for organisation in registry::organisations(tx)? {
-        if build_due_window(tx, &organisation, now_unix_ms)?
+        if build_due_window(tx, samples, &organisation, now_unix_ms)?
             || build_due_hour(tx, &organisation, now_unix_ms)?
             || delete_old_cells(
                 tx,
+                samples,
                 &organisation,
                 now_unix_ms.saturating_sub(millis(retention.rollup_1m)),
             )?
@@ -85,6 +122,7 @@ pub(super) fn step(
 /// Builds the oldest five-minute window that is due.
 fn build_due_window(
     tx: &Transaction<'_>,
+    samples: &Samples,
     organisation: &OrganisationId,
     now_unix_ms: i64,
 ) -> StoreResult<bool> {
@@ -99,12 +137,12 @@ fn build_due_window(
         warn!(%organisation, at_unix_ms = at, "samples came later than rollups are kept and were dropped");
         return Ok(true);
     }
-    let mut rows = geography_rows(tx, organisation, at)?;
+    let mut rows = geography_rows(tx, samples, organisation, at)?;
     if at < horizon(tx, organisation, MINUTE_MS)? {
         for (key, merged) in rows_of(tx, organisation, at, FIVE_MINUTES_MS)? {
             rows.entry(key).or_default().merge(&merged);
         }
-        history::fold(tx, organisation, at)?;
+        history::fold(tx, samples, organisation, at)?;
         cell_table::delete(tx, organisation, at, end)?;
     }
     write_rows(tx, organisation, FIVE_MINUTES_MS, at, &rows)?;
@@ -130,52 +168,46 @@ fn build_due_hour(
     Ok(true)
 }
 
-/// The cells of one five-minute window, merged per geography: each level, each target and all targets together.
+/// What is in one five-minute window, merged per geography: each level, each target and all targets together.
 fn geography_rows(
     tx: &Transaction<'_>,
+    samples: &Samples,
     organisation: &OrganisationId,
     at_unix_ms: i64,
 ) -> StoreResult<BTreeMap<RowKey, Merged>> {
     let vantage = Vantage::load(tx, organisation)?;
     let answered = Answered::load(tx, organisation, None, None)?;
     let mut rows = BTreeMap::<RowKey, Merged>::new();
-    for (protocol, phase) in cell_table::kinds(tx, organisation)? {
-        // Agents of a site share all their geographies, so they are weighted and merged once and then handed to each level.
-        let mut merge = AgentMerge::<(SiteId, String)>::new();
-        let mut places = BTreeMap::new();
-        cell_table::for_each_of_window(
-            tx,
-            organisation,
-            (protocol, phase),
-            at_unix_ms,
-            |number, target, bytes| {
-                let Some(place) = vantage.places.get(&number) else {
-                    return Ok(());
-                };
-                if let Some(cell) = cell_or_skip(bytes, number, at_unix_ms) {
-                    let cell = answered.judge(place.site, target, protocol, cell);
-                    merge.add((place.site, target.to_owned()), number, &cell);
-                    merge.add((place.site, String::new()), number, &cell);
-                    places.insert(place.site, place);
-                }
-                Ok(())
-            },
-        )?;
-        for ((site, target), merged) in merge.finish() {
-            let Some(place) = places.get(&site) else {
-                continue;
-            };
-            for level in LEVELS {
-                let geography = Arc::clone(place.keys.at(level));
-                let key = (
-                    level_number(level),
-                    geography,
-                    protocol,
-                    phase,
-                    target.clone(),
-                );
-                rows.entry(key).or_default().merge(&merged);
-            }
+    // Agents of a site share all their geographies, so they are weighted and merged once and then handed to each level.
+    let mut merge = AgentMerge::<(SiteId, i32, i32, String)>::new();
+    let mut places = BTreeMap::new();
+    let cells = sampled::of_window(tx, samples, organisation, &vantage, at_unix_ms)?;
+    for (((), protocol, phase, number, target), cell) in cells {
+        if let Some(place) = vantage.places.get(&number) {
+            let cell = answered.judge(place.site, &target, protocol, cell);
+            merge.add(
+                (place.site, protocol, phase, target.to_string()),
+                number,
+                &cell,
+            );
+            merge.add((place.site, protocol, phase, String::new()), number, &cell);
+            places.insert(place.site, place);
+        }
+    }
+    for ((site, protocol, phase, target), merged) in merge.finish() {
+        let Some(place) = places.get(&site) else {
+            continue;
+        };
+        for level in LEVELS {
+            let geography = Arc::clone(place.keys.at(level));
+            let key = (
+                level_number(level),
+                geography,
+                protocol,
+                phase,
+                target.clone(),
+            );
+            rows.entry(key).or_default().merge(&merged);
         }
     }
     Ok(rows)
@@ -263,13 +295,15 @@ fn write_rows(
 /// horizon, so a rollup is never rebuilt from a part of its cells.
 fn delete_old_cells(
     tx: &Transaction<'_>,
+    samples: &Samples,
     organisation: &OrganisationId,
     before_unix_ms: i64,
 ) -> StoreResult<bool> {
     let goal = window_start(before_unix_ms, FIVE_MINUTES_MS);
     let from = horizon(tx, organisation, MINUTE_MS)?;
     let due = oldest_dirty(tx, organisation, FIVE_MINUTES_MS, goal)?;
-    let Some(oldest) = cell_table::extent(tx, organisation)?
+    let in_table = cell_table::extent(tx, organisation)?;
+    let Some(oldest) = cell_table::wider(in_table, sampled::extent(tx, samples, organisation)?)
         .map(|(oldest, _)| oldest)
         .filter(|at| *at < goal)
     else {
@@ -284,7 +318,7 @@ fn delete_old_cells(
         return Ok(false);
     }
     let end = window.saturating_add(FIVE_MINUTES_MS);
-    history::fold(tx, organisation, window)?;
+    history::fold(tx, samples, organisation, window)?;
     cell_table::delete(tx, organisation, window, end)?;
     set_horizon(tx, organisation, MINUTE_MS, end)?;
     Ok(true)

@@ -8,6 +8,7 @@ mod cell_table;
 mod cells;
 mod copy;
 mod desk;
+mod dictionary;
 mod dirty;
 mod events;
 mod facts;
@@ -26,6 +27,8 @@ mod registry;
 mod retention;
 mod roll_out;
 mod routing;
+mod sampled;
+mod samples;
 mod schema;
 mod vantage;
 mod writer;
@@ -33,14 +36,16 @@ mod writer;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 
-pub use self::copy::{copy_into, is_in};
+pub use self::copy::{Checked, check, copy_into, has_days, is_file_of, is_in};
 use self::readers::Readers;
 pub use self::retention::Retention;
+use self::samples::{Samples, Taken};
 pub use self::schema::FILE_NAME;
 use self::writer::{Durability, Writer};
 use super::{
@@ -59,6 +64,7 @@ pub struct Embedded {
     writer: Writer,
     readers: Readers,
     retention: Retention,
+    samples: Arc<Samples>,
 }
 
 /// Opens the store in `dir`, with the default retention; makes and migrates it where needed. See [`open_with`].
@@ -75,6 +81,7 @@ pub async fn open(dir: &Path) -> StoreResult<Embedded> {
 /// [`StoreError::Engine`] if the file cannot be made, opened or migrated; [`StoreError::Damaged`] if a later program wrote it.
 pub async fn open_with(dir: &Path, retention: Retention) -> StoreResult<Embedded> {
     let path = dir.join(FILE_NAME);
+    let samples = Arc::new(Samples::new(dir));
     let opened = tokio::task::spawn_blocking(move || {
         let mut connection = schema::open_writer(&path)?;
         schema::migrate(&mut connection, &path)?;
@@ -85,6 +92,7 @@ pub async fn open_with(dir: &Path, retention: Retention) -> StoreResult<Embedded
         writer: Writer::start(connection)?,
         readers: Readers::new(path),
         retention,
+        samples,
     })
 }
 
@@ -132,10 +140,11 @@ impl Store for Embedded {
 
     async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()> {
         let key = key.clone();
+        let (samples, then) = (Arc::clone(&self.samples), Arc::clone(&self.samples));
+        let work = move |tx: &rusqlite::Transaction<'_>| apply::apply(tx, &samples, &key, &applied);
+        let took = move |taken: Option<Taken>| taken.into_iter().for_each(|taken| then.took(taken));
         self.writer
-            .run(Durability::Replayable, "apply a report", move |tx| {
-                apply::apply(tx, &key, &applied)
-            })
+            .run_then(Durability::Replayable, "apply a report", work, took)
             .await
     }
 
@@ -149,16 +158,7 @@ impl Store for Embedded {
     }
 
     async fn maintain(&self, now_unix_ms: i64) -> StoreResult<()> {
-        let retention = self.retention;
-        // One short transaction at a time, so that reports are stored in between.
-        while self
-            .writer
-            .run(Durability::Replayable, "maintain its rollups", move |tx| {
-                maintain::step(tx, &retention, now_unix_ms)
-            })
-            .await?
-        {}
-        Ok(())
+        maintain::run(self, now_unix_ms).await
     }
 
     async fn cells(
@@ -167,9 +167,10 @@ impl Store for Embedded {
         query: &CellQuery,
     ) -> StoreResult<Vec<CellRow>> {
         let (organisation, query) = (organisation.clone(), query.clone());
+        let samples = Arc::clone(&self.samples);
         self.readers
             .run("read cells", move |tx| {
-                cells::cells(tx, &organisation, &query)
+                cells::cells(tx, &samples, &organisation, &query)
             })
             .await
     }
@@ -481,5 +482,7 @@ impl Store for Embedded {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod samples_tests;
 #[cfg(test)]
 mod tests;

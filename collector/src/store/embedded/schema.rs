@@ -15,7 +15,7 @@ use crate::store::{StoreError, StoreResult};
 pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 12;
+const VERSION: u32 = 13;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
 const MIGRATIONS: [&str; VERSION as usize] = [
@@ -31,6 +31,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("../migrations/0010.sql"),
     include_str!("../migrations/0011.sql"),
     include_str!("../migrations/0012.sql"),
+    include_str!("../migrations/0013.sql"),
 ];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
@@ -134,6 +135,11 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> StoreResult<(
         .pragma_update(None, "user_version", VERSION)
         .map_err(engine("note its version"))?;
     transaction.commit().map_err(engine("finish migrating"))
+}
+
+/// Whether a store of this version, which need not be this program's, keeps samples.
+pub(super) fn has_samples(connection: &Connection) -> StoreResult<bool> {
+    Ok(version(connection)? >= 13)
 }
 
 /// Where the state before a migration is kept.

@@ -70,10 +70,23 @@ impl Writer {
         action: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
+        self.run_then(durability, action, work, |outcome| outcome)
+            .await
+    }
+
+    /// Runs `work` in one transaction, and `then` when that is committed, before any other transaction.
+    pub(super) async fn run_then<T, U: Send + 'static>(
+        &self,
+        durability: Durability,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> StoreResult<T> + Send + 'static,
+        then: impl FnOnce(T) -> U + Send + 'static,
+    ) -> StoreResult<U> {
         let (reply, outcome) = oneshot::channel();
         let work = Box::new(move |connection: &mut Connection| {
+            let done = in_transaction(connection, action, work).map(then);
             // Nobody waits any more: the outcome is of no use, but the transaction is done all the same.
-            drop(reply.send(in_transaction(connection, action, work)));
+            drop(reply.send(done));
         });
         self.send(action, Command::Run(durability, work)).await?;
         outcome.await.map_err(engine(action))?
