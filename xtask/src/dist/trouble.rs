@@ -185,7 +185,6 @@ pub(super) fn kill_in_upgrade(story: &Story) -> Result<()> {
         ensure!(host.dpkg(later).is_err(), "{script} did not kill dpkg");
         host.sh(&format!("sed -i '/^kill -KILL/d' {script}"))?;
         story.ensure_reports_arrive()?;
-        host.sh("dpkg --configure --pending")?;
         host.dpkg(later)?;
         host.ensure_active("firstmile-agent")?;
         host.ensure(
