@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -97,10 +98,16 @@ fn alone(measures: &mut Measures, release: &Release, built: &Built) -> Result<()
         measures.set("msi_mb", json!(megabytes(msi)?));
     }
     let all: Vec<_> = debs.iter().chain(arm64).cloned().collect();
-    step("ask lintian", || lintian(measures, &all))?;
-    let share = share(release, bin, debs)?;
-    let installers = installers(release, built)?;
-    story::tell(measures, &share, installers.as_ref())
+    // Lintian looks into each file while the story waits for services.
+    thread::scope(|scope| {
+        let lintian = scope.spawn(|| lintian(&all));
+        let share = share(release, bin, debs)?;
+        let installers = installers(release, built)?;
+        let told = story::tell(measures, &share, installers.as_ref());
+        let findings = lintian.join().expect("lintian's thread does not panic")?;
+        note_findings(measures, &findings);
+        told
+    })
 }
 
 fn share_folder() -> PathBuf {
@@ -197,7 +204,8 @@ fn reproduce(measures: &mut Measures, release: &Release, built: &Built) -> Resul
     Ok(())
 }
 
-fn lintian(measures: &mut Measures, debs: &[PathBuf]) -> Result<()> {
+/// Errors and warnings of Debian's rules.
+fn lintian(debs: &[PathBuf]) -> Result<Vec<String>> {
     let output = Command::new("lintian")
         .args(["--no-cfg", "--allow-root", "--tag-display-limit", "0"])
         .args(["--display-level", ">=warning"])
@@ -205,11 +213,12 @@ fn lintian(measures: &mut Measures, debs: &[PathBuf]) -> Result<()> {
         .output()
         .context("cannot start lintian")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let findings: Vec<_> = text
-        .lines()
-        .filter(|line| line.starts_with("E:") || line.starts_with("W:"))
-        .collect();
-    for finding in &findings {
+    let is_finding = |line: &&str| line.starts_with("E:") || line.starts_with("W:");
+    Ok(text.lines().filter(is_finding).map(str::to_owned).collect())
+}
+
+fn note_findings(measures: &mut Measures, findings: &[String]) {
+    for finding in findings {
         println!("    {finding}");
     }
     measures.set("lintian_findings", json!(findings.len()));
@@ -218,7 +227,6 @@ fn lintian(measures: &mut Measures, debs: &[PathBuf]) -> Result<()> {
             .failures
             .push(format!("lintian finds {} thing(s)", findings.len()));
     }
-    Ok(())
 }
 
 /// The size of a file in 10^6 bytes.

@@ -38,6 +38,28 @@ impl Host {
         ))
     }
 
+    /// What the packages say of how soon a service is tried again is looked at; then it is sooner, as a test has no patience.
+    pub(super) fn hurry(&self, unit: &str, said: &str) -> Result<()> {
+        self.ensure(
+            &format!("grep -qx 'RestartSec={said}' /usr/lib/systemd/system/{unit}"),
+            "the package says another time until the next try",
+        )?;
+        // Not found by those who look for what a package leaves: it is the test's.
+        let drop_in = format!("/run/systemd/system/{unit}.d/hurry.conf");
+        self.write(&drop_in, "[Service]\nRestartSec=2s")?;
+        self.sh("systemctl daemon-reload").map(drop)
+    }
+
+    /// Waits until a line that looks for what a package leaves finds nothing.
+    pub(super) fn ensure_silent(&self, look: &str) -> Result<()> {
+        let mut left = String::new();
+        let gone = wait_until("the package to be gone", SOON, || {
+            left = self.sh(look)?;
+            Ok(left.is_empty().then_some(()))
+        });
+        gone.with_context(|| format!("left after a purge:\n{left}"))
+    }
+
     pub(super) fn ensure_active(&self, unit: &str) -> Result<()> {
         let active = wait_until(&format!("{unit} to be active"), SOON, || {
             let state = format!(

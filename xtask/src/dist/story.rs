@@ -123,6 +123,7 @@ impl Story {
             "the install does not say that public_url wants setting:\n{said}"
         );
         host.ensure_active("firstmile-collector")?;
+        host.hurry("firstmile-collector.service", "10s")?;
         host.sh(&format!(
             "sed -i 's|^#public_url.*|public_url = \"https://{COLLECTOR}:8443\"  {OWN_LINE}|' /etc/firstmile/collector.toml \
              && firstmile-collector check-config && systemctl restart firstmile-collector"
@@ -148,6 +149,8 @@ impl Story {
         );
         let failed = host.sh("systemctl list-units --failed --plain --no-legend 'firstmile*'")?;
         ensure!(failed.is_empty(), "units failed:\n{failed}");
+        host.hurry("firstmile-agent.service", "10s")?;
+        host.hurry("firstmile-agent-enroll.service", "30s")?;
         self.enroll_by_hand()?;
         // One that the collector took back, then a good one in its place: taken up without anybody's help.
         let put = "install -m 600 /dev/stdin /etc/firstmile/join";
@@ -476,21 +479,12 @@ impl Story {
              ls -l /proc/[0-9]*/exe 2>/dev/null | grep {name}; \
              grep -l {name} /var/cache/debconf/*.dat; true"
         );
-        let mut left = String::new();
-        // systemd forgets a unit when the last job that names it is done.
-        let mut gone = || {
-            wait_until("the package to be gone", SOON, || {
-                left = self.host.sh(&look)?;
-                Ok(left.is_empty().then_some(()))
-            })
-        };
-        let mut outcome = gone();
-        if outcome.is_err() {
-            // Nor does it look again by itself where the container was not told that the unit's processes are gone.
+        // systemd forgets a unit when the last job that names it is done, and looks again where it was not told that a container's
+        // processes are gone.
+        if self.host.ensure_silent(&look).is_err() {
             self.host.sh("systemctl daemon-reload")?;
-            outcome = gone();
+            self.host.ensure_silent(&look)?;
         }
-        outcome.with_context(|| format!("left after the purge of {name}:\n{left}"))?;
         if name == "firstmile" {
             self.host
                 .ensure("test ! -e /etc/firstmile", "/etc/firstmile is left")?;
