@@ -266,8 +266,13 @@ pub(super) fn step(text: Option<&str>, window: Window) -> Result<i64, Failure> {
         return Err(refuse());
     }
     if span / step_ms > POINTS_MAX {
+        let fits = STEPS_MS.iter().find(|step| span / **step <= POINTS_MAX);
+        let nearest = fits.map_or_else(
+            || "a shorter window".to_owned(),
+            |step| format!("step={}s", step / 1_000),
+        );
         return Err(Failure::bad_parameters(format!(
-            "step={text} makes more than {POINTS_MAX} points; use a wider one"
+            "step={text} makes more than {POINTS_MAX} points; the nearest that does not is {nearest}"
         )));
     }
     Ok(step_ms)

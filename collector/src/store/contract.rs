@@ -12,6 +12,7 @@ pub(crate) mod paths;
 pub(crate) mod registered;
 pub(crate) mod reports;
 pub(crate) mod routing;
+pub(crate) mod samples;
 pub(crate) mod things;
 
 use std::collections::BTreeMap;
@@ -195,6 +196,7 @@ macro_rules! suite {
                 late_samples_are_counted_once_even_when_cells_are_gone, an_agent_has_a_history_beyond_its_cells, maintaining_twice_changes_nothing, a_question_without_end_is_answered,
                 a_site_that_moves_takes_its_recent_figures_along, retention_keeps_what_it_should;
             history: any_history_gives_the_same_answers_after_maintenance, any_history_outlives_its_cells;
+            samples: samples_come_back_as_they_were_sent;
             paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             facts: the_newest_fact_of_each_key_is_kept, the_last_few_changes_are_kept;

@@ -137,6 +137,19 @@ pub struct CellQuery {
     pub group: Group,
 }
 
+/// Which single samples are asked for. The caller bounds the span: all of it is held in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleQuery {
+    /// Whose.
+    pub agent: AgentId,
+    /// Start, inclusive.
+    pub from_unix_ms: i64,
+    /// End, exclusive.
+    pub to_unix_ms: i64,
+    /// One target, or all.
+    pub target: Option<String>,
+}
+
 /// Whose samples are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -292,6 +305,12 @@ pub trait Store:
         organisation: &OrganisationId,
         query: &CellQuery,
     ) -> StoreResult<Vec<CellRow>>;
+    /// Single samples of an agent, by time, as far back as they are kept. Their scheduling delay is the longest of its time.
+    async fn samples(
+        &self,
+        organisation: &OrganisationId,
+        query: &SampleQuery,
+    ) -> StoreResult<Vec<Sample>>;
     /// Whether each protocol was ever answered, at each target of the agents in a scope: (target, history).
     async fn protocol_histories(
         &self,

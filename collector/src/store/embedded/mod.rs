@@ -50,11 +50,11 @@ pub use self::schema::FILE_NAME;
 use self::writer::{Durability, Writer};
 use super::{
     Appended, Applied, ByAgent, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory,
-    Scope, Span, Store, StoreError, StoreResult,
+    SampleQuery, Scope, Span, Store, StoreError, StoreResult,
 };
 use crate::api::types::Event;
 use crate::detect::{PathBrief, PathMemory};
-use crate::ingest::batch::{Resolution, Round, Sighting};
+use crate::ingest::batch::{Resolution, Round, Sample, Sighting};
 use crate::ingest::facts::{Fact, FactKind};
 use crate::registry::{Agent, JoinGrant, Site, SiteId, Target};
 
@@ -171,6 +171,20 @@ impl Store for Embedded {
         self.readers
             .run("read cells", move |tx| {
                 cells::cells(tx, &samples, &organisation, &query)
+            })
+            .await
+    }
+
+    async fn samples(
+        &self,
+        organisation: &OrganisationId,
+        query: &SampleQuery,
+    ) -> StoreResult<Vec<Sample>> {
+        let (organisation, query) = (organisation.clone(), query.clone());
+        let samples = Arc::clone(&self.samples);
+        self.readers
+            .run("read samples", move |tx| {
+                sampled::of_agent(tx, &samples, &organisation, &query)
             })
             .await
     }

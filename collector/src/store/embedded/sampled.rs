@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use firstmile_columns::Block;
+use firstmile_columns::{Block, Row};
 use firstmile_days::Asked;
 use firstmile_wire::ids::OrganisationId;
 use firstmile_wire::v1::{Outcome, Phase, Protocol};
@@ -14,10 +14,10 @@ use tracing::error;
 use super::dictionary::Series;
 use super::samples::Samples;
 use super::vantage::{Vantage, cell_or_skip};
-use super::{cell_table, dirty, engine};
-use crate::ingest::batch::Marks;
+use super::{cell_table, dirty, engine, registry};
+use crate::ingest::batch::{Marks, Sample};
 use crate::rollup::{Cell, FIVE_MINUTES_MS, MINUTE_MS, phases_counted, window_start};
-use crate::store::StoreResult;
+use crate::store::{SampleQuery, StoreResult};
 
 /// Which samples are wanted.
 pub(super) struct Wanted<'a> {
@@ -71,6 +71,65 @@ pub(super) fn gather<B: Ord + Copy>(
         );
     }
     Ok(cells)
+}
+
+/// Single samples of an agent, by time.
+pub(super) fn of_agent(
+    tx: &Transaction<'_>,
+    samples: &Samples,
+    organisation: &OrganisationId,
+    query: &SampleQuery,
+) -> StoreResult<Vec<Sample>> {
+    let Some(agent) = registry::agent_no(tx, organisation, query.agent)? else {
+        return Ok(Vec::new());
+    };
+    let Some(shown) = samples.shown(tx)? else {
+        return Ok(Vec::new());
+    };
+    let agents = BTreeSet::from([agent]);
+    let asked = Asked {
+        agents: Some(&agents),
+        from_unix_ms: query.from_unix_ms,
+        to_unix_ms: query.to_unix_ms,
+    };
+    let of_target = |series: &Series| {
+        let target = query.target.as_deref();
+        target.is_none_or(|target| *series.target == *target)
+    };
+    let is_wanted = |agent: u32, number: u32| {
+        let series = shown.dictionary.series(agent, number);
+        series.is_some_and(of_target)
+    };
+    let mut found = Vec::new();
+    let read = shown.view.read(&asked, is_wanted, |agent, block| {
+        if let Some(series) = shown.dictionary.series(agent, block.series) {
+            found.extend(block.rows().map(|row| sample_of(series, block, row)));
+        }
+    });
+    let read = read.map_err(engine("read samples"))?;
+    if read.damaged > 0 {
+        error!(
+            damaged = read.damaged,
+            "chunks of samples cannot be read and are missing in a list"
+        );
+    }
+    found.sort_by_key(|sample| sample.at_unix_ms);
+    Ok(found)
+}
+
+fn sample_of(series: &Series, block: &Block, row: Row) -> Sample {
+    Sample {
+        at_unix_ms: row.at_unix_ms,
+        target: Arc::clone(&series.target),
+        destination: series.destination,
+        protocol: Protocol::try_from(series.protocol).unwrap_or_default(),
+        phase: Phase::try_from(series.phase).unwrap_or_default(),
+        outcome: Outcome::try_from(i32::from(row.outcome)).unwrap_or_default(),
+        rtt_us: row.rtt_us,
+        reply_ttl: row.reply_ttl,
+        marks: Marks(row.marks),
+        scheduling_delay_us: block.scheduling_delay_max_us,
+    }
 }
 
 /// All cells of a five-minute window of an organisation: of the table and of samples. One that is damaged is told and left out.
