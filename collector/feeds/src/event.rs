@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use firstmile_routing::asn::Asn;
-use firstmile_routing::detector::PathId;
+use firstmile_routing::detector::{Options, PathId};
+use firstmile_routing::examine::Registry;
 use firstmile_routing::path::Route;
 use firstmile_routing::vrp::Vrps;
 use ipnet::IpNet;
@@ -83,6 +84,18 @@ pub enum Event {
         at: f64,
         /// Which router of it.
         router: Option<IpAddr>,
+    },
+    /// The operator registered something else.
+    Rules {
+        /// When, Unix seconds.
+        at: f64,
+        /// What to judge by from now on.
+        rules: Box<(Registry, Options)>,
+    },
+    /// Time goes on.
+    Tick {
+        /// What time it is, Unix seconds.
+        at: f64,
     },
     /// RPKI, whole.
     Vrps {

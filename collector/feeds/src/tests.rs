@@ -3,12 +3,15 @@
 use std::io::{Cursor, Write};
 use std::net::IpAddr;
 
+use firstmile_routing::asn::Asn;
+use firstmile_routing::detector::PathId;
 use firstmile_routing::judge::RulesFile;
+use firstmile_routing::path::{AsPath, Route};
 use firstmile_routing::verdict::Verdict;
 use ipnet::IpNet;
 
 use crate::bmp::session::{BmpError, Session};
-use crate::event::{Event, FeedId};
+use crate::event::{Event, FeedId, Peer, Routes};
 use crate::mrt::{Tally, files, open, replay};
 use crate::sample;
 use crate::watch::Watch;
@@ -505,9 +508,7 @@ fn events_of_a_feed_out_of_sight_leave_others_alone() {
             FeedId(feed),
             at,
             firstmile_routing::ris::Update {
-                route: firstmile_routing::path::Route::new(firstmile_routing::path::AsPath::of(&[
-                    64_510, 64_497,
-                ])),
+                route: Route::new(AsPath::of(&[64_510, 64_497])),
                 announced: nets(&["198.51.100.0/24"]),
                 ..firstmile_routing::ris::Update::default()
             },
@@ -526,4 +527,54 @@ fn events_of_a_feed_out_of_sight_leave_others_alone() {
     };
     assert_eq!(watch.apply(gone(0)).len(), 0);
     assert_eq!(watch.apply(gone(1)).len(), 1, "the end");
+}
+
+#[test]
+fn rules_are_taken_up_while_routes_stand_and_allowances_end_by_the_clock() {
+    let mut watch = watch(RULES);
+    let told = |watch: &mut Watch, event: Event| said(&watch.apply(event));
+    let peer = |last: u8| Peer::Recorded {
+        address: IpAddr::from([192, 0, 2, last]),
+        asn: Asn(64_510),
+    };
+    let hijack = |last: u8| {
+        Event::Routes(Box::new(Routes {
+            feed: FEED,
+            at: 10.0,
+            peer: peer(last),
+            path: PathId::NONE,
+            withdrawn: Vec::new(),
+            announced: nets(&["198.51.100.0/24"]),
+            route: Route::new(AsPath::of(&[64_510, 64_497])),
+            communities: None,
+        }))
+    };
+    let rules = |at: f64, more: &str| {
+        let text =
+            format!(r#"{{"rules":[{{"prefix":"198.51.100.0/24","origins":[64496]}}],{more}}}"#);
+        let file = RulesFile::read(&text).expect("rules");
+        let rules = file.build().expect("usable rules").0.into_rules();
+        let rules = Box::new(rules);
+        Event::Rules { at, rules }
+    };
+    let start = |at: u32| {
+        [format!(
+            "{at} Start hijack.exact.origin 198.51.100.0/24 AS64497"
+        )]
+    };
+    let end = |at: u32| {
+        [format!(
+            "{at} End hijack.exact.origin 198.51.100.0/24 AS64497"
+        )]
+    };
+    assert_eq!(told(&mut watch, hijack(1)), start(10));
+    let allowed = r#""allowances":[{"prefix":"198.51.100.0/24","origins":[64497],"to":30}]"#;
+    assert_eq!(told(&mut watch, rules(20.0, allowed)), end(20));
+    assert!(told(&mut watch, Event::Tick { at: 29.0 }).is_empty());
+    assert_eq!(told(&mut watch, Event::Tick { at: 30.0 }), start(30));
+    let muted = r#""mute":["192.0.2.1"]"#;
+    assert_eq!(told(&mut watch, rules(40.0, muted)), end(40));
+    assert!(told(&mut watch, hijack(1)).is_empty(), "nobody listens");
+    assert_eq!(told(&mut watch, hijack(2)), start(10));
+    assert_eq!(told(&mut watch, rules(50.0, r#""min_peers":{}"#)).len(), 0);
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use firstmile_routing::detector::{Detector, PeerId};
+use firstmile_routing::allow::Mute;
+use firstmile_routing::detector::{Detector, Options, PeerId};
+use firstmile_routing::examine::Registry;
 use firstmile_routing::path::Route;
 use firstmile_routing::verdict::Verdict;
 use ipnet::IpNet;
@@ -39,6 +41,11 @@ impl Watch {
         &self.detector
     }
 
+    /// What it judges by.
+    pub fn into_rules(self) -> (Registry, Options) {
+        self.detector.into_rules()
+    }
+
     /// Peers that are known, and events refused because there were too many.
     pub fn peers(&self) -> (usize, u64) {
         (self.peers.len(), self.peers_refused)
@@ -49,6 +56,16 @@ impl Watch {
         match event {
             Event::Routes(routes) => self.routes(&routes),
             Event::PeerUp { .. } => {}
+            Event::Rules { at, rules } => {
+                let (registry, options) = *rules;
+                self.detector.replace_rules(at, registry, options);
+                let mute = &self.detector.registry().mute;
+                let muted = self.peers.keys().map(|(_, peer)| peer);
+                let muted = muted.filter(|peer| is_muted(mute, peer)).cloned();
+                let muted: HashSet<Peer> = muted.collect();
+                self.out_of_sight(at, |_, peer| muted.contains(peer));
+            }
+            Event::Tick { at } => self.detector.advance(at),
             Event::PeerDown {
                 feed,
                 at,
@@ -68,8 +85,11 @@ impl Watch {
         self.detector.take_verdicts()
     }
 
-    /// The number of a peer; `None` if there are too many.
+    /// The number of a peer; `None` if it is muted, or there are too many.
     pub fn peer(&mut self, feed: FeedId, peer: Peer) -> Option<PeerId> {
+        if is_muted(&self.detector.registry().mute, &peer) {
+            return None;
+        }
         let key = (feed, peer);
         if let Some(id) = self.peers.get(&key) {
             return Some(*id);
@@ -134,4 +154,15 @@ impl Watch {
 
 fn is_at(known: &Peer, router: IpAddr) -> bool {
     matches!(known, Peer::Router(peer) if peer.router == router)
+}
+
+fn is_muted(mute: &Mute, peer: &Peer) -> bool {
+    if mute.is_empty() {
+        return false;
+    }
+    match peer {
+        Peer::Recorded { address, asn } => mute.holds(&[&address.to_string()], Some(*asn)),
+        Peer::RouteCollector { host, name } => mute.holds(&[host, name], None),
+        Peer::Router(peer) => mute.holds(&[&peer.address.to_string()], Some(peer.asn)),
+    }
 }

@@ -121,13 +121,16 @@ impl Severity {
     }
 }
 
-/// One class, or all whose names begin alike: `hijack.sub` or `hijack.sub.*` names four.
+/// One class, or all whose names begin alike: `hijack.sub` or `hijack.sub.*` names four, `*` names all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Family(Vec<Class>);
 
 impl Family {
     /// Reads a name; `None` if no class has it.
     pub fn parse(text: &str) -> Option<Self> {
+        if text == "*" {
+            return Some(Self(Class::ALL.to_vec()));
+        }
         let stem = text.strip_suffix(".*").unwrap_or(text);
         let within = |class: &&Class| {
             class
@@ -170,6 +173,7 @@ mod tests {
         assert_eq!(count("hijack.*"), Some(8));
         assert_eq!(count("rpki"), Some(3));
         assert_eq!(count("bogon"), Some(1));
+        assert_eq!(count("*"), Some(Class::ALL.len()));
         assert_eq!(count("hij"), None);
         assert_eq!(count(""), None);
         assert_eq!(count("hijack.sub.origin.x"), None);

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use crate::allow::{Allowance, Mute};
 use crate::asn::Asn;
 use crate::bogon::Bogons;
 use crate::class::Class;
@@ -26,6 +27,10 @@ pub struct Registry {
     pub bogons: Bogons,
     /// An origin that RPKI allows is no hijack, though the rule does not name it.
     pub rov_clears_origin: bool,
+    /// What is allowed for a time.
+    pub allowances: Vec<Allowance>,
+    /// Peers that are not listened to.
+    pub mute: Mute,
 }
 
 /// Something that is wrong with a route.
@@ -60,6 +65,8 @@ impl Registry {
             asns,
             relations,
             rov_clears_origin: false,
+            allowances: Vec::new(),
+            mute: Mute::default(),
         }
     }
 
@@ -74,14 +81,21 @@ impl Registry {
             || self.bogons.block(prefix).is_some()
     }
 
-    /// Everything that is wrong with `route` for `prefix`.
-    pub fn examine(&self, prefix: &IpNet, route: &Route, vrps: Option<&Vrps>) -> Vec<Finding> {
+    /// Everything that is wrong with `route` for `prefix` at a moment, Unix seconds.
+    pub fn examine(
+        &self,
+        prefix: &IpNet,
+        route: &Route,
+        vrps: Option<&Vrps>,
+        at: f64,
+    ) -> Vec<Finding> {
         Examination {
             registry: self,
             prefix,
             route,
             steps: route.path.without_prepends(),
             vrps,
+            at,
         }
         .run()
     }
@@ -93,6 +107,7 @@ struct Examination<'a> {
     route: &'a Route,
     steps: Vec<&'a Hop>,
     vrps: Option<&'a Vrps>,
+    at: f64,
 }
 
 /// How far a route is from what a rule demands: the rule that it comes nearest to tells what is wrong.
@@ -116,7 +131,11 @@ impl Examination<'_> {
             return findings;
         }
         let matched = found.rules.first().map(|rule| rule.prefix);
-        let mut findings = self.nearest_rule(&found);
+        let mut findings = if self.is_allowed() {
+            Vec::new()
+        } else {
+            self.nearest_rule(&found)
+        };
         self.own_findings(matched, true, &mut findings);
         self.leaks(matched, &mut findings);
         self.rpki(matched, &mut findings);
@@ -131,6 +150,13 @@ impl Examination<'_> {
             new
         });
         findings
+    }
+
+    /// Whether it is allowed for the time being, whatever the rules say.
+    fn is_allowed(&self) -> bool {
+        let (prefix, path) = (self.prefix, &self.route.path);
+        let mut allowances = self.registry.allowances.iter();
+        allowances.any(|one| one.covers(prefix, path, self.at))
     }
 
     /// What the rule says that the route comes nearest to; nothing, if one finds nothing wrong.

@@ -72,7 +72,7 @@ impl Instance {
         let fresh = |(_, seen): &&(PeerId, Seen)| {
             agreement
                 .window_s
-                .is_none_or(|window| at - seen.at <= window)
+                .is_none_or(|window| (at - seen.at).abs() <= window)
         };
         self.started = self.peers.iter().filter(fresh).count() >= agreement.peers;
         self.started

@@ -4,6 +4,7 @@
 //! replay of recordings and `bgp judge` run this very code. What the operator registered is the ground truth, never history. Design:
 //! `docs/design/routing.md`.
 
+pub mod allow;
 pub mod asn;
 pub mod bogon;
 pub mod class;

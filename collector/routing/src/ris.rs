@@ -191,24 +191,41 @@ fn shown(value: &Value) -> String {
 }
 
 fn path(data: &Value) -> Result<AsPath, RisError> {
-    let Some(Value::Array(items)) = data.get("path") else {
-        return Err(RisError::Shape("it announces prefixes without a `path`"));
+    let words: Vec<Value>;
+    let items = match data.get("path") {
+        Some(Value::Array(items)) => items,
+        // As routers print it: `64496 64497 {64498,64499}`.
+        Some(Value::String(text)) => {
+            words = text.split_whitespace().map(Value::from).collect();
+            &words
+        }
+        _ => return Err(RisError::Shape("it announces prefixes without a `path`")),
     };
     let bad = || RisError::Path(shown(data.get("path").unwrap_or(&Value::Null)));
     if items.len() > MAX_HOPS {
         return Err(bad());
     }
     let hop = |item: &Value| {
+        let mut members = Vec::new();
+        if let Some(set) = item.as_str().and_then(set_in_words) {
+            members.extend(set.map(Asn::parse).collect::<Option<Vec<_>>>()?);
+            return Some(Hop::Set(members.into()));
+        }
         if !item.is_array() {
             return Asn::from_json(item).map(Hop::As);
         }
-        let mut members = Vec::new();
         collect_set(item, 0, &mut members)?;
         members.dedup();
         Some(Hop::Set(members.into()))
     };
     let hops: Option<Vec<Hop>> = items.iter().map(hop).collect();
     hops.map(AsPath::new).ok_or_else(bad)
+}
+
+/// The members of a set as routers print it: `{64498,64499}`.
+fn set_in_words(text: &str) -> Option<impl Iterator<Item = &str>> {
+    let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    Some(inside.split([',', ' ']).filter(|word| !word.is_empty()))
 }
 
 fn collect_set(item: &Value, depth: usize, into: &mut Vec<Asn>) -> Option<()> {

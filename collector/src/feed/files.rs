@@ -1,4 +1,4 @@
-//! A JSON file of RPKI payloads, read again when it changes.
+//! JSON files that are read again when they change: RPKI payloads, and what is registered.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::unix_s;
+use crate::ingest::refusal::with_sources;
 
-/// How often the file is looked at.
+/// How often a file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads the file at the start and after each change, until cancelled.
@@ -53,6 +54,48 @@ pub(super) async fn watch_vrps(
             vrps: Box::new(vrps),
         };
         if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the rules up as they are after each change of their file, until cancelled. One that cannot be used changes nothing.
+pub(super) async fn watch_rules(
+    path: PathBuf,
+    events: mpsc::Sender<Event>,
+    cancel: CancellationToken,
+) {
+    let changed = async || tokio::fs::metadata(&path).await?.modified();
+    // What the start read was read a moment ago.
+    let mut seen = changed().await.ok();
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let found = match changed().await {
+            Ok(found) if Some(found) == seen => continue,
+            Ok(found) => found,
+            // While an editor replaces it.
+            Err(_) => continue,
+        };
+        seen = Some(found);
+        let file = path.clone();
+        let opened = tokio::task::spawn_blocking(move || super::open(&file)).await;
+        let watch = match opened {
+            Ok(Ok(watch)) => watch,
+            Ok(Err(failure)) => {
+                let error = with_sources(&failure);
+                warn!(file = %path.display(), error, "the rules cannot be used: those before hold on");
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let rules = Box::new(watch.into_rules());
+        info!(file = %path.display(), rules = rules.0.rules.len(), "rules are taken up");
+        let at = unix_s();
+        if events.send(Event::Rules { at, rules }).await.is_err() {
             return;
         }
     }

@@ -7,6 +7,7 @@ mod statuses;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use firstmile_feeds::bmp::station::{Access, Station};
 use firstmile_feeds::event::{Event, FeedId};
@@ -34,6 +35,8 @@ pub(crate) use statuses::seconds;
 
 /// Events that wait for the detector. RIS Live drops what does not fit, BMP waits.
 const QUEUE: usize = 16_384;
+/// The detector hears of time so often: an allowance ends although no route comes.
+const TICK: Duration = Duration::from_secs(1);
 /// Verdicts that wait for the store.
 const VERDICTS: usize = 4_096;
 /// BMP sessions at once.
@@ -118,15 +121,8 @@ pub fn start(
         };
         tasks.spawn(client.run(events.clone(), cancel.clone()));
     }
-    if let Some(path) = &config.vrp_file {
-        let status = feeds.add("vrp file", None, false, now);
-        tasks.spawn(files::watch_vrps(
-            path.clone(),
-            status,
-            events.clone(),
-            cancel.clone(),
-        ));
-    }
+    watch_files(config, &feeds, &events, cancel, tasks);
+    tasks.spawn(tick(events.clone(), cancel.clone()));
     tasks.spawn(keep::keep(store, told, live, feeds, cancel.clone()));
     // Without a feed the queue would close at once, and the detector end; it holds what the tables said until the stop.
     let cancel = cancel.clone();
@@ -135,6 +131,48 @@ pub fn start(
         guard.cancel();
         drop(events);
     });
+}
+
+/// Files that are read again when they change.
+fn watch_files(
+    config: &Routing,
+    feeds: &Feeds,
+    events: &mpsc::Sender<Event>,
+    cancel: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    if let Some(path) = &config.vrp_file {
+        let status = feeds.add("vrp file", None, false, clock::unix_ms());
+        tasks.spawn(files::watch_vrps(
+            path.clone(),
+            status,
+            events.clone(),
+            cancel.clone(),
+        ));
+    }
+    if let Some(path) = &config.rules {
+        tasks.spawn(files::watch_rules(
+            path.clone(),
+            events.clone(),
+            cancel.clone(),
+        ));
+    }
+}
+
+/// Tells the detector that time goes on, until cancelled.
+async fn tick(events: mpsc::Sender<Event>, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // A full queue tells the time by itself.
+        let tick = Event::Tick { at: unix_s() };
+        if let Err(mpsc::error::TrySendError::Closed(_)) = events.try_send(tick) {
+            return;
+        }
+    }
 }
 
 struct Tables {

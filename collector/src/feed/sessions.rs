@@ -62,7 +62,7 @@ impl SessionTable {
                 let gone = |known: &RouterPeer| router.is_none_or(|router| known.router == router);
                 self.forget(|of, known| of == *feed && gone(known));
             }
-            Event::Vrps { .. } => {}
+            Event::Vrps { .. } | Event::Rules { .. } | Event::Tick { .. } => {}
         }
     }
 

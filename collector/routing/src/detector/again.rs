@@ -59,7 +59,9 @@ impl Detector {
     /// Which of the distinct findings a route has; new ones join them.
     fn examine_once(&self, prefix: &IpNet, id: RouteId, distinct: &mut Vec<Vec<Finding>>) -> usize {
         let route = self.routes.get(id).unwrap_or_default();
-        let found = self.registry.examine(prefix, &route, self.vrps.as_ref());
+        let found = self
+            .registry
+            .examine(prefix, &route, self.vrps.as_ref(), self.clock);
         let known = distinct.iter().position(|one| *one == found);
         known.unwrap_or_else(|| {
             distinct.push(found);

@@ -3,6 +3,7 @@
 mod again;
 mod held;
 mod tell;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +93,9 @@ pub struct Detector {
     counters: Counters,
     /// While what a feed said is forgotten, because the feed is gone.
     is_blind: bool,
+    /// What time it is, Unix seconds, and when an allowance begins or ends next.
+    clock: f64,
+    next_window: f64,
 }
 
 impl Detector {
@@ -107,6 +111,8 @@ impl Detector {
             verdicts: Vec::new(),
             counters: Counters::default(),
             is_blind: false,
+            clock: f64::NEG_INFINITY,
+            next_window: f64::NEG_INFINITY,
         }
     }
 
@@ -144,6 +150,7 @@ impl Detector {
         prefix: IpNet,
         route: &Route,
     ) {
+        self.advance(at);
         self.counters.announcements += 1;
         if !self.registry.concerns(&prefix, route) {
             // An own AS may have left the path, and then the old word of this peer no longer holds.
@@ -168,7 +175,8 @@ impl Detector {
         let findings = if has_paths {
             self.findings_at(peer, &prefix)
         } else {
-            self.registry.examine(&prefix, route, self.vrps.as_ref())
+            self.registry
+                .examine(&prefix, route, self.vrps.as_ref(), at)
         };
         let hijacked = findings.iter().any(|finding| finding.class.is_hijack());
         self.apply(at, peer, prefix, &findings);
@@ -184,6 +192,7 @@ impl Detector {
 
     /// One of several paths of a peer to `prefix` is gone.
     pub fn withdraw_path(&mut self, at: f64, peer: PeerId, path: PathId, prefix: IpNet) {
+        self.advance(at);
         self.counters.withdrawals += 1;
         self.lose(at, peer, path, prefix);
     }
@@ -195,6 +204,7 @@ impl Detector {
 
     /// Sessions ended together; the table is gone through once.
     pub fn peers_down(&mut self, at: f64, down: &BTreeSet<PeerId>, lost: bool) {
+        self.advance(at);
         if down.is_empty() {
             return;
         }
@@ -225,6 +235,7 @@ impl Detector {
 
     /// RPKI says something else from now on: what it concerns is judged again.
     pub fn replace_vrps(&mut self, at: f64, vrps: Vrps) {
+        self.advance(at);
         let before = self.vrps.take();
         let changes = before.as_ref().map(|before| before.difference(&vrps));
         self.vrps = Some(vrps);
@@ -313,7 +324,10 @@ impl Detector {
             let Some(route) = self.routes.get(id) else {
                 continue;
             };
-            for finding in self.registry.examine(prefix, &route, self.vrps.as_ref()) {
+            for finding in self
+                .registry
+                .examine(prefix, &route, self.vrps.as_ref(), self.clock)
+            {
                 let same = |known: &Finding| {
                     (known.class, known.offender) == (finding.class, finding.offender)
                 };

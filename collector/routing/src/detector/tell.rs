@@ -74,7 +74,7 @@ impl Detector {
         };
         let findings = self
             .registry
-            .examine(&key.prefix, &route, self.vrps.as_ref());
+            .examine(&key.prefix, &route, self.vrps.as_ref(), self.clock);
         let same = |one: &Finding| (one.class, one.offender) == (key.class, key.offender);
         findings.iter().any(same)
     }

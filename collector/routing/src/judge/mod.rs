@@ -152,6 +152,10 @@ impl Judge {
 
     fn update(&mut self, update: &Update) {
         self.tick(update.at);
+        let Peer { host, name, asn } = &update.peer;
+        if self.detector.registry().mute.holds(&[host, name], *asn) {
+            return;
+        }
         let peer = self.peer(&update.peer);
         // RFC 4271 §3.1: a prefix in both fields is announced.
         for prefix in &update.withdrawn {
@@ -171,6 +175,7 @@ impl Judge {
     fn tick(&mut self, at: Option<f64>) {
         if let Some(at) = at {
             self.clock = at;
+            self.detector.advance(at);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::allow::{Allowance, AllowanceError, AllowanceFile, Mute};
 use crate::asn::Asn;
 use crate::class::Family;
 use crate::detector::{Detector, Options};
@@ -25,6 +26,14 @@ pub enum RulesError {
         index: usize,
         /// Why.
         source: RuleError,
+    },
+    /// An allowance makes no sense.
+    #[error("allowance {index} (from 0) cannot be used")]
+    Allowance {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// Why.
+        source: AllowanceError,
     },
     /// A key of `min_peers` is no class.
     #[error("{0:?} in `min_peers` is no class of verdicts")]
@@ -66,6 +75,8 @@ pub struct RulesFile {
     end_pct: Option<f64>,
     window_s: Option<f64>,
     rov_clears_origin: Option<bool>,
+    allowances: Option<Vec<AllowanceFile>>,
+    mute: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +115,12 @@ impl RulesFile {
         let mut registry =
             Registry::new(Rules::new(rules), self.asns.unwrap_or_default(), relations);
         registry.rov_clears_origin = self.rov_clears_origin.unwrap_or_default();
+        let usable = |(index, file): (usize, AllowanceFile)| {
+            Allowance::try_from(file).map_err(|source| RulesError::Allowance { index, source })
+        };
+        let allowances = self.allowances.unwrap_or_default().into_iter().enumerate();
+        registry.allowances = allowances.map(usable).collect::<Result<_, _>>()?;
+        registry.mute = Mute::new(self.mute.unwrap_or_default());
         Ok((Detector::new(registry, options, before), after))
     }
 
@@ -111,7 +128,7 @@ impl RulesFile {
         let mut options = Options::default();
         // A family first, then its members: the narrower word counts.
         let mut entries: Vec<_> = self.min_peers.iter().flatten().collect();
-        entries.sort_by_key(|(name, _)| name.matches('.').count());
+        entries.sort_by_key(|(name, _)| (*name != "*", name.matches('.').count()));
         for (name, peers) in entries {
             let family = Family::parse(name).ok_or_else(|| RulesError::Class(name.clone()))?;
             for class in family.classes() {

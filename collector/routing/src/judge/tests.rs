@@ -273,10 +273,21 @@ fn rules_that_cannot_be_used_are_refused() {
         r#"{"end_pct":101}"#,
         r#"{"window_s":-1}"#,
         r#"{"rov_clears_origin":"yes"}"#,
+        r#"{"allowances":[{"prefix":"198.51.100.0/24","from":2,"to":1}]}"#,
+        r#"{"mute":[64500]}"#,
     ] {
         assert!(Judge::new(rules).is_err(), "{rules}");
     }
     assert!(Judge::new("{}").is_ok(), "no key is needed");
+}
+
+#[test]
+fn lines_may_end_as_on_windows() {
+    let rules = r#"{"rules":[{"prefix":"198.51.100.0/24","origins":[64496]}]}"#;
+    let mut judge = Judge::new(rules).expect("usable rules");
+    let update = message("A p1 198.51.100.0/24 64510 64497", 0, false) + "\r";
+    assert_eq!(judge.line(&update).len(), 1);
+    assert_eq!(judge.broken().0, 0);
 }
 
 #[test]
@@ -285,7 +296,9 @@ fn broken_lines_are_counted_and_the_first_are_kept() {
     for _ in 0..100 {
         assert!(judge.line("no").is_empty());
     }
-    assert!(judge.line("").is_empty());
+    for blank in ["", "\r", " \t"] {
+        assert!(judge.line(blank).is_empty());
+    }
     let (count, kept) = judge.broken();
     assert_eq!(count, 100);
     assert_eq!(kept.len(), super::BROKEN_KEPT);

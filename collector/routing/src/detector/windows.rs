@@ -1,0 +1,48 @@
+//! What is allowed changes: because time goes on, or because the operator says so.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::{Detector, Options};
+use crate::examine::Registry;
+
+impl Detector {
+    /// What it judges by, and when verdicts start and end.
+    pub fn into_rules(self) -> (Registry, Options) {
+        (self.registry, self.options)
+    }
+
+    /// Judges by other rules from now on: what is kept is judged again. Routes that concerned nobody until now are not known.
+    pub fn replace_rules(&mut self, at: f64, registry: Registry, options: Options) {
+        (self.registry, self.options) = (registry, options);
+        self.next_window = f64::NEG_INFINITY;
+        self.advance(at);
+        let kept: Vec<IpNet> = self.table.keys().collect();
+        for prefix in kept {
+            self.judge_again(at, prefix);
+        }
+    }
+
+    /// It is `at` now, Unix seconds: routes under an allowance that began or ended meanwhile are judged again.
+    pub fn advance(&mut self, at: f64) {
+        let before = std::mem::replace(&mut self.clock, at);
+        if at >= before && at < self.next_window {
+            return;
+        }
+        let allowances = &self.registry.allowances;
+        let moments = allowances.iter().flat_map(|one| [one.from, one.to]);
+        self.next_window = moments
+            .filter(|moment| *moment > at)
+            .fold(f64::INFINITY, f64::min);
+        let affected: BTreeSet<IpNet> = allowances
+            .iter()
+            .filter(|one| one.holds(before) != one.holds(at))
+            .flat_map(|one| self.table.children(&one.prefix))
+            .map(|(prefix, _)| prefix)
+            .collect();
+        for prefix in affected {
+            self.judge_again(at, prefix);
+        }
+    }
+}
