@@ -12,6 +12,7 @@ pub mod directory;
 pub mod id;
 pub mod model;
 pub mod routes;
+pub mod standing;
 pub mod validate;
 pub mod verdict;
 

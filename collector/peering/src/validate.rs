@@ -83,6 +83,25 @@ pub fn judge(case: &Case<'_>) -> Verdict {
     Verdict::of(findings, learned)
 }
 
+/// The partner's sessions for a prefix: at the primary location, and at the backup one.
+pub fn sides(case: &Case<'_>) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let service = case.service;
+    let partner = service
+        .peering_service_provider
+        .as_deref()
+        .unwrap_or_default();
+    let Some(provider) = case.directory.provider(partner) else {
+        return Default::default();
+    };
+    let peerings = peerings_of(case.resources, case.directory, &provider.name);
+    let at = |metro: Option<&str>| -> Vec<IpAddr> {
+        let found = metro.map(|metro| sessions_of(&peerings, Some(metro), case.prefix));
+        found.into_iter().flatten().collect()
+    };
+    let primary = service.provider_primary_peering_location.as_deref();
+    (at(primary), at(service.backup()))
+}
+
 /// Judges one prefix that a partner registered under a peering: its own sessions only.
 pub fn judge_registered(prefix: IpNet, peering: &Peering, sessions: &Sessions) -> Verdict {
     let mut findings = of_the_prefix(prefix);

@@ -10,10 +10,11 @@ use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use firstmile_peering::answer::Answer;
-use firstmile_peering::desk::{self, TestOutcome, World};
+use firstmile_peering::desk::{self, PrefixEvent, TestOutcome, World};
 use firstmile_peering::model::MonitorTest;
 use firstmile_wire::ids::OrganisationId;
 use firstmile_wire::v1::{Phase, Protocol};
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -117,7 +118,8 @@ async fn settle(state: &ApiState, asked: &Asked<'_>) -> Result<Answer, Failure> 
             from_unix_ms: (state.now_unix_ms)() - EVENTS_FOR_MS,
             limit: EVENTS_MAX,
         };
-        events_of(&state.store.verdicts(organisation, query).await?)
+        let verdicts = state.store.verdicts(organisation, query).await?;
+        together(state.registry.events(), events_of(&verdicts))
     } else {
         BTreeMap::new()
     };
@@ -163,6 +165,20 @@ fn method_of(method: &Method) -> Option<desk::Method> {
         Method::POST => desk::Method::Post,
         _ => return None,
     })
+}
+
+/// Events of sessions and of verdicts, newest first.
+fn together(
+    mut of_sessions: BTreeMap<IpNet, Vec<PrefixEvent>>,
+    of_verdicts: BTreeMap<IpNet, Vec<PrefixEvent>>,
+) -> BTreeMap<IpNet, Vec<PrefixEvent>> {
+    let moment = |event: &PrefixEvent| event.event_timestamp.parse::<jiff::Timestamp>().ok();
+    for (prefix, more) in of_verdicts {
+        let events = of_sessions.entry(prefix).or_default();
+        events.extend(more);
+        events.sort_by_key(|event| std::cmp::Reverse(moment(event)));
+    }
+    of_sessions
 }
 
 /// Whether an answer may show outcomes of tests, each of which costs some queries.

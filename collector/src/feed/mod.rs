@@ -3,6 +3,7 @@
 mod files;
 mod keep;
 pub(crate) mod sessions;
+pub(crate) mod standings;
 mod statuses;
 
 use std::path::PathBuf;
@@ -79,6 +80,7 @@ pub fn start(
         paths: config.tables.clone(),
         status: feeds.add("tables", None, false, clock::unix_ms()),
     };
+    let prefixes = Arc::clone(&registry);
     let started = CancellationToken::new();
     let guard = started.clone();
     tasks.spawn_blocking(move || {
@@ -123,6 +125,11 @@ pub fn start(
     }
     watch_files(config, &feeds, &events, cancel, tasks);
     tasks.spawn(tick(events.clone(), cancel.clone()));
+    tasks.spawn(standings::watch(
+        Arc::clone(&store),
+        prefixes,
+        cancel.clone(),
+    ));
     tasks.spawn(keep::keep(store, told, live, feeds, cancel.clone()));
     // Without a feed the queue would close at once, and the detector end; it holds what the tables said until the stop.
     let cancel = cancel.clone();

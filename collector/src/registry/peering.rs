@@ -1,17 +1,20 @@
 //! The registry of connections, prefixes and peerings: the partner directory, what feeds show, and one change at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use firstmile_feeds::event::Event;
 use firstmile_peering::Resources;
+use firstmile_peering::desk::PrefixEvent;
 use firstmile_peering::directory::Directory;
 use firstmile_peering::model::Resource;
 use firstmile_peering::routes::Sessions;
 use ipnet::IpNet;
 use tokio::sync::MutexGuard;
 
-use crate::feed::{self, sessions::SessionTable};
+use crate::feed;
+use crate::feed::sessions::SessionTable;
+use crate::feed::standings::Standings;
 
 /// What is shared beside the store.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct PeeringRegistry {
     /// Sessions between partners and Microsoft as connected feeds show them: none while no feed is connected, and then no
     /// rule about routes can be looked at.
     table: Mutex<SessionTable>,
+    standings: Mutex<Standings>,
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -29,6 +33,7 @@ impl Default for PeeringRegistry {
         Self {
             directory: Directory::builtin(),
             table: Mutex::default(),
+            standings: Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
         }
     }
@@ -56,6 +61,18 @@ impl PeeringRegistry {
             self.with(|table| table.add_routes(some, &mut sessions));
         }
         sessions
+    }
+
+    /// Events of prefixes on live sessions, newest first.
+    pub fn events(&self) -> BTreeMap<IpNet, Vec<PrefixEvent>> {
+        self.with_standings(|standings| standings.events())
+    }
+
+    pub(crate) fn with_standings<T>(&self, ask: impl FnOnce(&mut Standings) -> T) -> T {
+        ask(&mut self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     fn with<T>(&self, ask: impl FnOnce(&mut SessionTable) -> T) -> T {

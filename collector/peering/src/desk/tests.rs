@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::answer::Change;
 use crate::routes::{Route, Session};
+use crate::standing::{Side, standing};
 
 const GROUP: &str = "/subscriptions/s1/resourceGroups/net/providers/Microsoft.Peering";
 
@@ -602,4 +603,45 @@ proptest! {
             prop_assert!((200..=501).contains(&status));
         }
     }
+}
+
+#[test]
+fn where_a_prefix_stands_comes_from_the_sessions_of_its_connection() {
+    let stands = |office: &Office| {
+        let directory = Directory::builtin();
+        let world = World {
+            resources: &office.resources,
+            directory: &directory,
+            sessions: &office.sessions,
+            events: &office.events,
+            tests: &office.tests,
+        };
+        let mut all = office.resources.all();
+        let (resource, prefix) = all
+            .find_map(|one| Some((one, one.properties.prefix()?)))
+            .expect("a prefix");
+        standing(&world, resource, prefix).expect("its connection is there")
+    };
+    let unseen = stands(&Office::furnished());
+    assert!(!unseen.primary.observable && !unseen.backup.observable);
+    let mut office = Office::furnished().announced();
+    let good = stands(&office);
+    let session = |side: &Side| side.way.as_ref().map(|way| way.session.to_string());
+    assert_eq!(session(&good.primary).as_deref(), Some("192.0.2.1"));
+    assert_eq!(session(&good.backup).as_deref(), Some("192.0.2.5"));
+    // The other session at the primary still announces it.
+    office.sessions.remove(&IpAddr::from([192, 0, 2, 1]));
+    let left = stands(&office);
+    assert_eq!(session(&left.primary).as_deref(), Some("192.0.2.3"));
+    for known in office.sessions.values_mut() {
+        known.routes.clear();
+    }
+    let gone = stands(&office);
+    let prefix = "198.51.100.0/24".parse().expect("a prefix");
+    let events = gone.events(Some(&left), prefix, "2026-01-01T00:00:00Z");
+    let types: Vec<&str> = events.iter().map(|one| one.event_type.as_str()).collect();
+    assert_eq!(
+        types[..2],
+        ["PrefixWithdrawalEvent", "PrefixBackupRouteWithdrawalEvent"]
+    );
 }
