@@ -1,6 +1,7 @@
 //! What a report says, written in the one transaction that marks it applied.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use firstmile_wire::ids::ReportKey;
 use firstmile_wire::v1::{Phase, Protocol};
@@ -8,13 +9,27 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::paths::{self, Subject};
 use super::samples::{Samples, Taken};
-use super::{dirty, engine, events, facts, inbox, incidents, registry, vantage};
+use super::writer::Durability;
+use super::{Embedded, dirty, engine, events, facts, inbox, incidents, registry, vantage};
 use crate::rollup::{Cell, FIVE_MINUTES_MS, cells_of, window_start};
 use crate::store::{Applied, CellKey, StoreResult};
 
+/// Writes all of `applied` in one transaction, and shows its samples when that is committed.
+pub(super) async fn run(store: &Embedded, key: &ReportKey, applied: Applied) -> StoreResult<()> {
+    let key = key.clone();
+    let (samples, then) = (Arc::clone(&store.samples), Arc::clone(&store.samples));
+    let work = move |tx: &Transaction<'_>| apply(tx, &samples, &key, &applied);
+    let took = move |taken: Option<Taken>| taken.into_iter().for_each(|taken| then.took(taken));
+    let action = "apply a report";
+    let run = store
+        .writer
+        .run_then(Durability::Replayable, action, work, took);
+    run.await
+}
+
 /// Writes all of `applied` and marks the report; does nothing if it is not pending any more. What it took of samples is to be told
 /// to them when the transaction is committed.
-pub(super) fn apply(
+fn apply(
     tx: &Transaction<'_>,
     samples: &Samples,
     key: &ReportKey,

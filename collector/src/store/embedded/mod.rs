@@ -45,7 +45,7 @@ use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 pub use self::copy::{Checked, check, copy_into, has_days, is_file_of, is_in};
 use self::readers::Readers;
 pub use self::retention::Retention;
-use self::samples::{Samples, Taken};
+use self::samples::Samples;
 pub use self::schema::FILE_NAME;
 use self::writer::{Durability, Writer};
 use super::{
@@ -139,13 +139,7 @@ impl Store for Embedded {
     }
 
     async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()> {
-        let key = key.clone();
-        let (samples, then) = (Arc::clone(&self.samples), Arc::clone(&self.samples));
-        let work = move |tx: &rusqlite::Transaction<'_>| apply::apply(tx, &samples, &key, &applied);
-        let took = move |taken: Option<Taken>| taken.into_iter().for_each(|taken| then.took(taken));
-        self.writer
-            .run_then(Durability::Replayable, "apply a report", work, took)
-            .await
+        apply::run(self, key, applied).await
     }
 
     async fn set_aside(&self, key: &ReportKey, reason: &str) -> StoreResult<()> {
