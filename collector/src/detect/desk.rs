@@ -7,7 +7,7 @@ use firstmile_shift::track::{Change, Value};
 use firstmile_wire::ids::AgentId;
 
 use super::groups::Groups;
-use crate::api::types::{Event, EventClass, Incident};
+use crate::api::types::{Event, Incident};
 
 /// One organisation's.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +88,10 @@ fn known(told: &Incident) -> Option<incident::Incident> {
     Some(incident::Incident {
         id: told.incident_id.clone(),
         provider: told.provider_asn,
-        class: class_of(told.class)?,
+        class: told
+            .class
+            .of_path()
+            .filter(|class| *class != Class::Flapping)?,
         from: told.from.as_deref().map(Value::from),
         to: told.to.as_deref().map(Value::from),
         onset: [
@@ -110,34 +113,6 @@ fn known(told: &Incident) -> Option<incident::Incident> {
             })
             .collect(),
         closed: told.ended_unix_ms.map(seconds),
-    })
-}
-
-/// Classes that the classifier does not know are grouped elsewhere.
-const fn class_of(class: EventClass) -> Option<Class> {
-    Some(match class {
-        EventClass::Uplink => Class::Uplink,
-        EventClass::Unreachable => Class::Unreachable,
-        EventClass::Provider => Class::Provider,
-        EventClass::Geo => Class::Geo,
-        EventClass::PartialGeo => Class::PartialGeo,
-        EventClass::Local => Class::Local,
-        EventClass::RedundancyLost => Class::RedundancyLost,
-        EventClass::FrontDoorMoved => Class::FrontDoorMoved,
-        EventClass::Flapping
-        | EventClass::SiteSilent
-        | EventClass::Latency
-        | EventClass::Congestion
-        | EventClass::Loss
-        | EventClass::Ipdv
-        | EventClass::ReturnPathSuspected
-        | EventClass::PrefixOriginChange
-        | EventClass::PrefixHijack
-        | EventClass::PrefixForgedPath
-        | EventClass::PrefixLeak
-        | EventClass::PrefixRpki
-        | EventClass::PrefixPolicy
-        | EventClass::PrefixWithdrawn => return None,
     })
 }
 

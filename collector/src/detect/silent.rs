@@ -19,7 +19,7 @@ use crate::registry::{Agent, Site, SiteId};
 /// Reports that must be missing, as [`firstmile_shift::silent`] has it.
 const MISSED: i64 = 3;
 /// After a time in which nobody was missed, machines need some to start.
-const GRACE_MS: i64 = 10 * 60_000;
+pub(crate) const GRACE_MS: i64 = 10 * 60_000;
 
 /// Since when the collector listens without a hole. While it stood still, by either clock, nobody could be heard.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! From the classifier's changes to events: each has one identity from its first moment to its last.
 
+use firstmile_shift::level::Class;
 use firstmile_shift::track::{Change, Ending, Phase, Status};
 use uuid::Uuid;
 
@@ -135,29 +136,18 @@ fn is_same_track(possible: EventClass, now: EventClass) -> bool {
 
 fn price(memory: &PathMemory, event: &mut Event) {
     event.after_rtt_us = cost::median(&memory.away_us);
-    event.rtt_cost = match event.class {
-        EventClass::Unreachable
-        | EventClass::Flapping
-        | EventClass::SiteSilent
-        | EventClass::Latency
-        | EventClass::Congestion
-        | EventClass::Loss
-        | EventClass::Ipdv
-        | EventClass::ReturnPathSuspected
-        | EventClass::PrefixOriginChange
-        | EventClass::PrefixHijack
-        | EventClass::PrefixForgedPath
-        | EventClass::PrefixLeak
-        | EventClass::PrefixRpki
-        | EventClass::PrefixPolicy
-        | EventClass::PrefixWithdrawn => None,
-        EventClass::Uplink
-        | EventClass::Provider
-        | EventClass::Geo
-        | EventClass::PartialGeo
-        | EventClass::Local
-        | EventClass::RedundancyLost
-        | EventClass::FrontDoorMoved => cost::cost(&memory.usual_us, &memory.away_us),
+    event.rtt_cost = match event.class.of_path() {
+        // Nothing answers.
+        None | Some(Class::Unreachable | Class::Flapping) => None,
+        Some(
+            Class::Uplink
+            | Class::Provider
+            | Class::Geo
+            | Class::PartialGeo
+            | Class::Local
+            | Class::RedundancyLost
+            | Class::FrontDoorMoved,
+        ) => cost::cost(&memory.usual_us, &memory.away_us),
     };
 }
 
@@ -179,6 +169,7 @@ pub(super) fn reprice(memory: &mut PathMemory) -> Vec<Event> {
 /// What a round after the move adds to the open events: the whole path as it is now, and how often it moved.
 pub(super) fn follow(memory: &mut PathMemory, seen: &PathIdentity) -> Vec<Event> {
     let flanks = memory.shift.flanks().map_or(0, u32::from);
+    let edge_unix_ms = memory.edge_unix_ms;
     let mut changed = Vec::new();
     for event in &mut memory.open {
         let before = event.clone();
@@ -188,7 +179,11 @@ pub(super) fn follow(memory: &mut PathMemory, seen: &PathIdentity) -> Vec<Event>
         if event.after.as_path.is_empty() {
             event.after.as_path.clone_from(&seen.as_path);
         }
-        if event.after.edge_metros.is_empty() && seen.edge_metros != event.before.edge_metros {
+        // Headers are looked at each few minutes: what the first round had may have been seen before the move.
+        let as_before = event.after.edge_metros.is_empty()
+            || event.after.edge_metros == event.before.edge_metros;
+        let seen_since = edge_unix_ms >= event.first_novel_unix_ms && !seen.edge_metros.is_empty();
+        if as_before && seen_since {
             event.after.edge_metros.clone_from(&seen.edge_metros);
         }
         if *event != before {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::watch::{Context, Observation, Watch};
 use super::{Desk, PathBrief, PathMemory, PathState};
-use crate::api::types::{Event, EventClass, EventStatus};
+use crate::api::types::{Event, EventClass, EventStatus, Pop};
 use crate::geo::Meaning;
 use crate::ingest::batch::{Flow, Hop, Marks, Round, Sample};
 
@@ -153,8 +153,13 @@ impl Story {
     }
 
     pub(crate) fn round(&mut self, stream: TraceStream) {
+        self.round_with(stream, None);
+    }
+
+    /// A round, with the edge that headers named before it.
+    fn round_with(&mut self, stream: TraceStream, edge: Option<&(i64, Pop)>) {
         let round = self.as_round(stream);
-        self.take_in(&Observation::Round(&round, None));
+        self.take_in(&Observation::Round(&round, edge));
         self.now += match stream {
             TraceStream::Tail => 30_000,
             TraceStream::Burst => 5_000,
@@ -363,6 +368,32 @@ fn a_table_that_is_replaced_is_no_event() {
     story.restart();
     story.rounds(TraceStream::Tail, 10);
     assert_eq!(story.told, []);
+}
+
+#[test]
+fn the_edge_after_a_move_is_one_that_was_seen_after_it() {
+    let mut story = Story::learned(1, "Utrecht");
+    let pop = |story: &Story, code: &str| story.meaning.pop(code).expect("a code");
+    let (old, new) = (pop(&story, "AMS"), pop(&story, "FRA"));
+    let sighted = (story.now - 5_000, old.clone());
+    for _ in 0..12 {
+        story.round_with(TraceStream::Tail, Some(&sighted));
+    }
+    story.enters_at(3, 11_000);
+    for _ in 0..4 {
+        story.round_with(TraceStream::Burst, Some(&sighted));
+    }
+    assert_eq!(
+        story.last().after.edge_metros,
+        vec![old.metro.clone()],
+        "what was known then"
+    );
+    let told = story.told.len();
+    story.round_with(TraceStream::Tail, Some(&(story.now - 1_000, new.clone())));
+    assert!(story.told.len() > told, "the event is told again");
+    let event = story.last();
+    assert_eq!(event.before.edge_metros, [old.metro]);
+    assert_eq!(event.after.edge_metros, [new.metro]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::refusal::with_sources;
 use crate::api::LiveMessage;
 use crate::api::types::{Event, EventClass, Live};
-use crate::detect::silent::{Found, Listening, Look};
+use crate::detect::silent::{Found, GRACE_MS, Listening, Look};
 use crate::notify::watch::windows;
 use crate::registry::SiteId;
 use crate::store::{EventQuery, Scope, Store, StoreError, StoreResult};
@@ -44,6 +44,8 @@ struct Watched {
     listening: Listening,
     open: Arc<Vec<Event>>,
     closed_until_unix_ms: BTreeMap<SiteId, i64>,
+    /// Whether it is known which sites were closed before the first look.
+    looked_back: bool,
 }
 
 impl Silence {
@@ -95,6 +97,7 @@ impl Silence {
                 listening: Listening::from_now(now, now_unix_ms),
                 open: Arc::new(open(&*self.store, organisation).await?),
                 closed_until_unix_ms: BTreeMap::new(),
+                looked_back: false,
             },
         };
         let anew = watched
@@ -192,15 +195,20 @@ async fn gather(
         store.agents(organisation).await?,
         store.sites(organisation).await?,
     );
-    let windows = windows(store, organisation, now_unix_ms).await?;
+    // Whoever starts has to know who opened just now: their machines are still starting too.
+    let back_ms = if watched.looked_back { 0 } else { GRACE_MS };
+    let mut windows = windows(store, organisation, now_unix_ms - back_ms).await?;
+    windows.now_unix_ms = now_unix_ms;
     for site in &sites {
         let (id, country) = (site.id.to_string(), site.geography.country.as_deref());
-        if windows.is_closed(&id, country) {
+        if let Some(closed) = windows.last_closed(&id, country, back_ms) {
             // Until the next look at least.
-            let until = now_unix_ms.saturating_add(1);
-            watched.closed_until_unix_ms.insert(site.id, until);
+            watched
+                .closed_until_unix_ms
+                .insert(site.id, closed.saturating_add(1));
         }
     }
+    watched.looked_back = true;
     Ok(Look {
         organisation: organisation.clone(),
         now_unix_ms,

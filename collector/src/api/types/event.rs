@@ -172,6 +172,36 @@ impl EventClass {
     }
 }
 
+impl EventClass {
+    /// The class as the classifier of paths knows it; `None`: it is decided elsewhere.
+    pub const fn of_path(self) -> Option<Class> {
+        Some(match self {
+            Self::Uplink => Class::Uplink,
+            Self::Unreachable => Class::Unreachable,
+            Self::Provider => Class::Provider,
+            Self::Geo => Class::Geo,
+            Self::PartialGeo => Class::PartialGeo,
+            Self::Local => Class::Local,
+            Self::RedundancyLost => Class::RedundancyLost,
+            Self::Flapping => Class::Flapping,
+            Self::FrontDoorMoved => Class::FrontDoorMoved,
+            Self::SiteSilent
+            | Self::Latency
+            | Self::Congestion
+            | Self::Loss
+            | Self::Ipdv
+            | Self::ReturnPathSuspected
+            | Self::PrefixOriginChange
+            | Self::PrefixHijack
+            | Self::PrefixForgedPath
+            | Self::PrefixLeak
+            | Self::PrefixRpki
+            | Self::PrefixPolicy
+            | Self::PrefixWithdrawn => return None,
+        })
+    }
+}
+
 impl From<Class> for EventClass {
     fn from(class: Class) -> Self {
         match class {

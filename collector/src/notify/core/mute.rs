@@ -298,8 +298,16 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Whether a window holds at a site whatever happens there: its closing hours, or a change.
-    pub fn is_closed(&self, site_id: &str, geography: Option<&str>) -> bool {
+    /// When a window last held at a site whatever happens there (its closing hours, or a change): looked for at the moment, and at
+    /// each minute of `back_ms` before it.
+    pub fn last_closed(&self, site_id: &str, geography: Option<&str>, back_ms: i64) -> Option<i64> {
+        let minutes = 0..=back_ms / 60_000;
+        minutes
+            .map(|minute| self.now_unix_ms - minute * 60_000)
+            .find(|at| self.is_closed_at(site_id, geography, *at))
+    }
+
+    fn is_closed_at(&self, site_id: &str, geography: Option<&str>, at_unix_ms: i64) -> bool {
         let zone = self.zones.get(site_id);
         let closes = |window: &&Window| {
             let covers = &window.covers;
@@ -312,7 +320,7 @@ impl Windows {
                     .is_none_or(|wanted| is_in(geography, wanted))
         };
         let mut windows = self.windows.iter().filter(closes);
-        windows.any(|window| window.holds(self.now_unix_ms, zone))
+        windows.any(|window| window.holds(at_unix_ms, zone))
     }
 }
 
@@ -343,6 +351,30 @@ impl Mutes for Windows {
 mod tests {
     use super::*;
     use crate::notify::core::plan::tests::{affected, incident};
+
+    #[test]
+    fn a_site_that_opened_minutes_ago_was_closed_then() {
+        let wish = weekly(&["mon"], "20:00", 600, Some("Europe/Amsterdam"));
+        let opens = at("2026-01-06T05:00:00Z");
+        let closed = |minutes: i64, back_minutes: i64| {
+            let windows = Windows {
+                windows: vec![Window::of(&wish, zone).unwrap()],
+                zones: BTreeMap::new(),
+                now_unix_ms: opens + minutes * 60_000,
+            };
+            let last = windows.last_closed("s", None, back_minutes * 60_000)?;
+            Some((last - opens) / 60_000)
+        };
+        for (minutes, back, want) in [
+            (-1, 0, Some(-1)),
+            (3, 0, None),
+            (3, 10, Some(-1)),
+            (9, 10, Some(-1)),
+            (11, 10, None),
+        ] {
+            assert_eq!(closed(minutes, back), want, "{minutes} after it opened");
+        }
+    }
 
     fn zone(name: &str) -> Option<TimeZone> {
         // Rules as POSIX writes them, so that the test needs no table of the machine.
