@@ -139,6 +139,23 @@ impl Signals {
     }
 }
 
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn open() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Asked {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "signals cannot be waited for");
+        }
+        Asked::Stop
+    }
+}
+
 /// Prints a join string. Works beside a running collector, and before its first start.
 pub(super) async fn join_string(config: &Config, args: JoinArgs) -> Result<()> {
     let geography = Declared {
