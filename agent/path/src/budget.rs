@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use crate::gate::{Admission, Gate};
 use crate::plan::{MAX_TTL, Stream};
 pub use crate::way::Way;
-use crate::way::{CellKey, Number};
+use crate::way::{CellKey, MAX_FLOWS, Number};
 
 /// From one packet to a router to the next: what Linux and most vendors answer.
 pub const HOP_INTERVAL: Duration = Duration::from_secs(1);
@@ -137,6 +137,7 @@ impl HopBudget {
             budget: self,
             destination: way.into(),
             haste: Haste::Patient,
+            is_beside: false,
         }
     }
 
@@ -358,6 +359,24 @@ impl HopBudget {
         true
     }
 
+    /// Frees a turn at `at` that nobody will use, if it is the last one given at a router: what came before it was over by then.
+    fn give_back(&mut self, key: CellKey, at: Instant) {
+        let until = at + self.interval;
+        for address in self.met_by(key) {
+            if let Some(hop) = self.hops.get_mut(&address) {
+                for free_at in [&mut hop.free_at, &mut hop.burst_free_at] {
+                    if *free_at == until {
+                        *free_at = at;
+                    }
+                }
+            }
+        }
+        let unknown = self.unknown.get_mut(&key.place());
+        if let Some(unknown) = unknown.filter(|unknown| **unknown == until) {
+            *unknown = at;
+        }
+    }
+
     /// When every router that a packet may meet may be asked.
     fn free_at(&self, key: CellKey, haste: Haste, now: Instant) -> Instant {
         let unknown = match self.predicted(key) {
@@ -451,6 +470,7 @@ pub struct Lane<'a> {
     budget: &'a mut HopBudget,
     destination: Way,
     haste: Haste,
+    is_beside: bool,
 }
 
 impl Lane<'_> {
@@ -464,6 +484,26 @@ impl Lane<'_> {
         };
         Self { haste, ..self }
     }
+
+    /// The gate of a round of other packets than those that the budget predicts routers from: it may meet every router that is
+    /// known at its TTLs, and what it meets predicts nothing.
+    #[must_use]
+    pub const fn beside(self, is_beside: bool) -> Self {
+        Self { is_beside, ..self }
+    }
+
+    const fn key(&self, way: Number, flow: u16, ttl: u8) -> CellKey {
+        CellKey::new(way, beside(flow, self.is_beside), ttl)
+    }
+}
+
+/// The number by which the budget knows a flow. Those of rounds beside ([`Lane::beside`]) are none that it remembers.
+pub const fn beside(flow: u16, is_beside: bool) -> u16 {
+    if is_beside {
+        flow.saturating_add(MAX_FLOWS)
+    } else {
+        flow
+    }
 }
 
 impl Gate for Lane<'_> {
@@ -471,7 +511,7 @@ impl Gate for Lane<'_> {
         let way = self.budget.remember(self.destination, now);
         ttls.iter()
             .map(|ttl| {
-                let key = CellKey::new(way, flow, *ttl);
+                let key = self.key(way, flow, *ttl);
                 self.budget.admit(key, self.haste, now)
             })
             .collect()
@@ -479,8 +519,14 @@ impl Gate for Lane<'_> {
 
     fn confirm(&mut self, flow: u16, ttl: u8, now: Instant) -> bool {
         let way = self.budget.remember(self.destination, now);
-        let key = CellKey::new(way, flow, ttl);
+        let key = self.key(way, flow, ttl);
         self.budget.confirm(key, self.haste, now)
+    }
+
+    fn give_back(&mut self, flow: u16, ttl: u8, at: Instant) {
+        let way = self.budget.remember(self.destination, at);
+        let key = self.key(way, flow, ttl);
+        self.budget.give_back(key, at);
     }
 }
 

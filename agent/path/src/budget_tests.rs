@@ -31,18 +31,27 @@ struct Ask {
     flow: u16,
     from_ttl: u8,
     count: u8,
+    /// It needs its turns no more.
+    gives_back: bool,
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    (0u64..900, 1u8..12, 0u16..8, 1u8..10, 1u8..8).prop_map(
-        |(after_ms, to, flow, from_ttl, count)| Ask {
+    (
+        0u64..900,
+        1u8..12,
+        0u16..8,
+        1u8..10,
+        1u8..8,
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(|(after_ms, to, flow, from_ttl, count, gives_back)| Ask {
             after_ms,
             to,
             flow,
             from_ttl,
             count,
-        },
-    )
+            gives_back,
+        })
 }
 
 proptest! {
@@ -62,6 +71,10 @@ proptest! {
             for (ttl, admission) in ttls.iter().zip(answers) {
                 let Admission::At(at) = admission else { continue };
                 prop_assert!(at >= now && at <= now + LONG_PATIENCE);
+                if ask.gives_back {
+                    budget.gate(to).give_back(ask.flow, *ttl, at);
+                    continue;
+                }
                 let met = router(ask.to, ask.flow, *ttl, shared, spread);
                 sent.entry(met).or_default().push(at);
                 budget.learn(to, ask.flow, *ttl, met, at);
@@ -114,6 +127,34 @@ fn twenty_targets_behind_two_routers_starve_no_flow() {
         most <= least.map(|least| least * 3).as_ref(),
         "{least:?} {most:?}"
     );
+}
+
+#[test]
+fn a_turn_that_is_given_back_is_the_next_ones_and_one_in_the_middle_is_not() {
+    let now = testing::start();
+    let at = |admissions: Vec<Admission>| match admissions.as_slice() {
+        [Admission::At(at)] => *at,
+        other => panic!("one turn: {other:?}"),
+    };
+    let mut budget = HopBudget::default();
+    let ask = |budget: &mut HopBudget, flow| at(budget.gate(destination(1)).admit(flow, &[5], now));
+    for flow in 0..3 {
+        let asked = ask(&mut budget, flow);
+        budget.learn(destination(1), flow, 5, router(1, 0, 5, 9, 1), asked);
+    }
+    let turns: Vec<Instant> = (0..3).map(|flow| ask(&mut budget, flow)).collect();
+    assert_eq!([turns[1] - turns[0], turns[2] - turns[1]], [SECOND; 2]);
+    budget.gate(destination(1)).give_back(1, 5, turns[1]);
+    assert_eq!(
+        ask(&mut budget, 1),
+        turns[2] + SECOND,
+        "another's turn comes after it"
+    );
+    budget
+        .gate(destination(1))
+        .give_back(1, 5, turns[2] + SECOND);
+    budget.gate(destination(1)).give_back(2, 5, turns[2]);
+    assert_eq!(ask(&mut budget, 1), turns[2], "both were the last ones");
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub trait Gate {
     fn confirm(&mut self, _flow: u16, _ttl: u8, _now: Instant) -> bool {
         true
     }
+
+    /// A packet that was admitted for `at` is not sent: its turn is free again.
+    fn give_back(&mut self, _flow: u16, _ttl: u8, _at: Instant) {}
 }
 
 /// The gate that is always open, for tests and benches.

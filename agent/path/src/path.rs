@@ -2,7 +2,7 @@
 //!
 //! Pure. The collector decides what a change means; the agent only decides to look more closely and to report at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use crate::met::{FlowPath, Place};
@@ -212,12 +212,18 @@ impl PathMemory {
         }
     }
 
-    /// Remembers the addresses of a round; whether one of them is new.
+    /// Remembers the addresses of a round; whether one of them is new at a TTL at which somebody has answered before. Where nobody
+    /// had, because nobody was asked or all were silent, the path is being learnt, and has not changed.
     fn remember(&mut self, flows: &[FlowPath]) -> bool {
+        let known: BTreeSet<u8> = self
+            .last
+            .values()
+            .flat_map(|flow| flow.answers().map(|(ttl, _)| ttl))
+            .collect();
         let mut novel = false;
-        for hop in flows.iter().flat_map(FlowPath::answers).map(|(_, hop)| hop) {
+        for (ttl, hop) in flows.iter().flat_map(FlowPath::answers) {
             if !self.seen.contains(&hop.address) {
-                novel = true;
+                novel |= known.contains(&ttl);
                 self.seen.push_back(hop.address);
                 if self.seen.len() > MAX_SEEN {
                     self.seen.pop_front();
@@ -253,12 +259,16 @@ fn join(old: &FlowPath, new: &FlowPath) -> FlowPath {
             places.insert(place.ttl, place);
         }
     }
+    // Where both met the destination, it stands at the nearer place: at the other one that was not asked.
+    let ends = [old.destination_ttl, new.destination_ttl];
+    let destination_ttl = ends.into_iter().flatten().min();
+    places.retain(|ttl, _| destination_ttl.is_none_or(|end| *ttl <= end));
     FlowPath {
         flow: new.flow,
         first_ttl: old.first_ttl.min(new.first_ttl),
         last_ttl: old.last_ttl.max(new.last_ttl),
         hops: places.into_values().cloned().collect(),
-        destination_ttl: new.destination_ttl.or(old.destination_ttl),
+        destination_ttl,
         loops: new.loops,
     }
 }
@@ -286,13 +296,15 @@ fn alike(old: &FlowPath, new: &FlowPath) -> bool {
     same_reach(old, new) && changes(old, new).next().is_none()
 }
 
-/// A round that was not to ask as far as the destination stands says nothing of it.
+/// A round that did not ask as far as the destination stands, and one of which the hop budget kept that packet back, says nothing
+/// of it.
 fn same_reach(old: &FlowPath, new: &FlowPath) -> bool {
     match (old.destination_ttl, new.destination_ttl) {
-        (Some(a), Some(b)) => a == b,
-        (None, None) => true,
+        (Some(a), Some(b)) if a < b => new.place(a).is_none(),
+        (Some(a), Some(b)) if a > b => old.place(b).is_none(),
+        (Some(_), Some(_)) | (None, None) => true,
         (Some(end), None) => new.last_ttl < end,
-        (None, Some(_)) => false,
+        (None, Some(end)) => old.last_ttl < end,
     }
 }
 
@@ -360,6 +372,38 @@ mod tests {
         let mut memory = PathMemory::default();
         memory.absorb(std::slice::from_ref(old));
         memory.absorb(std::slice::from_ref(new))
+    }
+
+    #[test]
+    fn an_end_that_was_met_too_late_because_nobody_was_asked_before_it_is_put_right_without_news() {
+        let whole = flow(&[1, 2, 3, 9], true);
+        // The budget kept the packets of TTL 4 and 5 back: the destination answers at 6.
+        let mut late = flow(&[1, 2, 3, 0, 0, 9], true);
+        late.hops.retain(|place| place.ttl <= 3 || place.ttl == 6);
+        let mut memory = PathMemory::default();
+        memory.absorb(std::slice::from_ref(&late));
+        assert_eq!(memory.known().destination_ttl, Some(6));
+        let change = memory.absorb(std::slice::from_ref(&whole));
+        assert_eq!(change, Change::default());
+        assert_eq!(memory.known().destination_ttl, Some(4), "the nearer one");
+        assert_eq!(memory.absorb(&[late]), Change::default());
+        assert_eq!(memory.known().destination_ttl, Some(4));
+        let asked = flow(&[1, 2, 3, 7, 8, 9], true);
+        assert!(memory.absorb(&[asked]).suspicious, "others stand before it");
+    }
+
+    #[test]
+    fn a_path_that_is_still_being_learnt_has_not_changed() {
+        let mut few = flow(&[1, 0, 3], false);
+        few.last_ttl = 3;
+        few.hops.retain(|place| place.hop.is_some());
+        let more = flow(&[1, 2, 3, 4, 9], true);
+        assert!(
+            !after(&few, &more).suspicious,
+            "nobody was asked at 2, 4 and 5"
+        );
+        let other = flow(&[1, 2, 7, 4, 9], true);
+        assert!(after(&few, &other).suspicious, "another router at 3");
     }
 
     #[test]

@@ -201,8 +201,6 @@ impl TraceRound {
         self.cut = Some(now);
         let started = self.flows.iter().filter(|flow| flow.started).count();
         self.flows.truncate(started.max(LEAST_FLOWS));
-        self.queue
-            .retain(|(at, _), _| *at <= now + self.plan.timeout);
     }
 
     /// Why it runs.
@@ -368,7 +366,10 @@ impl TraceRound {
         for (ttl, admission) in ttls.iter().zip(gate.admit(flow, ttls, now)) {
             let is_too_late = |at: Instant| self.cut.is_some() && at > now + self.plan.timeout;
             match admission {
-                Admission::At(at) if is_too_late(at) => self.skipped += 1,
+                Admission::At(at) if is_too_late(at) => {
+                    gate.give_back(flow, *ttl, at);
+                    self.skipped += 1;
+                }
                 Admission::At(at) => {
                     self.queue.insert((at, self.queued), (index, *ttl));
                     self.queued += 1;
@@ -379,14 +380,7 @@ impl TraceRound {
     }
 
     fn next_due(&mut self, now: Instant, gate: &mut impl Gate) -> Option<Probe> {
-        let flows = &self.flows;
-        let is_wanted = |index: usize, ttl: u8| {
-            flows.get(index).is_some_and(|flow| {
-                let below_end = flow.end.is_none_or(|(end, _)| ttl < end);
-                below_end && !flow.hops.contains_key(&ttl)
-            })
-        };
-        self.queue.retain(|_, (index, ttl)| is_wanted(*index, *ttl));
+        self.drop_unwanted(gate);
         loop {
             let (key, (index, ttl)) = self
                 .queue
@@ -399,6 +393,28 @@ impl TraceRound {
                 return Some(self.transmit(index, ttl, now));
             }
             self.skipped += 1;
+        }
+    }
+
+    /// Leaves out what need not be sent any more, and gives its turns back, the last one first.
+    fn drop_unwanted(&mut self, gate: &mut impl Gate) {
+        let is_unwanted = |item: &(&(Instant, u32), &(usize, u8))| {
+            let ((at, _), (index, ttl)) = *item;
+            let is_late = self.cut.is_some_and(|cut| *at > cut + self.plan.timeout);
+            let is_open = self.flows.get(*index).is_some_and(|flow| {
+                let below_end = flow.end.is_none_or(|(end, _)| *ttl < end);
+                below_end && !flow.hops.contains_key(ttl)
+            });
+            is_late || !is_open
+        };
+        let unwanted = self.queue.iter().filter(is_unwanted);
+        let unwanted: Vec<(Instant, u32)> = unwanted.map(|(key, _)| *key).collect();
+        for key in unwanted.into_iter().rev() {
+            if let Some((index, ttl)) = self.queue.remove(&key)
+                && let Some(flow) = self.plan.flows.get(index)
+            {
+                gate.give_back(*flow, ttl, key.0);
+            }
         }
     }
 
