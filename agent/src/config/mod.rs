@@ -94,6 +94,8 @@ pub(crate) struct Plan {
     pub(crate) tail_interval: Duration,
     /// Multipath discovery.
     pub(crate) refresh_interval: Duration,
+    /// Paths of UDP and ICMP, as evidence beside those of TCP.
+    pub(crate) evidence_interval: Duration,
     /// Full rounds back to back at the start.
     pub(crate) learning_rounds: u16,
     pub(crate) trace_flows: u16,
@@ -354,6 +356,7 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
     let quic_interval = time("quic_interval", 300 * SECOND, 5 * SECOND, 24 * HOUR)?;
     let tail_interval = time("tail_interval", 30 * SECOND, 10 * SECOND, HOUR)?;
     let refresh_interval = time("refresh_interval", 6 * HOUR, HOUR / 6, 168 * HOUR)?;
+    let evidence_interval = time("evidence_interval", HOUR, 10 * SECOND, 24 * HOUR)?;
     let flow_spacing = time("flow_spacing", SECOND, SECOND / 100, 5 * SECOND)?;
     let probe_timeout = time("probe_timeout", 2 * SECOND, SECOND / 10, 30 * SECOND)?;
     let burst_interval = time("burst_interval", 5 * SECOND, 2 * SECOND, HOUR)?;
@@ -372,6 +375,7 @@ fn plan(mut section: Section) -> Result<Plan, ConfigError> {
         full_interval,
         tail_interval,
         refresh_interval,
+        evidence_interval,
         learning_rounds: learning_rounds.unwrap_or(20),
         trace_flows: trace_flows.unwrap_or(MAX_FLOWS),
         flow_spacing,

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,7 +24,7 @@ const BUFFER: usize = 2048;
 const CONTROL: usize = 512;
 
 /// A message that is older than this when it is read was stamped by another clock.
-const OLDEST: Duration = Duration::from_secs(1);
+const OLDEST: Duration = Duration::from_secs(3);
 
 /// Pending errors that are taken before the runtime gets its turn.
 const PENDING_ERRORS: usize = 64;
@@ -79,27 +79,7 @@ impl PacketSocket {
         errors: bool,
         exit: Exit,
     ) -> io::Result<Self> {
-        use nix::sys::socket::{setsockopt, sockopt};
-        let socket = Socket::new(
-            if ipv6 { Domain::IPV6 } else { Domain::IPV4 },
-            kind,
-            Some(protocol),
-        )?;
-        socket.set_nonblocking(true)?;
-        exit.apply(&socket, ipv6)?;
-        if ipv6 {
-            setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
-        } else {
-            setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
-        }
-        if let Err(errno) = setsockopt(&socket, sockopt::ReceiveTimestampns, &true) {
-            tracing::debug!(%errno, "no stamps, the time of reading stands for that of arrival");
-        }
-        match (errors, ipv6) {
-            (true, true) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
-            (true, false) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
-            (false, _) => {}
-        }
+        let socket = open(ipv6, kind, protocol, errors, exit)?;
         Ok(Self {
             io: UdpSocket::from_std(socket.into())?,
             ipv6,
@@ -142,12 +122,6 @@ impl PacketSocket {
             Err(_) if self.wants_errors => socket.send_to(packet, &to).map(drop),
             sent => sent.map(drop),
         }
-    }
-
-    /// Sends a whole IP packet (sockets of protocol `RAW`, whose header is the sender's own).
-    pub(crate) fn send_whole(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
-        let to = SockAddr::from(SocketAddr::new(destination, 0));
-        SockRef::from(&self.io).send_to(packet, &to).map(drop)
     }
 
     /// Begins to connect (stream sockets) from an address and port that others use too, with this TTL. Closing resets what
@@ -211,6 +185,10 @@ impl PacketSocket {
         self.io.async_io(interest, || self.take_next()).await
     }
 
+    fn take(&self, flags: MsgFlags) -> Result<Received, Errno> {
+        take(self.io.as_raw_fd(), flags)
+    }
+
     /// The next message of either queue; `WouldBlock` when both are empty.
     fn take_next(&self) -> io::Result<Received> {
         for _ in 0..PENDING_ERRORS {
@@ -229,62 +207,119 @@ impl PacketSocket {
         }
         Err(io::ErrorKind::WouldBlock.into())
     }
+}
 
-    fn take(&self, flags: MsgFlags) -> Result<Received, Errno> {
-        let mut buffer = [0_u8; BUFFER];
-        let mut control = [0_u8; CONTROL];
-        let mut slices = [IoSliceMut::new(&mut buffer)];
-        let fd = self.io.as_raw_fd();
-        let message = recvmsg::<SockaddrStorage>(
-            fd,
-            &mut slices,
-            Some(&mut control),
-            flags | MsgFlags::MSG_DONTWAIT,
-        )?;
-        let from = message.address.as_ref().and_then(error_queue::address_of);
-        let from = from.map(|from| from.ip());
-        let (mut ttl, mut error, mut age) = (None, None, Duration::ZERO);
-        for control in message.cmsgs()? {
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "other control messages were not asked for"
-            )]
-            match control {
-                ControlMessageOwned::Ipv4Ttl(value) | ControlMessageOwned::Ipv6HopLimit(value) => {
-                    ttl = u8::try_from(value).ok();
-                }
-                ControlMessageOwned::ScmTimestampns(stamp) => age = age_of(stamp),
-                ControlMessageOwned::Ipv4RecvErr(what, Some(offender)) => {
-                    let address =
-                        IpAddr::from(u32::from_be(offender.sin_addr.s_addr).to_be_bytes());
-                    error = Some(QueuedError {
-                        offender: address,
-                        icmp: u16::from_be_bytes([what.ee_type, what.ee_code]),
-                    });
-                }
-                ControlMessageOwned::Ipv6RecvErr(what, Some(offender)) => {
-                    let address = IpAddr::from(offender.sin6_addr.s6_addr);
-                    error = Some(QueuedError {
-                        offender: address,
-                        icmp: u16::from_be_bytes([what.ee_type, what.ee_code]),
-                    });
-                }
-                _ => {}
-            }
-        }
-        let length = message.bytes;
-        let bytes = buffer
-            .get(..length.min(BUFFER))
-            .unwrap_or_default()
-            .to_vec();
-        Ok(Received {
-            bytes,
-            from,
-            ttl,
-            error,
-            age,
-        })
+/// A raw socket that the runtime does not watch: nothing that comes or leaves wakes the thread. Who wants to know looks.
+#[derive(Debug)]
+pub(crate) struct QuietSocket(Socket);
+
+impl QuietSocket {
+    /// Opens a raw socket for `protocol`.
+    ///
+    /// # Errors
+    /// As the operating system says; `PermissionDenied` without the capability.
+    pub(crate) fn open(ipv6: bool, protocol: Protocol, exit: Exit) -> io::Result<Self> {
+        open(ipv6, Type::RAW, protocol, false, exit).map(Self)
     }
+
+    /// As [`PacketSocket::attach_filter`].
+    pub(crate) fn attach_filter(&self, filter: &[SockFilter]) -> io::Result<()> {
+        self.0.attach_filter(filter)
+    }
+
+    /// Sends a whole IP packet (sockets of protocol `RAW`, whose header is the sender's own).
+    pub(crate) fn send_whole(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
+        let to = SockAddr::from(SocketAddr::new(destination, 0));
+        self.0.send_to(packet, &to).map(drop)
+    }
+
+    /// The next message that has come; `WouldBlock` when there is none.
+    pub(crate) fn look(&self) -> io::Result<Received> {
+        take(self.0.as_raw_fd(), MsgFlags::empty()).map_err(io::Error::from)
+    }
+}
+
+/// A socket that does not block, with the TTL and the stamp of what arrives.
+fn open(
+    ipv6: bool,
+    kind: Type,
+    protocol: Protocol,
+    errors: bool,
+    exit: Exit,
+) -> io::Result<Socket> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+    let socket = Socket::new(domain, kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    exit.apply(&socket, ipv6)?;
+    if ipv6 {
+        setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
+    }
+    if let Err(errno) = setsockopt(&socket, sockopt::ReceiveTimestampns, &true) {
+        tracing::debug!(%errno, "no stamps, the time of reading stands for that of arrival");
+    }
+    match (errors, ipv6) {
+        (true, true) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+        (true, false) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        (false, _) => {}
+    }
+    Ok(socket)
+}
+
+fn take(fd: RawFd, flags: MsgFlags) -> Result<Received, Errno> {
+    let mut buffer = [0_u8; BUFFER];
+    let mut control = [0_u8; CONTROL];
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let message = recvmsg::<SockaddrStorage>(
+        fd,
+        &mut slices,
+        Some(&mut control),
+        flags | MsgFlags::MSG_DONTWAIT,
+    )?;
+    let from = message.address.as_ref().and_then(error_queue::address_of);
+    let from = from.map(|from| from.ip());
+    let (mut ttl, mut error, mut age) = (None, None, Duration::ZERO);
+    for control in message.cmsgs()? {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "other control messages were not asked for"
+        )]
+        match control {
+            ControlMessageOwned::Ipv4Ttl(value) | ControlMessageOwned::Ipv6HopLimit(value) => {
+                ttl = u8::try_from(value).ok();
+            }
+            ControlMessageOwned::ScmTimestampns(stamp) => age = age_of(stamp),
+            ControlMessageOwned::Ipv4RecvErr(what, Some(offender)) => {
+                let address = IpAddr::from(u32::from_be(offender.sin_addr.s_addr).to_be_bytes());
+                error = Some(QueuedError {
+                    offender: address,
+                    icmp: u16::from_be_bytes([what.ee_type, what.ee_code]),
+                });
+            }
+            ControlMessageOwned::Ipv6RecvErr(what, Some(offender)) => {
+                let address = IpAddr::from(offender.sin6_addr.s6_addr);
+                error = Some(QueuedError {
+                    offender: address,
+                    icmp: u16::from_be_bytes([what.ee_type, what.ee_code]),
+                });
+            }
+            _ => {}
+        }
+    }
+    let length = message.bytes;
+    let bytes = buffer
+        .get(..length.min(BUFFER))
+        .unwrap_or_default()
+        .to_vec();
+    Ok(Received {
+        bytes,
+        from,
+        ttl,
+        error,
+        age,
+    })
 }
 
 /// How long ago a stamp of the wall clock was taken. A clock that was set in between says nothing.

@@ -18,7 +18,7 @@ use super::trace_board::{Hub, Switchboard};
 use super::trace_means;
 use crate::alarm;
 use crate::clock;
-use crate::probe::budget::{HopBudget, Way};
+use crate::probe::budget::{self, HopBudget, Way};
 use crate::probe::met::MultipathHop;
 use crate::probe::running::Running;
 use crate::probe::trace::{FlowPath, Probe, ProbeId, Reply, Step, Stream, TracePlan};
@@ -93,8 +93,27 @@ pub(super) trait Means: Send + Sync {
     fn pins_flows(&self) -> bool {
         true
     }
+    /// Takes what has come since it was last looked, where no listener waits for it.
+    fn look(&self, _now: Instant) {}
+    /// Whether replies are only met by a look.
+    fn is_looked_at(&self) -> bool {
+        false
+    }
     /// Whether all its listeners still listen.
     fn is_listening(&self) -> bool;
+}
+
+/// What tells each flow apart, and its IPv6 flow label.
+fn names_of(
+    means: &dyn Means,
+    numbers: &[u16],
+    source: IpAddr,
+    destination: SocketAddr,
+) -> (Vec<u32>, Vec<u32>) {
+    let id = |flow: &u16| means.flow_id(*flow, source, destination.ip());
+    let label = |flow: &u16| means.flow_label(*flow, destination);
+    let labels = numbers.iter().map(label).collect();
+    (numbers.iter().map(id).collect(), labels)
 }
 
 /// The means, if a round of the stream may be run by them.
@@ -146,6 +165,10 @@ pub(crate) struct Tracer {
     flows: u16,
     /// The only kind of packet to use; `None`: the best that is permitted.
     kind: Option<TraceKind>,
+    /// Nobody watches: replies may lie until a round runs.
+    is_calm: bool,
+    /// Its packets are evidence beside those that count, and may take other ways.
+    is_beside: bool,
     tasks: TaskTracker,
     cancel: CancellationToken,
     board: Arc<Switchboard>,
@@ -173,6 +196,8 @@ impl Tracer {
         Self {
             flows,
             kind: None,
+            is_calm: false,
+            is_beside: false,
             tasks,
             cancel,
             board,
@@ -194,6 +219,7 @@ impl Tracer {
             vantage,
             budget: Arc::clone(&self.budget),
             slots: self.slots,
+            is_calm: self.is_calm,
             ..Self::new(self.flows, Arc::clone(&self.counters), tasks, cancel)
         }
     }
@@ -210,6 +236,33 @@ impl Tracer {
         Self {
             kind: Some(kind),
             ..self
+        }
+    }
+
+    /// The same tracer, for rounds that nobody watches: replies are read in the slots in which packets leave, and cost no wake-up
+    /// of their own. When they came the kernel says.
+    pub(crate) fn calm(self) -> Self {
+        Self {
+            is_calm: true,
+            ..self
+        }
+    }
+
+    /// The same tracer, asking each router as often as this.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn asking_every(self, interval: std::time::Duration) -> Self {
+        let budget = Arc::new(Mutex::new(HopBudget::new(interval)));
+        Self { budget, ..self }
+    }
+
+    /// A tracer by the same way out and budget for a round of another kind of packets, as evidence. Its sockets are its own, and
+    /// close with it.
+    pub(crate) fn beside(&self, kind: TraceKind, flows: u16) -> Self {
+        Self {
+            flows,
+            kind: Some(kind),
+            is_beside: true,
+            ..self.by(self.exit, self.vantage)
         }
     }
 
@@ -285,13 +338,20 @@ impl Tracer {
         let mut round = Running::new(plan, all_in_flight, started);
         let mut line = self.board.open(destination.ip());
         let mut is_told = false;
+        // The first slot in which there may be replies to look for; those of packets that wait longer are met at deadlines.
+        let mut next_look = None;
         loop {
+            means.look(clock::now());
             while let Ok((id, reply, at)) = line.replies.try_recv() {
                 self.book(&mut round, destination.ip(), id, reply, at);
             }
             is_told |= end_together(&mut round, &cut);
             let way = self.way(destination.ip());
-            let step = round.poll(clock::now(), &mut self.budget().gate(way).of(stream));
+            let step = {
+                let mut budget = self.budget();
+                let mut gate = budget.gate(way).of(stream).beside(self.is_beside);
+                round.poll(clock::now(), &mut gate)
+            };
             watch(&round);
             match step {
                 Step::Finished => break,
@@ -303,10 +363,12 @@ impl Tracer {
                         tracing::debug!(%error, %destination, ttl = probe.ttl, "path packet not sent");
                         self.counters.skipped_probes.add(1);
                         round.on_unsent(probe.id);
+                    } else if means.is_looked_at() {
+                        next_look = Some(self.slots.after(clock::now()));
                     }
                 }
                 Step::WaitUntil(deadline) => tokio::select! {
-                    () = alarm::until(self.slots.at(deadline)) => {}
+                    () = alarm::until(self.wake(deadline, &mut next_look)) => {}
                     () = cut.cancelled(), if !is_told => {}
                     heard = line.replies.recv() => if let Some((id, reply, at)) = heard {
                         self.book(&mut round, destination.ip(), id, reply, at);
@@ -314,22 +376,14 @@ impl Tracer {
                 },
             }
         }
-        let flow_ids: Vec<u32> = numbers
-            .iter()
-            .map(|flow| means.flow_id(*flow, source, destination.ip()))
-            .collect();
-        let flow_labels = numbers
-            .iter()
-            .map(|flow| means.flow_label(*flow, destination))
-            .collect();
+        let (flow_ids, flow_labels) = names_of(&*means, &numbers, source, destination);
         if round.was_kept_back() {
             self.counters.deferred_rounds.add(1);
         }
-        let kind = means.kind();
         let (flows, multipath) = round.into_found();
         Ok(RoundResult {
             started,
-            kind,
+            kind: means.kind(),
             stream,
             method,
             is_pinned: means.pins_flows(),
@@ -337,8 +391,15 @@ impl Tracer {
             flow_labels,
             flows,
             multipath,
-            destination_port: port_of(kind, destination),
+            destination_port: port_of(means.kind(), destination),
         })
+    }
+
+    /// The slot in which a round goes on that has nothing to do before `deadline`, unless it looks for replies.
+    fn wake(&self, deadline: Instant, next_look: &mut Option<Instant>) -> Instant {
+        *next_look = next_look.filter(|look| *look > clock::now());
+        let due = self.slots.at(deadline);
+        next_look.map_or(due, |look| look.min(due))
     }
 
     fn budget(&self) -> MutexGuard<'_, HopBudget> {
@@ -357,6 +418,7 @@ impl Tracer {
         if !round.on_reply(id, reply, at) {
             self.counters.late_replies.add(1);
         } else if let Some((flow, ttl, sent_at)) = sent {
+            let flow = budget::beside(flow, self.is_beside);
             self.budget()
                 .learn(self.way(destination), flow, ttl, reply.from, sent_at);
         }
@@ -374,6 +436,7 @@ impl Tracer {
             counters: Arc::clone(&self.counters),
             tasks: self.tasks.clone(),
             cancel: self.cancel.clone(),
+            is_calm: self.is_calm,
             exit: self.exit,
         };
         let opened = trace_means::open(self.kind, ipv6, self.flows, &hub);
@@ -436,6 +499,7 @@ mod tests {
             counters: Arc::default(),
             tasks: TaskTracker::new(),
             cancel,
+            is_calm: false,
             exit: Exit::default(),
         };
         let means: Arc<dyn Means> = Arc::new(Fake(Listening::new(&hub), method));
@@ -480,6 +544,7 @@ mod tests {
             counters: Arc::default(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
+            is_calm: false,
             exit: Exit::default(),
         };
         let listening = Listening::new(&hub);

@@ -51,6 +51,12 @@ impl Listening {
         });
     }
 
+    /// Ends all of them.
+    #[cfg(target_os = "linux")]
+    pub(super) fn end(&self) {
+        self.0.token().cancel();
+    }
+
     pub(super) fn is_whole(&self) -> bool {
         !self.0.token().is_cancelled()
     }
@@ -62,6 +68,9 @@ pub(super) struct Hub {
     pub(super) counters: Arc<Counters>,
     pub(super) tasks: TaskTracker,
     pub(super) cancel: CancellationToken,
+    /// Nobody watches the rounds: what comes may lie until one of them looks.
+    #[cfg_attr(windows, expect(dead_code, reason = "nothing is looked at there"))]
+    pub(super) is_calm: bool,
     /// The way out that all packets take.
     pub(super) exit: Exit,
 }

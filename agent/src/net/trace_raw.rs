@@ -4,18 +4,20 @@
 //! A flow is a source port (TCP, UDP), or an identifier (ICMP), the same after a restart unless taken, so that flows keep
 //! to their paths; the IPv6 flow label follows from the ports. Whole IP packets are sent: TTL, flow label and
 //! identification are ours. The kernel knows of no connection and answers a SYN-ACK with a RST, which frees the destination
-//! at once. The sequence number of a SYN carries a random constant of the process beside the token, the identification of
+//! at once. Where nobody watches ([`Hub::is_calm`]) nothing that comes wakes the thread: rounds look when they run, and the
+//! kernel has stamped it. The sequence number of a SYN carries a random constant of the process beside the token, the identification of
 //! an IPv4 packet their difference: what does not carry them is not ours.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use firstmile_wire::v1::{TraceKind, TraceMethod};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tracing::{debug, warn};
 
-use super::raw::{PacketSocket, Received};
+use super::raw::{PacketSocket, QuietSocket, Received};
 use super::trace::{FIRST_PORT, Means};
 use super::trace_board::{Hub, Listening, Switchboard};
 use crate::clock;
@@ -30,16 +32,52 @@ const PORTS_TRIED: u16 = 256;
 /// Flows past the pinned ones that multipath discovery may ask for.
 const MORE_FLOWS: u16 = firstmile_path::mda::MOST_FLOWS;
 
+/// Messages of a socket that are taken at one look: more than its buffer holds. A flood does not keep the thread.
+const AT_ONE_LOOK: usize = 1024;
+
+/// Rounds that run at the same time look once.
+const SAME_TIME: Duration = Duration::from_millis(2);
+
 /// The sockets of one family for one kind of packet.
 pub(super) struct RawMeans {
     kind: TraceKind,
-    packets: PacketSocket,
+    packets: QuietSocket,
+    /// What is looked at now and then; empty where listeners wait for it.
+    ears: Vec<Ear>,
+    looked: Mutex<Option<Instant>>,
     /// Code point of the way out: whole packets bring their own header.
     dscp: u8,
     first_port: u16,
-    mark: u16,
-    board: Arc<Switchboard>,
+    heard: Heard,
     listening: Listening,
+}
+
+/// Takes a message in, as [`Heard::segment`] does.
+type Hear = fn(&Heard, &Received) -> Option<bool>;
+
+/// A socket that is looked at, and what is made of what is there.
+struct Ear {
+    socket: QuietSocket,
+    hear: Hear,
+}
+
+impl Ear {
+    /// Takes what has come. False: the socket is of no more use.
+    fn look(&self, heard: &Heard) -> bool {
+        for _ in 0..AT_ONE_LOOK {
+            match self.socket.look() {
+                Ok(received) => heard.count(self.hear, &received),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                // A pending error is taken by reading it.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!(%error, "path socket cannot be read, the next round opens another");
+                    return false;
+                }
+            }
+        }
+        true
+    }
 }
 
 impl RawMeans {
@@ -53,11 +91,9 @@ impl RawMeans {
         } else {
             Protocol::ICMPV4
         };
-        let packets = PacketSocket::open(ipv6, Type::RAW, Protocol::from(RAW), false, hub.exit)?;
-        let errors = PacketSocket::open(ipv6, Type::RAW, icmp, false, hub.exit)?;
+        let packets = QuietSocket::open(ipv6, Protocol::from(RAW), hub.exit)?;
         let first_port = free_ports(ipv6, kind, flows)?;
         let ports = (first_port, first_port.saturating_add(flows.max(MORE_FLOWS)));
-        filter(&errors, &icmp_filter(ipv6, kind, ports));
         let heard = Heard {
             board: Arc::clone(&hub.board),
             counters: Arc::clone(&hub.counters),
@@ -65,21 +101,32 @@ impl RawMeans {
             mark: rand::random(),
             ports,
         };
-        let mark = heard.mark;
         let listening = Listening::new(hub);
+        let mut wanted = vec![(icmp, icmp_filter(ipv6, kind, ports), Heard::message as Hear)];
         if kind == TraceKind::Tcp {
-            let segments = PacketSocket::open(ipv6, Type::RAW, Protocol::TCP, false, hub.exit)?;
-            filter(&segments, &segment_filter(ipv6, ports));
-            listening.spawn(&hub.tasks, heard.clone().run(segments, Heard::segment));
+            let segments = segment_filter(ipv6, ports);
+            wanted.push((Protocol::TCP, segments, Heard::segment));
         }
-        listening.spawn(&hub.tasks, heard.run(errors, Heard::message));
+        let mut ears = Vec::new();
+        for (protocol, filter, hear) in wanted {
+            if hub.is_calm {
+                let socket = QuietSocket::open(ipv6, protocol, hub.exit)?;
+                note_filter(socket.attach_filter(&filter));
+                ears.push(Ear { socket, hear });
+            } else {
+                let socket = PacketSocket::open(ipv6, Type::RAW, protocol, false, hub.exit)?;
+                note_filter(socket.attach_filter(&filter));
+                listening.spawn(&hub.tasks, heard.clone().run(socket, hear));
+            }
+        }
         Ok(Self {
             kind,
             packets,
+            ears,
+            looked: Mutex::default(),
             dscp: hub.exit.dscp,
             first_port,
-            mark,
-            board: Arc::clone(&hub.board),
+            heard,
             listening,
         })
     }
@@ -128,16 +175,16 @@ impl Means for RawMeans {
         };
         let protocol = self.protocol(ipv6);
         let payload = match self.kind {
-            TraceKind::Udp => packet::udp(ends, token, self.mark).to_vec(),
+            TraceKind::Udp => packet::udp(ends, token, self.heard.mark).to_vec(),
             TraceKind::Icmp => packet::whole_echo_request(ends, token).to_vec(),
             TraceKind::Tcp | TraceKind::Unspecified => {
-                packet::syn(ends, u32::from(self.mark) << 16 | u32::from(token)).to_vec()
+                packet::syn(ends, u32::from(self.heard.mark) << 16 | u32::from(token)).to_vec()
             }
         };
         let outer = Outer {
             ttl: probe.ttl,
             protocol,
-            identification: token ^ self.mark,
+            identification: token ^ self.heard.mark,
             flow_label: self.flow_label(probe.flow, destination),
             dscp: self.dscp,
         };
@@ -155,7 +202,7 @@ impl Means for RawMeans {
             checksum: packet::u16_at(&payload, checksum_at),
             identification: if ipv6 { 0 } else { outer.identification },
         };
-        self.board.note_sent(token, sent);
+        self.heard.board.note_sent(token, sent);
         self.packets
             .send_whole(&packet::ip(ends, outer, &payload), destination.ip())
     }
@@ -175,6 +222,24 @@ impl Means for RawMeans {
         } else {
             0
         }
+    }
+
+    fn look(&self, now: Instant) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let recently = |at: Instant| now.saturating_duration_since(at) < SAME_TIME;
+        if self.ears.is_empty() || looked.is_some_and(recently) {
+            return;
+        }
+        *looked = Some(now);
+        for ear in &self.ears {
+            if !ear.look(&self.heard) {
+                self.listening.end();
+            }
+        }
+    }
+
+    fn is_looked_at(&self) -> bool {
+        !self.ears.is_empty()
     }
 
     fn is_listening(&self) -> bool {
@@ -197,14 +262,16 @@ struct Heard {
 }
 
 impl Heard {
-    async fn run(self, socket: PacketSocket, hear: fn(&Self, &Received) -> Option<bool>) {
+    fn count(&self, hear: Hear, received: &Received) {
+        if hear(self, received) == Some(false) {
+            self.counters.unmatched_replies.add(1);
+        }
+    }
+
+    async fn run(self, socket: PacketSocket, hear: Hear) {
         loop {
             match socket.receive().await {
-                Ok(received) => {
-                    if hear(&self, &received) == Some(false) {
-                        self.counters.unmatched_replies.add(1);
-                    }
-                }
+                Ok(received) => self.count(hear, &received),
                 Err(error) => {
                     // The runtime is closing or the descriptor is gone.
                     warn!(%error, "path listener ended, the next round opens another");
@@ -287,7 +354,7 @@ impl Heard {
 }
 
 /// When a message arrived, by the kernel's stamp.
-fn arrived(received: &Received) -> std::time::Instant {
+fn arrived(received: &Received) -> Instant {
     let now = clock::now();
     now.checked_sub(received.age).unwrap_or(now)
 }
@@ -327,8 +394,8 @@ fn free_ports(ipv6: bool, kind: TraceKind, flows: u16) -> io::Result<u16> {
 }
 
 /// Without a filter every packet of the host is read and dropped here.
-fn filter(socket: &PacketSocket, filter: &[SockFilter]) {
-    if let Err(error) = socket.attach_filter(filter) {
+fn note_filter(attached: io::Result<()>) {
+    if let Err(error) = attached {
         debug!(%error, "no packet filter, every packet of the host is read");
     }
 }

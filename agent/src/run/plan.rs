@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::config::{Host, Plan, Target};
-use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan};
+use crate::probe::trace::{DEFAULT_ALPHA, Known, Stream, TracePlan, all_flows};
 use crate::schedule::Periods;
 use crate::schedule::rounds::RoundPlan;
 
@@ -24,6 +24,7 @@ pub(crate) fn periods(target: &Target, plan: &Plan) -> Periods {
         https: target.protocols.https.then_some(plan.https_interval),
         tls: target.protocols.tls.then_some(plan.tls_interval),
         quic: target.protocols.quic.then_some(plan.quic_interval),
+        evidence: target.trace.then_some(plan.evidence_interval),
         rounds: target.trace.then_some(RoundPlan {
             full: plan.full_interval,
             tail: plan.tail_interval,
@@ -33,6 +34,19 @@ pub(crate) fn periods(target: &Target, plan: &Plan) -> Periods {
             burst_rounds: plan.burst_rounds,
         }),
     }
+}
+
+/// Flows of a round that is evidence: two tell whether the packets are balanced, which is all that is asked of them.
+pub(crate) const EVIDENCE_FLOWS: u16 = 2;
+
+/// How a round runs whose packets are evidence beside those that count: of the path it knows only how far it reaches.
+pub(crate) fn evidence_plan(plan: &Plan, known: &Known) -> TracePlan {
+    let known = Known {
+        destination_ttl: known.destination_ttl,
+        last_ttl: known.last_ttl,
+        ..Known::default()
+    };
+    round_plan(plan, Stream::Full, all_flows(EVIDENCE_FLOWS), known)
 }
 
 /// How a round of the plan runs.

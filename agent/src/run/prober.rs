@@ -141,7 +141,8 @@ impl Prober {
                 Arc::clone(&counters),
                 tasks.clone(),
                 cancel.clone(),
-            ),
+            )
+            .calm(),
             recorder,
             counters,
             ingresses,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use firstmile_wire::v1::Protocol;
+use firstmile_wire::v1::{Protocol, TraceKind};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -60,6 +60,11 @@ pub(super) enum Finding {
     Round {
         destination: IpAddr,
         round: Round,
+        result: Result<RoundResult, TraceError>,
+    },
+    /// A round of other packets than those that count.
+    Evidence {
+        destination: IpAddr,
         result: Result<RoundResult, TraceError>,
     },
     /// Under way while the machine slept or its clock was set: it says nothing.
@@ -254,6 +259,24 @@ pub(super) fn trace(
             destination: to.ip(),
             round,
             result,
+        }
+    })
+}
+
+/// One round of packets of `kind`, which are evidence; its sockets are open as long as it lasts.
+pub(super) fn evidence(
+    prober: &Arc<Prober>,
+    to: SocketAddr,
+    kind: TraceKind,
+    plan: TracePlan,
+) -> Probing {
+    let prober = Arc::clone(prober);
+    Box::pin(async move {
+        let flows = u16::try_from(plan.flows.len()).unwrap_or(1);
+        let tracer = prober.tracer.beside(kind, flows);
+        Finding::Evidence {
+            destination: to.ip(),
+            result: tracer.round(to, plan).await,
         }
     })
 }

@@ -29,6 +29,8 @@ pub(crate) enum Action {
     Https,
     Tls,
     Quic,
+    /// Paths of other packets than those that count.
+    Evidence,
     Trace(Round),
 }
 
@@ -48,6 +50,7 @@ pub(crate) struct Periods {
     pub(crate) https: Option<Duration>,
     pub(crate) tls: Option<Duration>,
     pub(crate) quic: Option<Duration>,
+    pub(crate) evidence: Option<Duration>,
     pub(crate) rounds: Option<RoundPlan>,
 }
 
@@ -91,10 +94,13 @@ impl TargetSchedule {
             (Action::Https, Law::Periodic, periods.https),
             (Action::Tls, Law::Periodic, periods.tls),
             (Action::Quic, Law::Periodic, periods.quic),
+            (Action::Evidence, Law::Periodic, periods.evidence),
         ] {
             let Some(interval) = period else { continue };
             let phase = match action {
                 Action::Resolve => Duration::ZERO,
+                // The path is learnt first.
+                Action::Evidence => interval.mul_f64(random()),
                 Action::Echo
                 | Action::Connect
                 | Action::Https

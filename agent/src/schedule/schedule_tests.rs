@@ -14,6 +14,7 @@ fn periods() -> Periods {
         https: Some(300 * SECOND),
         tls: None,
         quic: None,
+        evidence: None,
         rounds: None,
     }
 }

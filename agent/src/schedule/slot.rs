@@ -33,6 +33,12 @@ impl Slots {
             at + SLOT.saturating_sub(into)
         }
     }
+
+    /// The first slot that has not begun at `now`.
+    pub(crate) fn after(self, now: Instant) -> Instant {
+        let slot = self.at(now);
+        if slot > now { slot } else { slot + SLOT }
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +58,8 @@ mod tests {
             let begun = slots.at(first);
             prop_assert!(begun >= first && begun < first + SLOT);
             prop_assert_eq!(slots.at(begun), begun, "a slot is its own");
+            let after = slots.after(first);
+            prop_assert!(after > first && after <= first + SLOT && slots.at(after) == after);
             let second = slots.at(first + SLOT * apart);
             prop_assert_eq!(second - begun, SLOT * apart);
         }

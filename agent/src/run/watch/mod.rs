@@ -189,6 +189,7 @@ impl Watch {
             Action::Quic => self.each_destination(Protocol::Quic, probes, |watch, to| {
                 probes::quic(&watch.prober, &watch.target, to)
             }),
+            Action::Evidence => probes.extend(self.gather_evidence()),
             Action::Trace(round) => self.start_round(round, probes),
         }
     }
@@ -300,6 +301,13 @@ impl Watch {
                 result,
             } => {
                 self.on_round(destination, round, result);
+                false
+            }
+            Finding::Evidence {
+                destination,
+                result,
+            } => {
+                self.on_evidence(destination, result);
                 false
             }
         };

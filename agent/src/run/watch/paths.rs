@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use firstmile_wire::v1::TraceKind;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Watch;
 use crate::clock;
@@ -14,7 +14,7 @@ use crate::net::trace::{RoundResult, TraceError, can_discover};
 use crate::probe::nearness::Nearness;
 use crate::probe::trace::FlowPath;
 use crate::report::batch::Observation;
-use crate::run::plan::round_plan;
+use crate::run::plan::{evidence_plan, round_plan};
 use crate::run::probes::{self, Probing, UnderWay};
 use crate::schedule::rounds::{Round, Says, Showed};
 use crate::schedule::view::PathView;
@@ -84,6 +84,39 @@ impl Watch {
         let to = SocketAddr::new(destination, self.target.port);
         let plan = round_plan(&self.prober.plan, stream, flows, known);
         probes::trace(&self.prober, to, round, plan, cut)
+    }
+
+    /// Rounds of UDP and of ICMP to each destination. What they meet is reported and not learnt: they may be balanced apart from
+    /// the connections of users.
+    pub(super) fn gather_evidence(&self) -> Vec<Probing> {
+        let kinds = [TraceKind::Udp, TraceKind::Icmp];
+        let mut rounds = Vec::new();
+        for destination in self.destinations() {
+            let known = self
+                .paths
+                .get(&destination)
+                .map(|path| path.view.known(true));
+            let plan = evidence_plan(&self.prober.plan, &known.unwrap_or_default());
+            let to = SocketAddr::new(destination, self.target.port);
+            rounds.extend(kinds.map(|kind| probes::evidence(&self.prober, to, kind, plan.clone())));
+        }
+        rounds
+    }
+
+    /// Reports a round that is evidence. Without the rights for its packets there is none.
+    pub(super) fn on_evidence(&self, destination: IpAddr, result: Result<RoundResult, TraceError>) {
+        match result {
+            Ok(round) => self.prober.recorder.record(Observation::Round {
+                target: self.index,
+                destination,
+                burst: false,
+                vantage: self.prober.vantage,
+                round,
+            }),
+            Err(error) => {
+                debug!(target = %self.target.name, %destination, %error, "no path of UDP or ICMP beside that of TCP");
+            }
+        }
     }
 
     /// The handoff of the target's path, by which bursts take turns; its own address where none is known.
@@ -164,6 +197,7 @@ impl Watch {
         });
         // What a burst shows is told at once: the collector waits for rounds that agree.
         if showed.differs || matches!(round, Round::Burst { .. }) {
+            debug!(target = %self.target.name, %destination, ?round, ?showed, "told at once");
             self.prober.recorder.flush_soon();
         }
         showed
