@@ -189,6 +189,27 @@ pub(crate) fn proxy_variables() -> Vec<(&'static str, String)> {
     variables
 }
 
+/// The script that chooses a proxy, where somebody names one: it is not run, which `doctor` says.
+#[cfg_attr(
+    not(windows),
+    expect(
+        clippy::disallowed_methods,
+        reason = "the environment is read in config/ only, which this is"
+    )
+)]
+pub(crate) fn proxy_script() -> Option<(&'static str, String)> {
+    #[cfg(windows)]
+    let script = windows_proxy::script().map(|script| (SCRIPT_OF_WINDOWS, script));
+    #[cfg(not(windows))]
+    let script = std::env::var("auto_proxy")
+        .ok()
+        .map(|script| ("auto_proxy", script));
+    script.filter(|(_, script)| !script.is_empty())
+}
+
+/// The name that the script of Windows goes by among the variables.
+pub(crate) const SCRIPT_OF_WINDOWS: &str = "proxy script of Windows";
+
 fn parse(file: &Path, text: &str) -> Result<AgentConfig, ConfigError> {
     let table: toml::Table =
         text.parse()

@@ -20,6 +20,12 @@ pub(super) fn beside(mut variables: Vec<(&'static str, String)>) -> Vec<(&'stati
     variables
 }
 
+/// The address of the script that the user's settings name, where they name no proxy.
+pub(super) fn script() -> Option<String> {
+    let user = proxy::of_user();
+    user.script.filter(|_| user.proxy.is_none())
+}
+
 fn words(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(url) = settings.proxy.as_deref().and_then(for_https) else {
         return Vec::new();

@@ -109,7 +109,11 @@ fn proxies(config: &AgentConfig) -> Vec<ProxyVariable> {
         }
     };
     match config.proxy.of_file() {
-        None => config::proxy_variables().into_iter().map(shown).collect(),
+        None => {
+            let script = config::proxy_script();
+            let named = config::proxy_variables().into_iter().chain(script);
+            named.map(shown).collect()
+        }
         Some(url) if url.is_empty() => Vec::new(),
         Some(url) => vec![shown(("proxy.url", url))],
     }

@@ -49,6 +49,18 @@ pub(super) fn proxies(variables: &[ProxyVariable]) -> Vec<Finding> {
         } = variable;
         let finding = if name.eq_ignore_ascii_case("no_proxy") {
             Finding::ok("proxy", format!("hosts that need no proxy: {value}"))
+        } else if is_script(name, value) {
+            Finding::problem(
+                "proxy",
+                format!("{value} is a script that chooses a proxy (PAC); it is not run, and reports do not go through what it names"),
+            )
+            .change("look up in the script which proxy it names for the collector, and write that into url of [proxy]; url = \"\" says that there is none")
+        } else if let Some(scheme) = other_scheme(value).filter(|_| *is_url) {
+            Finding::problem(
+                "proxy",
+                format!("{value} is spoken to with {scheme}: reports go through HTTP proxies only (CONNECT), by http://"),
+            )
+            .change("name an HTTP proxy of the site in url of [proxy], or let this machine reach the collector directly and say url = \"\" there")
         } else if *is_url {
             Finding::warning(
                 "proxy",
@@ -69,6 +81,22 @@ pub(super) fn proxies(variables: &[ProxyVariable]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether a script is named (proxy auto-config): by its kind of setting, or its usual name.
+fn is_script(name: &str, value: &str) -> bool {
+    let path = value.split(['?', '#']).next().unwrap_or_default();
+    let path = path.trim_end_matches('/').to_ascii_lowercase();
+    name == crate::config::SCRIPT_OF_WINDOWS
+        || name.eq_ignore_ascii_case("auto_proxy")
+        || path.rsplit('.').next() == Some("pac")
+        || path.ends_with("/wpad.dat")
+}
+
+/// The scheme of a proxy that is not spoken to.
+fn other_scheme(value: &str) -> Option<&str> {
+    let (scheme, _) = value.split_once("://")?;
+    (!scheme.eq_ignore_ascii_case("http")).then_some(scheme)
 }
 
 /// TCP and ICMP of each target that has an address.

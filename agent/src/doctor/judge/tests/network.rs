@@ -170,6 +170,53 @@ pub(super) const REACH: &[Case] = &[
         "",
     ),
     (
+        "proxy by SOCKS",
+        |f| with_proxy(f, "ALL_PROXY", "socks5://proxy.example:1080", true),
+        "proxy",
+        Problem,
+        "spoken to with socks5: reports go through HTTP proxies only",
+        "name an HTTP proxy of the site",
+    ),
+    (
+        "proxy by TLS",
+        |f| with_proxy(f, "HTTPS_PROXY", "https://proxy.example/", true),
+        "proxy",
+        Problem,
+        "spoken to with https:",
+        "name an HTTP proxy",
+    ),
+    (
+        "proxy by a script",
+        |f| with_proxy(f, "auto_proxy", "http://wpad.example/corp", true),
+        "proxy",
+        Problem,
+        "a script that chooses a proxy (PAC); it is not run",
+        "look up in the script",
+    ),
+    (
+        "a script where a proxy should be",
+        |f| with_proxy(f, "HTTPS_PROXY", "http://wpad.example/wpad.dat", true),
+        "proxy",
+        Problem,
+        "http://wpad.example/wpad.dat is a script",
+        "look up in the script",
+    ),
+    (
+        "a script that Windows names",
+        |f| {
+            with_proxy(
+                f,
+                crate::config::SCRIPT_OF_WINDOWS,
+                "file://c/proxy.js",
+                true,
+            );
+        },
+        "proxy",
+        Problem,
+        "is a script",
+        "look up in the script",
+    ),
+    (
         "bad proxy",
         |f| with_proxy(f, "https_proxy", "…", false),
         "proxy",
