@@ -24,6 +24,12 @@ pub(crate) struct Args {
     /// Probes over which memory must not grow; the growth is given for 10 million
     #[arg(long, default_value_t = 10_000_000)]
     endurance: u32,
+    /// Leaves out the engine by itself: the whole agent alone, for a look at a change
+    #[arg(long)]
+    agent_alone: bool,
+    /// Routers between the whole agent and its targets, the same for all of them, each answering once a second as kernels do
+    #[arg(long, default_value_t = 0)]
+    routers: u8,
     #[command(flatten)]
     programs: Programs,
     #[command(flatten)]
@@ -41,10 +47,13 @@ struct Runs {
 /// Runs the bench. Says whether all targets are met.
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     rig::build(Path::Direct)?;
-    let runs = measure(args)?;
     let mut figures = Figures::default();
-    processor(args, &runs, &mut figures);
-    memory(args, &runs, &mut figures)?;
+    if !args.agent_alone {
+        let runs = measure(args)?;
+        processor(args, &runs, &mut figures);
+        memory(args, &runs, &mut figures)?;
+    }
+    rig::add_way(args.routers)?;
     whole_agent(args, &mut figures)?;
     figures.publish(args.output.json.as_deref())
 }
@@ -58,7 +67,10 @@ fn whole_agent(args: &Args, figures: &mut Figures) -> anyhow::Result<()> {
         return Ok(());
     };
     let (learning, cost) = surroundings.watch()?;
-    println!("whole agent: 20 targets by name, IPv4 and IPv6, default plan, one hop");
+    println!(
+        "whole agent: 20 targets by name, IPv4 and IPv6, default plan, {} routers on the way to all of them",
+        args.routers
+    );
     figures.at_most("rss_mb", cost.rss_mb.max(learning.rss_mb), 10.0);
     figures.note("rss_mb_steady", cost.rss_mb);
     figures.note("cpu_pct_learning", learning.processor_percent);

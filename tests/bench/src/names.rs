@@ -47,8 +47,8 @@ fn answer(message: &[u8]) -> Option<Vec<u8>> {
         .and_then(|rest| rest.strip_suffix(".bench.example"))
         .and_then(|index| index.parse().ok());
     let address: Option<IpAddr> = known.and_then(|index| match kind {
-        1 => Some(rig::target(index).into()),
-        28 => Some(rig::target_v6(index).into()),
+        1 => Some(rig::site_target(index).into()),
+        28 => Some(rig::site_target_v6(index).into()),
         _ => None,
     });
     // RFC 1035 §4.1.1: a response, recursion as asked and available, and NXDOMAIN (3) for a name that is not known.
@@ -108,13 +108,13 @@ mod tests {
                 "target-3.bench.example",
                 1,
                 0x80,
-                Some(rig::target(3).octets().to_vec()),
+                Some(rig::site_target(3).octets().to_vec()),
             ),
             (
                 "TARGET-3.bench.example",
                 28,
                 0x80,
-                Some(rig::target_v6(3).octets().to_vec()),
+                Some(rig::site_target_v6(3).octets().to_vec()),
             ),
             ("target-3.bench.example", 15, 0x80, None),
             ("other.example", 1, 0x83, None),

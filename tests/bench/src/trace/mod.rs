@@ -1,6 +1,6 @@
 //! `firstmile-bench trace`: the agent's own program beside other traceroutes, over real kernel routers.
 
-mod chain;
+pub(crate) mod chain;
 mod diamond;
 mod multipath;
 mod own;
