@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::gate::Gate;
+use crate::plan::Stream;
 use crate::testing;
 use crate::way::MAX_FLOWS;
 

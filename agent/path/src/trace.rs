@@ -398,20 +398,17 @@ impl TraceRound {
 
     /// Leaves out what need not be sent any more, and gives its turns back, the last one first.
     fn drop_unwanted(&mut self, gate: &mut impl Gate) {
-        let is_unwanted = |item: &(&(Instant, u32), &(usize, u8))| {
-            let ((at, _), (index, ttl)) = *item;
+        let is_unwanted = |((at, _), (index, ttl)): &(&(Instant, u32), &(usize, u8))| {
             let is_late = self.cut.is_some_and(|cut| *at > cut + self.plan.timeout);
-            let is_open = self.flows.get(*index).is_some_and(|flow| {
-                let below_end = flow.end.is_none_or(|(end, _)| *ttl < end);
-                below_end && !flow.hops.contains_key(ttl)
-            });
-            is_late || !is_open
+            let is_past = |flow: &Flow| flow.end.is_some_and(|(end, _)| *ttl >= end);
+            let is_met = |flow: &Flow| is_past(flow) || flow.hops.contains_key(ttl);
+            is_late || self.flows.get(*index).is_none_or(is_met)
         };
-        let unwanted = self.queue.iter().filter(is_unwanted);
-        let unwanted: Vec<(Instant, u32)> = unwanted.map(|(key, _)| *key).collect();
-        for key in unwanted.into_iter().rev() {
-            if let Some((index, ttl)) = self.queue.remove(&key)
-                && let Some(flow) = self.plan.flows.get(index)
+        let unwanted = self.queue.iter().rev().filter(is_unwanted);
+        for key in unwanted.map(|(key, _)| *key).collect::<Vec<_>>() {
+            let item = self.queue.remove(&key);
+            if let Some((flow, ttl)) =
+                item.and_then(|(i, ttl)| Some((self.plan.flows.get(i)?, ttl)))
             {
                 gate.give_back(*flow, ttl, key.0);
             }
