@@ -77,17 +77,20 @@ fn mended_in(config: &Config, error: StartError) -> anyhow::Error {
 
 /// Serves until a signal to stop comes.
 pub(super) async fn serve(config: &Config) -> ExitCode {
-    let mut signals = match Signals::open() {
-        Ok(signals) => signals,
-        Err(error) => {
-            return done(Err(
-                anyhow::Error::from(error).context("signals cannot be waited for")
-            ));
-        }
+    let starting = match Starting::open() {
+        Ok(starting) => starting,
+        Err(error) => return done(Err(unheard(error))),
     };
     let mut running = match serve::start(config).await {
         Ok(running) => running,
         Err(error) => return done(Err(mended_in(config, error))),
+    };
+    let mut signals = match starting.and_stops() {
+        Ok(signals) => signals,
+        Err(error) => {
+            running.stop().await;
+            return done(Err(unheard(error)));
+        }
     };
     let ready = format!(
         "firstmile-collector: dashboard {} ingest https://{} public {}",
@@ -111,7 +114,16 @@ enum Asked {
     Reload,
 }
 
-/// Signals, caught from here on: SIGHUP would end a program that does not wait for it.
+/// What is said when signals cannot be waited for.
+fn unheard(error: io::Error) -> anyhow::Error {
+    anyhow::Error::from(error).context("signals cannot be waited for")
+}
+
+/// Signals of a start, which may take minutes: SIGHUP is caught, since it would end the program; what asks to stop still ends it.
+#[cfg(unix)]
+struct Starting(tokio::signal::unix::Signal);
+
+/// Signals of a program at work.
 #[cfg(unix)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
@@ -120,16 +132,24 @@ struct Signals {
 }
 
 #[cfg(unix)]
-impl Signals {
+impl Starting {
     fn open() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        signal(SignalKind::hangup()).map(Self)
     }
 
+    fn and_stops(self) -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: self.0,
+        })
+    }
+}
+
+#[cfg(unix)]
+impl Signals {
     async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
@@ -140,14 +160,24 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
+struct Starting;
+
+#[cfg(not(unix))]
 struct Signals;
 
 #[cfg(not(unix))]
-impl Signals {
+impl Starting {
     fn open() -> io::Result<Self> {
         Ok(Self)
     }
 
+    fn and_stops(self) -> io::Result<Signals> {
+        Ok(Signals)
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
     async fn next(&mut self) -> Asked {
         if let Err(error) = tokio::signal::ctrl_c().await {
             tracing::warn!(%error, "signals cannot be waited for");

@@ -399,8 +399,8 @@ impl Running {
         };
         let is_news = self.config.rollout != fresh.rollout;
         let stages = fresh.rollout.stages();
-        info!(is_news, stages, "roll-out plan read again");
         self.rollout.send_replace(fresh.rollout.clone());
+        info!(is_news, stages, "roll-out plan read again");
         self.config.rollout = fresh.rollout.clone();
         if self.config != fresh {
             warn!("other settings changed as well: they are taken up by a restart");
