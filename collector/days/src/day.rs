@@ -18,8 +18,6 @@ const DAY_MS: i64 = 86_400_000;
 const PAGE_BYTES: u32 = 16_384;
 /// How long a reader waits for the writer's checkpoint.
 const BUSY: Duration = Duration::from_secs(10);
-/// Of a file so much is read where the system has it already, without a copy.
-const MAPPED_BYTES: i64 = 1 << 30;
 /// Below this span of all agents chunks are looked for in the index first; they lie near each other.
 const SHORT_MS: i64 = 6 * 3_600_000;
 
@@ -89,7 +87,7 @@ impl Chunks {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "mmap_size", MAPPED_BYTES)?;
+        // Never mapped: a file that is cut under a reader would end the process, not the query.
         version(&connection)?;
         Ok(Self { connection })
     }

@@ -373,6 +373,44 @@ fn a_damaged_day_is_set_aside_and_the_rest_is_served() {
 }
 
 #[test]
+fn a_file_that_is_cut_under_a_reader_costs_its_day_and_not_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let agents = 60;
+    {
+        let (mut days, _) = open(dir.path());
+        for agent in 0..agents {
+            // Of many figures, so that the chunks are on several pages.
+            for n in 0..500_u32 {
+                let at = NOON - DAY + i64::from(n);
+                push(&mut days, agent, at, n * 7_919 % 50_000);
+            }
+            push(&mut days, agent, NOON, 2);
+        }
+        days.commit(NOON).unwrap();
+        days.seal(NOON, AT_ONCE).unwrap();
+        days.settle().unwrap();
+    }
+    let name = DayNumber::of(NOON - DAY).file_name().unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(dir.path().join(name))
+        .unwrap();
+    let asked = Asked {
+        agents: None,
+        from_unix_ms: i64::MIN,
+        to_unix_ms: i64::MAX,
+    };
+    let mut today = 0;
+    // Cut when its first samples are shown: the reader is on its way to pages that are gone.
+    let show = |_: u32, block: &Block| {
+        file.set_len(16_384).unwrap();
+        today += block.rows().filter(|row| row.at_unix_ms >= NOON).count();
+    };
+    let shown = beside(dir.path()).read(&asked, |_, _| true, show).unwrap();
+    assert_eq!((today, shown.damaged), (60, 1));
+}
+
+#[test]
 fn a_flipped_bit_in_a_chunk_costs_that_chunk_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let [yesterday, _] = two_days(dir.path());

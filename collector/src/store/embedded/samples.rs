@@ -7,6 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use firstmile_days::{Batch, DayNumber, Seal, Shelf, View};
 use rusqlite::{Connection, Transaction, params};
@@ -14,7 +15,7 @@ use tracing::{error, warn};
 
 use super::dictionary::{Dictionary, Numbering, Series};
 use super::paths::Subject;
-use super::{dirty, engine, registry};
+use super::{dirty, engine, registry, schema};
 use crate::ingest::batch::Sample;
 use crate::rollup::MINUTE_MS;
 use crate::store::{StoreError, StoreResult};
@@ -24,6 +25,10 @@ pub(super) const FOLDER: &str = "samples";
 
 /// Days have file names: 1970 to 2199.
 const CALENDAR: std::ops::Range<i64> = 0..7_258_118_400_000;
+
+/// Who takes the samples waits so long for another to let go: a process that ends, or a child between fork and exec.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What was written in a transaction, and is told to the head when it is committed.
 #[derive(Debug)]
@@ -104,13 +109,13 @@ impl Samples {
             return Ok(());
         }
         make_folder(&self.dir)?;
-        let alone = alone(&self.dir)?;
+        let alone = alone(&self.dir, pause)?;
         let (mut opened, quarantined) =
             Shelf::open(&self.dir, DayNumber(i64::MIN)).map_err(engine("open its samples"))?;
         for path in quarantined {
             error!(path = %path.display(), "the samples of a day cannot be read and were set aside");
         }
-        let mut next = opened.last_mark() + 1;
+        let mut next = opened.last_mark().max(last_row(tx)?) + 1;
         for (row_no, batch) in rows(tx)? {
             next = next.max(row_no + 1);
             if let Err(error) = opened.replay(row_no, &batch, now_unix_ms) {
@@ -202,8 +207,8 @@ impl Samples {
         }
     }
 
-    /// Forgets rows whose samples are in chunks. If there is something to seal, the last row is written once more: in a
-    /// transaction that is synced, so all before it is on disk too, and [`Samples::seal`] may follow.
+    /// Forgets rows whose samples are in chunks. If there is something to seal, it is noted how far the inbox went: a
+    /// change in a transaction that is synced, so all before it is on disk too (one that changes nothing is not synced), and [`Samples::seal`] may follow.
     pub(super) fn prepare(&self, tx: &Transaction<'_>, now_unix_ms: i64) -> StoreResult<bool> {
         self.keep(tx, now_unix_ms)?;
         let keeper = self.lock();
@@ -211,16 +216,12 @@ impl Samples {
             return Ok(false);
         };
         let last = keeper.next - 1;
-        // The last row stays: it says how far the inbox went, which a backup has to know.
         let needed = keeper.shelf.first_needed().unwrap_or(last).min(last);
         let due = keeper.shelf.is_due(now_unix_ms, Seal::default());
         let write = || -> rusqlite::Result<()> {
             tx.execute("DELETE FROM sample_inbox WHERE row_no < ?1", [needed])?;
             if due {
-                tx.execute(
-                    "UPDATE sample_inbox SET batch = batch WHERE row_no = ?1",
-                    [last],
-                )?;
+                note_last(tx, last)?;
             }
             Ok(())
         };
@@ -297,13 +298,23 @@ fn set_aside(tx: &Transaction<'_>, row_no: i64) -> StoreResult<()> {
     let sql = "INSERT OR REPLACE INTO sample_unreadable SELECT row_no, organisation, batch FROM sample_inbox WHERE row_no = ?1";
     tx.execute(sql, [row_no])
         .and_then(|_| tx.execute("DELETE FROM sample_inbox WHERE row_no = ?1", [row_no]))
-        .map(drop)
+        .and_then(|_| note_last(tx, row_no))
         .map_err(engine("set samples aside"))
+}
+
+/// Notes how far the inbox went; always changes a page.
+fn note_last(tx: &Transaction<'_>, row_no: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE sample_sealed SET upto = max(upto, ?1), turn = turn + 1";
+    tx.execute(sql, [row_no]).map(drop)
 }
 
 /// The number of the last row of a store's inbox: what its files have beyond it is of later.
 pub(super) fn last_row(connection: &Connection) -> StoreResult<i64> {
-    let sql = "SELECT coalesce(max(row_no), 0) FROM sample_inbox";
+    let sql = if schema::knows_last_sample(connection)? {
+        "SELECT max((SELECT coalesce(max(row_no), 0) FROM sample_inbox), (SELECT coalesce(max(upto), 0) FROM sample_sealed))"
+    } else {
+        "SELECT coalesce(max(row_no), 0) FROM sample_inbox"
+    };
     connection
         .query_row(sql, [], |row| row.get(0))
         .map_err(engine("read samples"))
@@ -334,10 +345,26 @@ pub(super) fn make_folder(dir: &Path) -> StoreResult<()> {
     }
 }
 
-/// A lock on the folder, for this process alone.
-fn alone(dir: &Path) -> StoreResult<File> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lock of another process can be waited for with a deadline in no other way"
+)]
+fn pause() {
+    std::thread::sleep(LOCK_PAUSE);
+}
+
+/// A lock on the folder, for this process alone; tried again after each pause, for a bounded time.
+pub(super) fn alone(dir: &Path, mut pause: impl FnMut()) -> StoreResult<File> {
     let folder = File::open(dir).map_err(engine("open the folder of its samples"))?;
-    match folder.try_lock() {
+    let mut locked = folder.try_lock();
+    for _ in 1..LOCK_TRIES {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        pause();
+        locked = folder.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(folder),
         Err(TryLockError::WouldBlock) => Err(StoreError::Engine {
             action: "take its samples",

@@ -283,3 +283,45 @@ async fn a_file_of_a_day_that_cannot_be_written_costs_nothing() {
     assert!(day.exists(), "it recovers alone");
     assert_eq!(minutes(&store).await.len(), want.len() + 1);
 }
+
+#[tokio::test]
+async fn before_chunks_are_written_a_page_changes_so_that_the_log_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    let samples = Arc::clone(&store.samples);
+    let path = dir.path().join("firstmile.db-wal");
+    // The log is begun anew, so that its length is what the transaction wrote.
+    let other = rusqlite::Connection::open(dir.path().join("firstmile.db")).unwrap();
+    other
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    assert_eq!(path.metadata().unwrap().len(), 0);
+    let prepare = move |tx: &rusqlite::Transaction<'_>| samples.prepare(tx, T0 + DAY);
+    let run = store.writer.run(Durability::Full, "prepare", prepare);
+    assert!(run.await.unwrap(), "something is due");
+    assert_eq!(rows_in_inbox(&store).await, 10, "nothing to delete");
+    assert!(path.metadata().unwrap().len() > 0);
+}
+
+#[tokio::test]
+async fn a_copy_has_what_is_sealed_though_the_last_row_of_the_inbox_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    let want = minutes(&store).await;
+    store.maintain(T0 + DAY).await.unwrap();
+    drop(store);
+    let other = rusqlite::Connection::open(dir.path().join("firstmile.db")).unwrap();
+    other.execute("DELETE FROM sample_inbox", []).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_into(dir.path(), copy.path()).unwrap();
+    let restored = open(copy.path()).await.unwrap();
+    assert_eq!(minutes(&restored).await, want);
+}
+
+#[test]
+fn the_lock_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut held = Some(samples::alone(dir.path(), || {}).unwrap());
+    assert!(samples::alone(dir.path(), || {}).is_err());
+    samples::alone(dir.path(), || drop(held.take())).unwrap();
+}

@@ -15,7 +15,7 @@ use crate::store::{StoreError, StoreResult};
 pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 13;
+const VERSION: u32 = 14;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
 const MIGRATIONS: [&str; VERSION as usize] = [
@@ -32,6 +32,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("../migrations/0011.sql"),
     include_str!("../migrations/0012.sql"),
     include_str!("../migrations/0013.sql"),
+    include_str!("../migrations/0014.sql"),
 ];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
@@ -140,6 +141,11 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> StoreResult<(
 /// Whether a store of this version, which need not be this program's, keeps samples.
 pub(super) fn has_samples(connection: &Connection) -> StoreResult<bool> {
     Ok(version(connection)? >= 13)
+}
+
+/// Whether a store of this version says how far its inbox of samples went.
+pub(super) fn knows_last_sample(connection: &Connection) -> StoreResult<bool> {
+    Ok(version(connection)? >= 14)
 }
 
 /// Where the state before a migration is kept.
