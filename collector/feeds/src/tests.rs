@@ -578,3 +578,40 @@ fn rules_are_taken_up_while_routes_stand_and_allowances_end_by_the_clock() {
     assert_eq!(told(&mut watch, hijack(2)), start(10));
     assert_eq!(told(&mut watch, rules(50.0, r#""min_peers":{}"#)).len(), 0);
 }
+
+#[test]
+fn records_that_lag_do_not_begin_an_allowance_again_that_ended() {
+    let allowed = r#"{"rules":[{"prefix":"198.51.100.0/24","origins":[64496]}],
+        "allowances":[{"prefix":"198.51.100.0/24","origins":[64497],"to":30}]}"#;
+    let mut watch = watch(allowed);
+    let route = |at: f64, last: u8| {
+        Event::Routes(Box::new(Routes {
+            feed: FEED,
+            at,
+            peer: Peer::Recorded {
+                address: IpAddr::from([192, 0, 2, last]),
+                asn: Asn(64_510),
+            },
+            path: PathId::NONE,
+            withdrawn: Vec::new(),
+            announced: nets(&["198.51.100.0/24"]),
+            route: Route::new(AsPath::of(&[64_510, 64_497])),
+            communities: None,
+        }))
+    };
+    let tick = |at: f64| Event::Tick { at };
+    let mut told = Vec::new();
+    for event in [
+        tick(20.0),
+        route(31.0, 1),
+        tick(30.0),
+        route(28.5, 2),
+        tick(29.0),
+        route(28.5, 1),
+        tick(31.0),
+    ] {
+        told.extend(said(&watch.apply(event)));
+    }
+    let once = ["30 Start hijack.exact.origin 198.51.100.0/24 AS64497"];
+    assert_eq!(told, once, "one start, and no end");
+}

@@ -65,7 +65,7 @@ impl Watch {
                 let muted: HashSet<Peer> = muted.collect();
                 self.out_of_sight(at, |_, peer| muted.contains(peer));
             }
-            Event::Tick { at } => self.detector.advance(at),
+            Event::Tick { at } => self.detector.tick(at),
             Event::PeerDown {
                 feed,
                 at,

@@ -96,6 +96,8 @@ pub struct Detector {
     /// What time it is, Unix seconds, and when an allowance begins or ends next.
     clock: f64,
     next_window: f64,
+    /// Somebody tells the time: records do not.
+    is_ticked: bool,
 }
 
 impl Detector {
@@ -113,6 +115,7 @@ impl Detector {
             is_blind: false,
             clock: f64::NEG_INFINITY,
             next_window: f64::NEG_INFINITY,
+            is_ticked: false,
         }
     }
 
@@ -176,7 +179,7 @@ impl Detector {
             self.findings_at(peer, &prefix)
         } else {
             self.registry
-                .examine(&prefix, route, self.vrps.as_ref(), at)
+                .examine(&prefix, route, self.vrps.as_ref(), self.clock)
         };
         let hijacked = findings.iter().any(|finding| finding.class.is_hijack());
         self.apply(at, peer, prefix, &findings);
@@ -487,13 +490,5 @@ impl Detector {
             }
         }
         covered >= 1_u128 << (wider.max_prefix_len() - wider.prefix_len()).min(127)
-    }
-
-    /// Verdicts that have started and not ended.
-    pub fn open(&self) -> usize {
-        self.instances
-            .values()
-            .filter(|instance| instance.is_started())
-            .count()
     }
 }

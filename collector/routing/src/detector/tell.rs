@@ -15,6 +15,14 @@ use crate::verdict::{Ending, MAX_EVIDENCE, Phase, Verdict};
 use crate::vrp::{Change, Rov, Vrp};
 
 impl Detector {
+    /// Verdicts that have started and not ended.
+    pub fn open(&self) -> usize {
+        self.instances
+            .values()
+            .filter(|instance| instance.is_started())
+            .count()
+    }
+
     pub(super) fn tell(&mut self, at: f64, phase: Phase, key: Key) {
         let Some(instance) = self.instances.get(&key) else {
             return;

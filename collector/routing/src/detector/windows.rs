@@ -24,8 +24,27 @@ impl Detector {
         }
     }
 
-    /// It is `at` now, Unix seconds: routes under an allowance that began or ended meanwhile are judged again.
+    /// It is `at` now by the clock on the wall, Unix seconds: from the first call on records no longer say what time it is.
+    pub fn tick(&mut self, at: f64) {
+        // A clock that is set back would end and start verdicts a second time.
+        let at = if self.is_ticked {
+            at.max(self.clock)
+        } else {
+            at
+        };
+        self.is_ticked = true;
+        self.go_to(at);
+    }
+
+    /// A record says that it is `at` now, Unix seconds; it counts only while nobody ticks, since feeds lag and routers' clocks are wrong.
     pub fn advance(&mut self, at: f64) {
+        if !self.is_ticked {
+            self.go_to(at);
+        }
+    }
+
+    /// Routes under an allowance that began or ended meanwhile are judged again.
+    fn go_to(&mut self, at: f64) {
         let before = std::mem::replace(&mut self.clock, at);
         if at >= before && at < self.next_window {
             return;
