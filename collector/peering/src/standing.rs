@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::desk::{PrefixEvent, World};
 use crate::model::{Resource, ServicePrefix};
+use crate::routes::Sessions;
 use crate::validate::{self, Case};
 use crate::verdict::State;
 
@@ -23,7 +24,7 @@ pub struct Way {
 /// The sessions at one location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Side {
-    /// A feed shows one of them whole: what is not there is not announced.
+    /// Feeds show a way, or each of them whole: then what is not there is not announced.
     pub observable: bool,
     /// The shortest route there.
     pub way: Option<Way>,
@@ -67,31 +68,34 @@ pub fn standing(
     Some(Standing {
         state: verdict.state,
         why: verdict.message(),
-        primary: side(&case, &primary),
-        backup: side(&case, &backup),
+        primary: side(case.prefix, case.sessions, &primary),
+        backup: side(case.prefix, case.sessions, &backup),
     })
 }
 
-fn side(case: &Case<'_>, addresses: &[IpAddr]) -> Side {
-    let known = addresses
-        .iter()
-        .filter_map(|address| Some((*address, case.sessions.get(address)?)));
+fn side(prefix: IpNet, sessions: &Sessions, addresses: &[IpAddr]) -> Side {
     let mut side = Side::default();
-    for (session, shown) in known {
-        side.observable |= !shown.incomplete;
-        let Some(route) = shown.routes.get(&case.prefix) else {
+    // Where one session is not seen whole, the prefix may be announced there.
+    let mut all_whole = !addresses.is_empty();
+    for session in addresses {
+        let Some(shown) = sessions.get(session) else {
+            all_whole = false;
             continue;
         };
-        side.observable = true;
+        all_whole &= !shown.incomplete;
+        let Some(route) = shown.routes.get(&prefix) else {
+            continue;
+        };
         let shorter = side
             .way
             .as_ref()
             .is_none_or(|way| route.path.len() < way.path.len());
         if shorter {
-            let path = route.path.clone();
+            let (session, path) = (*session, route.path.clone());
             side.way = Some(Way { session, path });
         }
     }
+    side.observable = all_whole || side.way.is_some();
     side
 }
 
@@ -211,6 +215,40 @@ const BACKUP: Names = Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::{Route, Session};
+
+    #[test]
+    fn no_way_counts_only_where_every_session_is_seen_whole() {
+        let prefix: IpNet = "198.51.100.0/24".parse().expect("a prefix");
+        let [a, b] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let whole = Session::default();
+        let part = Session {
+            incomplete: true,
+            ..Session::default()
+        };
+        let route = Route {
+            path: vec![64_496],
+            communities: None,
+            received_unix_ms: 0,
+        };
+        let announced = Session {
+            routes: [(prefix, route)].into(),
+            ..part.clone()
+        };
+        for (name, shown, observable, way) in [
+            ("both whole", vec![(a, &whole), (b, &whole)], true, None),
+            ("one out of sight", vec![(a, &whole)], false, None),
+            ("one in part", vec![(a, &whole), (b, &part)], false, None),
+            ("a way is enough", vec![(b, &announced)], true, Some(b)),
+            ("none", vec![], false, None),
+        ] {
+            let shown = shown.into_iter().map(|(at, one)| (at, one.clone()));
+            let side = side(prefix, &shown.collect(), &[a, b]);
+            assert_eq!(side.observable, observable, "{name}");
+            assert_eq!(side.way.map(|way| way.session), way, "{name}");
+        }
+        assert!(!side(prefix, &Sessions::new(), &[]).observable);
+    }
 
     fn on(path: &[u32]) -> Side {
         let way = Way {

@@ -119,7 +119,7 @@ async fn settle(state: &ApiState, asked: &Asked<'_>) -> Result<Answer, Failure> 
             limit: EVENTS_MAX,
         };
         let verdicts = state.store.verdicts(organisation, query).await?;
-        together(state.registry.events(), events_of(&verdicts))
+        together(state.registry.events(organisation), events_of(&verdicts))
     } else {
         BTreeMap::new()
     };

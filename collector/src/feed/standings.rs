@@ -27,21 +27,23 @@ const EVENTS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Standings {
     known: BTreeMap<String, Standing>,
-    events: VecDeque<(IpNet, PrefixEvent)>,
+    /// With whose prefix it is.
+    events: VecDeque<(OrganisationId, IpNet, PrefixEvent)>,
 }
 
 impl Standings {
-    /// The events of each prefix, newest first.
-    pub(crate) fn events(&self) -> BTreeMap<IpNet, Vec<PrefixEvent>> {
+    /// The events of each prefix of an organisation, newest first.
+    pub(crate) fn events(&self, of: &OrganisationId) -> BTreeMap<IpNet, Vec<PrefixEvent>> {
         let mut events: BTreeMap<IpNet, Vec<PrefixEvent>> = BTreeMap::new();
-        for (prefix, event) in self.events.iter().rev() {
+        let theirs = self.events.iter().rev();
+        for (_, prefix, event) in theirs.filter(|(whose, ..)| whose == of) {
             events.entry(*prefix).or_default().push(event.clone());
         }
         events
     }
 
-    /// Takes in how all prefixes stand now, and keeps what changed.
-    fn look(&mut self, world: &World<'_>, at: &str) {
+    /// Takes in how all prefixes of an organisation stand now, and keeps what changed.
+    fn look(&mut self, organisation: &OrganisationId, world: &World<'_>, at: &str) {
         let mut now = BTreeMap::new();
         for resource in world.resources.all() {
             let Some(prefix) = resource.properties.prefix() else {
@@ -60,7 +62,8 @@ impl Standings {
                     summary = event.event_summary,
                     "prefix event"
                 );
-                self.events.push_back((prefix.prefix, event));
+                self.events
+                    .push_back((organisation.clone(), prefix.prefix, event));
             }
             now.insert(key, stands);
         }
@@ -115,10 +118,33 @@ pub(super) async fn watch(
                 events: &events,
                 tests: &tests,
             };
-            registry.with_standings(|standings| standings.look(&world, &at));
+            registry.with_standings(|standings| standings.look(&organisation, &world, &at));
         };
         if tokio::task::spawn_blocking(look).await.is_err() {
             error!("a look at registered prefixes failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_to_the_organisation_whose_prefix_it_is() {
+        let mut standings = Standings::default();
+        let event = PrefixEvent {
+            event_timestamp: "2026-01-01T00:00:00Z".to_owned(),
+            event_type: "PrefixActivePath".to_owned(),
+            event_summary: String::new(),
+            event_level: "Information".to_owned(),
+            event_description: String::new(),
+        };
+        let ours = OrganisationId::default_organisation();
+        let prefix = "198.51.100.0/24".parse().unwrap();
+        standings.events.push_back((ours.clone(), prefix, event));
+        assert_eq!(standings.events(&ours).len(), 1);
+        let others = OrganisationId::try_from("another".to_owned()).unwrap();
+        assert!(standings.events(&others).is_empty());
     }
 }

@@ -9,6 +9,7 @@ use firstmile_peering::desk::PrefixEvent;
 use firstmile_peering::directory::Directory;
 use firstmile_peering::model::Resource;
 use firstmile_peering::routes::Sessions;
+use firstmile_wire::ids::OrganisationId;
 use ipnet::IpNet;
 use tokio::sync::MutexGuard;
 
@@ -63,9 +64,9 @@ impl PeeringRegistry {
         sessions
     }
 
-    /// Events of prefixes on live sessions, newest first.
-    pub fn events(&self) -> BTreeMap<IpNet, Vec<PrefixEvent>> {
-        self.with_standings(|standings| standings.events())
+    /// Events of an organisation's prefixes on live sessions, newest first.
+    pub fn events(&self, organisation: &OrganisationId) -> BTreeMap<IpNet, Vec<PrefixEvent>> {
+        self.with_standings(|standings| standings.events(organisation))
     }
 
     pub(crate) fn with_standings<T>(&self, ask: impl FnOnce(&mut Standings) -> T) -> T {
