@@ -259,6 +259,26 @@ fn a_router_tells_and_its_peer_down_withdraws() {
 }
 
 #[test]
+fn a_peer_that_a_router_stops_to_tell_of_lost_nothing() {
+    let messages = [
+        peer_up(&[]),
+        bmp_route(100, &[64_510, 64_496], &["198.51.100.0/24"], &[]),
+        bmp_route(101, &[64_510, 64_497], &["2001:db8::/32"], &[]),
+        sample::bmp(2, &[header(102), vec![5]].concat()),
+    ];
+    let (verdicts, session) = bmp_said(&messages, 100_000);
+    assert_eq!(
+        verdicts,
+        [
+            "101 Start hijack.exact.origin 2001:db8::/32 AS64497",
+            "102 End hijack.exact.origin 2001:db8::/32 AS64497",
+        ],
+        "no visibility is lost"
+    );
+    assert_eq!(session.counters().peers_up, 0);
+}
+
+#[test]
 fn routes_before_their_peer_is_up_wait_for_it_and_foreign_ends_are_ignored() {
     let down = sample::bmp(2, &[header(98), vec![1]].concat());
     let (verdicts, session) = bmp_said(

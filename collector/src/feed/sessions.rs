@@ -18,6 +18,8 @@ const WHOLE_AFTER_S: f64 = 60.0;
 const ROUTES_MAX: usize = 50_000;
 /// Routes of all sessions.
 const ALL_ROUTES_MAX: usize = 500_000;
+/// Sessions that are known, up or down; beyond it, those that have been down for longest are forgotten.
+const SESSIONS_MAX: usize = 50_000;
 /// The policy bit of a peer's flags: routes after the policy of the router (RFC 7854 §4.2).
 const AFTER_POLICY: u8 = 0x40;
 
@@ -31,6 +33,7 @@ pub(crate) struct SessionTable {
 
 #[derive(Debug)]
 struct Known {
+    /// When it came to be as it is, up or down.
     began: f64,
     down: bool,
     flaps: u32,
@@ -53,11 +56,13 @@ impl SessionTable {
                     self.changes += 1;
                 }
             }
-            Event::PeerDown { feed, peer, .. } => {
-                if let Some(peer) = counted(peer) {
-                    self.down(&(*feed, peer));
-                }
-            }
+            Event::PeerDown {
+                feed, peer, lost, ..
+            } => match counted(peer) {
+                Some(peer) if *lost => self.down(&(*feed, peer), now),
+                Some(peer) => self.forget(|of, known| (of, known) == (*feed, &peer)),
+                None => {}
+            },
             Event::OutOfSight { feed, router, .. } => {
                 let gone = |known: &RouterPeer| router.is_none_or(|router| known.router == router);
                 self.forget(|of, known| of == *feed && gone(known));
@@ -145,15 +150,32 @@ impl SessionTable {
     }
 
     /// A session that ended stays known: its routes are gone, which is not the same as not being seen. One that never was up is none.
-    fn down(&mut self, key: &(FeedId, RouterPeer)) {
+    fn down(&mut self, key: &(FeedId, RouterPeer), now: f64) {
         let Some(known) = self.sessions.get_mut(key) else {
             return;
         };
+        if !known.down {
+            known.began = now;
+        }
         self.routes -= known.routes.len();
         known.routes.clear();
         known.flaps += u32::from(!known.down);
         (known.down, known.overflown) = (true, false);
         self.changes += 1;
+        if self.sessions.len() > SESSIONS_MAX {
+            self.forget_long_down();
+        }
+    }
+
+    /// Forgets half of the sessions that are down, the older ones, so that it is seldom done.
+    fn forget_long_down(&mut self) {
+        let down = self.sessions.values().filter(|known| known.down);
+        let mut since: Vec<f64> = down.map(|known| known.began).collect();
+        since.sort_by(f64::total_cmp);
+        if let Some(middle) = since.get(since.len() / 2) {
+            self.sessions
+                .retain(|_, known| !known.down || known.began > *middle);
+        }
     }
 
     fn forget(&mut self, is_gone: impl Fn(FeedId, &RouterPeer) -> bool) {
@@ -298,6 +320,58 @@ mod tests {
         };
         table.apply(&away, 400.0);
         assert!(table.sessions(401.0).is_empty(), "nobody knows");
+    }
+
+    #[test]
+    fn a_session_that_is_no_longer_shown_is_not_down_but_unseen() {
+        let mut table = SessionTable::default();
+        let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
+        table.apply(&routes(peer(1, 0), &["198.51.100.0/24"], &[]), 10.0);
+        assert_eq!(seen(&table, 100.0, &[prefix]).len(), 1);
+        let unseen = Event::PeerDown {
+            feed: FeedId(1),
+            at: 300.0,
+            peer: peer(1, 0),
+            lost: false,
+        };
+        table.apply(&unseen, 300.0);
+        assert!(seen(&table, 301.0, &[prefix]).is_empty());
+        assert_eq!(table.routes, 0);
+    }
+
+    #[test]
+    fn those_that_are_down_for_longest_are_forgotten_when_there_are_too_many() {
+        let mut table = SessionTable::default();
+        let numbered = |asn: u32| {
+            let Peer::Router(of) = peer(1, 0) else {
+                unreachable!()
+            };
+            Peer::Router(RouterPeer {
+                asn: Asn(asn),
+                ..of
+            })
+        };
+        let most = u32::try_from(SESSIONS_MAX).unwrap();
+        for asn in 0..2 * most {
+            let (feed, at) = (FeedId(1), f64::from(asn));
+            let peer = numbered(asn);
+            let up = Event::PeerUp {
+                feed,
+                at,
+                peer: peer.clone(),
+            };
+            table.apply(&up, at);
+            let down = Event::PeerDown {
+                feed,
+                at,
+                peer,
+                lost: true,
+            };
+            table.apply(&down, at);
+        }
+        assert!(table.sessions.len() <= SESSIONS_MAX);
+        let last = (FeedId(1), counted(&numbered(2 * most - 1)).unwrap());
+        assert!(table.sessions.contains_key(&last));
     }
 
     #[test]

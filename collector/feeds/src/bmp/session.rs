@@ -28,6 +28,8 @@ use crate::event::{Event, FeedId, Peer, RouterPeer, Routes};
 
 /// Common header: version, length, type (RFC 7854 §4.1).
 const HEADER: usize = 6;
+/// Why a peer is told to be down: the router only stops to tell of it (RFC 7854 §4.9).
+const DE_CONFIGURED: u8 = 5;
 /// Longest message: a BGP message has at most 65,535 octets (RFC 8654 §4), a peer up holds two.
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// Peers of one router; what comes beyond is counted.
@@ -169,7 +171,10 @@ impl Session {
         }
         match kind {
             PEER_UP => self.peer_up(peer, &header, body, now, events),
-            PEER_DOWN => self.peer_down(peer, at(&header, now), events),
+            PEER_DOWN => {
+                let lost = body.first() != Some(&DE_CONFIGURED);
+                self.peer_down(peer, lost, at(&header, now), events);
+            }
             _ => self.monitoring(peer, &header, body, whole, now, events),
         }
     }
@@ -208,7 +213,7 @@ impl Session {
         };
         // A second peer up without a peer down in between: the first session is over.
         if self.peers.get(&peer).is_some_and(|state| state.up) {
-            self.peer_down(peer, at(header, now), events);
+            self.peer_down(peer, true, at(header, now), events);
         }
         if !self.peers.contains_key(&peer) && self.peers.len() >= MAX_PEERS {
             self.counters.refused += 1;
@@ -235,7 +240,7 @@ impl Session {
         }
     }
 
-    fn peer_down(&mut self, peer: RouterPeer, at: f64, events: &mut Vec<Event>) {
+    fn peer_down(&mut self, peer: RouterPeer, lost: bool, at: f64, events: &mut Vec<Event>) {
         let state = self.peers.remove(&peer).unwrap_or_default();
         let early: usize = state.early.iter().map(Bytes::len).sum();
         self.early_bytes = self.early_bytes.saturating_sub(early);
@@ -246,7 +251,7 @@ impl Session {
                 feed: self.feed,
                 at,
                 peer: Peer::Router(peer),
-                lost: true,
+                lost,
             });
         }
     }
