@@ -3,6 +3,7 @@
 //! Rooms: `ingest` takes reports in, `store` keeps them, `rollup` merges them, `geo` and `detect` say what they mean, `incident` what is one, `api`
 //! tells people; [`serve`] starts and stops them in order. `rollup`, `geo`, `detect` and `incident` are pure: no socket, clock or file.
 
+pub mod answer;
 pub mod api;
 pub mod auth;
 pub mod backup;

@@ -9,6 +9,7 @@ mod event_commands;
 mod incident_commands;
 mod notify_commands;
 mod paths;
+mod query_commands;
 mod sample_commands;
 mod sites;
 mod tokens;
@@ -101,6 +102,8 @@ enum Command {
     },
     /// Print what an agent measured, each sample a line of CSV; seven days are kept.
     Samples(sample_commands::SampleArgs),
+    /// Print quantiles, mean, loss and counts by any grouping as CSV; the collector may run
+    Query(Box<query_commands::QueryArgs>),
     /// Read all that is stored and say what is damaged; changes nothing, and the collector may run. Exits with 1 if something is.
     Fsck,
     /// Judge recorded path rounds, offline: what would have been said, by the live classifier.
@@ -227,6 +230,7 @@ fn main() -> ExitCode {
             Command::Backup { folder } => commands::done(commands::back_up(&config, &folder)),
             Command::Restore { folder } => commands::done(commands::restore(&config, &folder)),
             Command::Samples(args) => commands::done(sample_commands::samples(&config, args).await),
+            Command::Query(args) => commands::done(query_commands::query(&config, *args).await),
             Command::Fsck => commands::done(commands::check_store(&config)),
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),

@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod column;
 pub mod histogram;
 pub mod rounds;
+pub mod tally;
 pub mod varint;
 
 mod packed;
@@ -18,6 +19,7 @@ mod time;
 pub use chunk::{Chunk, ChunkReader};
 pub use column::{Block, Row};
 pub use histogram::Histogram;
+pub use tally::Tally;
 pub use varint::DecodeError;
 
 /// What an agent that was answered at all weighs in one five-minute window, spread over its buckets.

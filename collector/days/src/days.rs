@@ -176,6 +176,7 @@ impl Days {
             agents: agents.as_ref(),
             from_unix_ms,
             to_unix_ms,
+            stop: None,
         };
         self.shelf
             .view()

@@ -76,6 +76,7 @@ fn seen(view: &View) -> Vec<(u32, u32, i64, u32)> {
         agents: None,
         from_unix_ms: i64::MIN,
         to_unix_ms: i64::MAX,
+        stop: None,
     };
     let show = |agent: u32, block: &Block| {
         let row = |row: Row| (agent, block.series, row.at_unix_ms, row.rtt_us);
@@ -399,6 +400,7 @@ fn a_file_that_is_cut_under_a_reader_costs_its_day_and_not_the_process() {
         agents: None,
         from_unix_ms: i64::MIN,
         to_unix_ms: i64::MAX,
+        stop: None,
     };
     let mut today = 0;
     // Cut when its first samples are shown: the reader is on its way to pages that are gone.

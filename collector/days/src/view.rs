@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firstmile_columns::{Block, ChunkReader};
@@ -31,6 +32,8 @@ pub struct Asked<'a> {
     pub from_unix_ms: i64,
     /// End, exclusive.
     pub to_unix_ms: i64,
+    /// Once set, nothing more is read: what was shown until then is a part.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// The samples as they are, for any number of readers.
@@ -77,9 +80,15 @@ impl View {
         let (mut damaged, mut sealed) = (0, Sealed::new());
         let mut reader = ChunkReader::new();
         for day in on_disk.into_iter().filter(|day| asked.touches(*day)) {
+            if asked.is_stopped() {
+                break;
+            }
             let read = self.of_day(day, |file| {
                 note_sealed(file, day, &waiting, &mut sealed)?;
                 each(file, asked, |agent, bytes| {
+                    if asked.is_stopped() {
+                        return;
+                    }
                     let read = reader.read(
                         bytes,
                         |series| wanted(agent, series),
@@ -177,6 +186,10 @@ impl View {
 impl Asked<'_> {
     fn touches(&self, day: DayNumber) -> bool {
         (DayNumber::of(self.from_unix_ms)..=DayNumber::of(self.to_unix_ms)).contains(&day)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     fn few(&self) -> Option<&BTreeSet<u32>> {

@@ -147,6 +147,8 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             StoreError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", message),
+            StoreError::TooMuch { .. } => Self::bad_parameters(message),
+            StoreError::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", message),
             StoreError::Engine { .. } | StoreError::Damaged { .. } => {
                 error!(
                     error = &error as &dyn std::error::Error,

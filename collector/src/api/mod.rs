@@ -5,6 +5,7 @@
 
 mod agents;
 mod arm;
+pub mod ask;
 mod body;
 mod connections;
 mod dashboard;
@@ -115,6 +116,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/status", get(status::status))
         .route("/geographies", get(geographies::geographies))
         .route("/latency", get(latency::latency))
+        .route("/query", get(ask::answer))
         .route("/sites", get(sites::sites))
         .route("/sites/{id}", patch(sites::change_site))
         .route("/agents", get(agents::agents))

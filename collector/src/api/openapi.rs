@@ -15,6 +15,7 @@ use utoipa::OpenApi;
         super::status::status,
         super::geographies::geographies,
         super::latency::latency,
+        super::ask::answer,
         super::sites::sites,
         super::sites::change_site,
         super::agents::agents,

@@ -288,7 +288,7 @@ pub(super) struct Measure {
 }
 
 /// What can be asked for; of each protocol its own phase first.
-const MEASURES: [(Protocol, &str, Phase, &str); 11] = [
+pub(super) const MEASURES: [(Protocol, &str, Phase, &str); 11] = [
     (Protocol::Tcp, "tcp", Phase::Rtt, "rtt"),
     (Protocol::Icmp, "icmp", Phase::Rtt, "rtt"),
     (Protocol::Https, "https", Phase::Ttfb, "ttfb"),
@@ -388,7 +388,7 @@ pub(super) fn agent_id(name: &str, text: &str) -> Result<AgentId, Failure> {
         .map_err(|_| Failure::bad_parameter(name, text, "the UUID of an agent, see /api/v1/agents"))
 }
 
-fn choices<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn choices<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
     match words.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),

@@ -9,6 +9,7 @@ mod event;
 mod incident;
 mod machine;
 mod path;
+mod query;
 mod routing;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub use incident::{
 };
 pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
 pub use path::{PathHop, PathIdentity, PathNode, PathReport, PathSpan};
+pub use query::{QueryFigure, QueryReport, QueryRestsOn, QueryRow, QuestionQuery};
 pub use routing::{
     PrefixFinding, PrefixRoute, RegisteredPrefix, RoutingEvidence, RoutingFeed, RoutingVerdict,
 };

@@ -118,6 +118,16 @@ impl IpToAs {
 
     /// Origin AS of the longest prefix that holds the address. IPv4 inside IPv6 (RFC 4291 §2.5.5.2) is looked up as IPv4.
     pub(super) fn lookup(&self, address: IpAddr) -> Option<(u32, String)> {
+        let (_, origin) = self.longest(address)?;
+        Some((origin.asn, origin.name.as_ref().to_owned()))
+    }
+
+    /// The longest prefix that holds the address.
+    pub(super) fn prefix(&self, address: IpAddr) -> Option<IpNet> {
+        self.longest(address).map(|(prefix, _)| prefix)
+    }
+
+    fn longest(&self, address: IpAddr) -> Option<(IpNet, &Origin)> {
         let address = address.to_canonical();
         let family = if address.is_ipv4() {
             &self.v4
@@ -125,10 +135,9 @@ impl IpToAs {
             &self.v6
         };
         family.iter().rev().find_map(|(length, networks)| {
-            let network = IpNet::new(address, *length).ok()?.network();
-            networks
-                .get(&network)
-                .map(|origin| (origin.asn, origin.name.as_ref().to_owned()))
+            let prefix = IpNet::new(address, *length).ok()?.trunc();
+            let origin = networks.get(&prefix.network())?;
+            Some((prefix, origin))
         })
     }
 }

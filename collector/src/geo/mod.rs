@@ -15,6 +15,7 @@ mod tables;
 use std::net::{IpAddr, Ipv6Addr};
 
 use firstmile_wire::nat64::Nat64Prefix;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::Pop;
@@ -177,6 +178,12 @@ impl Meaning {
         }
         let from_mmdb = self.asn_mmdb.as_ref().and_then(|mmdb| mmdb.lookup(address));
         from_mmdb.or_else(|| self.built_in_as.lookup(address))
+    }
+
+    /// The longest prefix of a table that holds an address: of what was declared, else of what the program carries.
+    pub fn prefix(&self, address: IpAddr) -> Option<IpNet> {
+        let declared = self.declared_as.prefix(address);
+        declared.or_else(|| self.built_in_as.prefix(address))
     }
 
     /// Whether an address is of private use, so that its AS is nobody's (RFC 1918, 4193, 6598 and link-local).

@@ -303,6 +303,8 @@ impl Worker {
             StoreError::NotFound { .. } => ApplyError::Orphan(failure),
             StoreError::Engine { .. }
             | StoreError::Damaged { .. }
+            | StoreError::TooMuch { .. }
+            | StoreError::Stopped
             | StoreError::Conflict { .. } => ApplyError::Store(failure),
         };
         let agent = self

@@ -85,6 +85,11 @@ impl Cell {
     pub fn merge(&mut self, other: &Self) {
         self.answered.merge(&other.answered);
         self.weights.merge(&other.weights);
+        self.merge_counts(other);
+    }
+
+    /// Adds all of `other` but its histograms.
+    pub(super) fn merge_counts(&mut self, other: &Self) {
         self.lost = self.lost.saturating_add(other.lost);
         self.refused = self.refused.saturating_add(other.refused);
         self.failed = self.failed.saturating_add(other.failed);

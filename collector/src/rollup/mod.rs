@@ -5,13 +5,15 @@
 
 mod agents;
 mod cell;
+mod counting;
 mod figures;
 mod merge;
 
 pub use agents::AgentSet;
 pub use cell::{Cell, cells_of, phases_counted};
+pub use counting::Counting;
 pub use figures::{Weighting, figures};
-pub use firstmile_columns::{AGENT_WEIGHT, DecodeError, Histogram};
+pub use firstmile_columns::{AGENT_WEIGHT, DecodeError, Histogram, Tally};
 pub use merge::{AgentMerge, Merged};
 
 /// Width of an agent's own windows.

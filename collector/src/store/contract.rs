@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod incidents;
 pub(crate) mod notifying;
 pub(crate) mod paths;
+pub(crate) mod questions;
 pub(crate) mod registered;
 pub(crate) mod reports;
 pub(crate) mod routing;
@@ -197,6 +198,9 @@ macro_rules! suite {
                 a_site_that_moves_takes_its_recent_figures_along, retention_keeps_what_it_should;
             history: any_history_gives_the_same_answers_after_maintenance, any_history_outlives_its_cells;
             samples: samples_come_back_as_they_were_sent;
+            questions: questions_are_answered_by_any_grouping, losses_can_count_as_longer_than_all_answers,
+                the_first_groups_are_those_of_all_the_time, rollups_and_samples_give_the_same_figures,
+                an_answer_that_would_be_too_long_is_refused_with_what_is_not;
             paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             facts: the_newest_fact_of_each_key_is_kept, the_last_few_changes_are_kept;

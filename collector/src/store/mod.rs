@@ -10,6 +10,7 @@ pub mod desk;
 pub mod embedded;
 pub mod incidents;
 pub mod notifying;
+pub mod questions;
 pub mod registered;
 pub mod roll_out;
 pub mod routing;
@@ -264,6 +265,19 @@ pub enum StoreError {
         /// By which key.
         key: String,
     },
+    /// An answer would be larger than answers may be.
+    #[error("{rows} rows are more than the {allowed} of one answer; {nearest}")]
+    TooMuch {
+        /// Rows that it would have.
+        rows: usize,
+        /// Rows that it may have.
+        allowed: usize,
+        /// What is nearest to it and allowed.
+        nearest: String,
+    },
+    /// Whoever asked does not wait any more.
+    #[error("the question was given up")]
+    Stopped,
 }
 
 /// The outcome of a store's operation.
@@ -275,6 +289,7 @@ pub trait Store:
     desk::Desk
     + incidents::Incidents
     + notifying::Notifying
+    + questions::Questions
     + registered::Registered
     + roll_out::RollOut
     + routing::RoutingVerdicts

@@ -1,143 +1,129 @@
-//! Answers to [`CellQuery`]: agents weighted, geographies grouped, from cells and rollups as `plan` says.
+//! Answers to questions about samples: agents weighted, groups made, from samples, cells and rollups as `plan` says, window after
+//! window, so that no more of an answer is in memory than has to be.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{Row, Transaction, params};
 
-use super::plan::{Holdings, Source, plan};
+use super::extent::{extent, holdings};
+use super::naming::{self, Naming, RolledUp, Subject};
+use super::plan::{Source, plan};
+use super::raw::{Gathering, Rows, Slots, Terms, part_width};
 use super::samples::Samples;
-use super::vantage::{Answered, Place, Vantage, cell_of, json_of, level_number, merged_of};
-use super::{cell_table, engine, history, registry, sampled};
-use crate::api::types::GeographyLevel;
-use crate::rollup::{AgentMerge, Cell, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
-use crate::store::{CellQuery, CellRow, Group, Scope, StoreResult};
+use super::vantage::{Answered, Vantage, cell_of, json_of};
+use super::{engine, history, sampled};
+use crate::rollup::{Cell, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, Weighting, window_start};
+use crate::store::questions::{Dimension, Key, Question, RestsOn};
+use crate::store::{StoreError, StoreResult};
 
 /// Up to so many agents are read by agent; more are read by time and sorted out here.
 const FEW_AGENTS: usize = 64;
+/// Slots of one slice of samples, times its parts: some 200 bytes each, and 2 for each sample.
+const SLICE_PARTS: usize = 400_000;
+/// Rows of a slice of rollups: some kilobytes each.
+const SLICE_ROWS: usize = 8_192;
+/// Steps that a refusal may name.
+const STEPS_MS: [i64; 7] = [
+    5 * MINUTE_MS,
+    10 * MINUTE_MS,
+    30 * MINUTE_MS,
+    HOUR_MS,
+    2 * HOUR_MS,
+    6 * HOUR_MS,
+    24 * HOUR_MS,
+];
 
-/// Rows by (window, group).
-type Rows = BTreeMap<(i64, Arc<str>), Merged>;
+/// Shows what groups come to, window by window.
+pub(super) type Emit<'e> = dyn FnMut(i64, Key, Merged) -> StoreResult<()> + 'e;
 
-/// Answers a query.
-pub(super) fn cells(
+/// Answers a question, and says what the answer rests on.
+pub(super) fn walk(
     tx: &Transaction<'_>,
     samples: &Samples,
     organisation: &OrganisationId,
-    query: &CellQuery,
-) -> StoreResult<Vec<CellRow>> {
-    let vantage = Vantage::load_for(tx, organisation, &query.scope)?;
-    let asked = Asked {
+    question: &Question,
+    emit: &mut Emit<'_>,
+) -> StoreResult<RestsOn> {
+    let vantage = Vantage::load_for(tx, organisation, &question.scope)?;
+    let mut asked = Asked {
         organisation,
         samples,
-        query,
-        agents: vantage.within(&query.scope),
+        question,
+        agents: vantage.within(&question.scope),
         vantage: &vantage,
+        slots: None,
+        rests_on: RestsOn::default(),
     };
-    let mut rows = Rows::new();
     if asked.agents.is_empty() && asked.wanted_rollup().is_none() {
-        return Ok(Vec::new());
+        return Ok(asked.rests_on);
     }
-    let protocol = Some(i32::from(query.protocol));
-    let answered = Answered::load(tx, organisation, protocol, vantage.only_site())?;
-    let mut merge = AgentMerge::new();
-    for (source, span) in asked.spans(tx)? {
-        if matches!(source, Source::Cells | Source::Both) {
-            add_cells(tx, &asked, &answered, &span, &mut merge)?;
-        }
-        match source {
-            Source::Cells => {}
-            Source::Rollup { step_ms } => add_rollups(tx, &asked, step_ms, &span, &mut rows)?,
-            Source::Both => add_rollups(tx, &asked, FIVE_MINUTES_MS, &span, &mut rows)?,
-        }
-    }
+    let mut protocols = question.measures.iter().map(|(protocol, _)| *protocol);
+    let first = protocols.next().map(i32::from);
+    let one = first.filter(|first| protocols.all(|other| i32::from(other) == *first));
+    let answered = Answered::load(tx, organisation, one, vantage.only_site())?;
+    let mut naming = Naming::load(tx, organisation, question)?;
+    let mut rows = Rows::new();
+    check_rows(question, asked.geographies())?;
     if asked.wanted_rollup().is_none() {
-        add_history(tx, &asked, &answered, &mut rows)?;
+        asked.add_history(tx, &answered, &mut naming, &mut rows)?;
     }
-    for (key, merged) in merge.finish() {
-        rows.entry(key).or_default().merge(&merged);
+    for (source, span) in asked.spans(tx)? {
+        asked.add_span(tx, &answered, &mut naming, (source, span), &mut rows, emit)?;
     }
-    let row = |((at_unix_ms, group), merged): ((i64, Arc<str>), Merged)| CellRow {
-        at_unix_ms,
-        group: group.to_string(),
-        cell: merged.cell,
-        agents: merged.agents.len(),
-    };
-    Ok(rows.into_iter().map(row).collect())
+    for ((at, key), merged) in rows {
+        emit(at, key, merged)?;
+    }
+    Ok(asked.rests_on)
 }
 
-/// A query with what is needed to answer it.
-struct Asked<'a> {
-    organisation: &'a OrganisationId,
+/// A question with what is needed to answer it.
+pub(super) struct Asked<'a> {
+    pub(super) organisation: &'a OrganisationId,
     samples: &'a Samples,
-    query: &'a CellQuery,
-    vantage: &'a Vantage,
-    agents: BTreeSet<u32>,
-}
-
-/// Rollup rows that a query reads: of one key or of all, put under their own key or under that of their site.
-enum Wanted {
-    One(Option<GeographyLevel>, String),
-    All(GeographyLevel),
-    /// Site rows of the sites in the scope, each put under a key.
-    Sites(BTreeMap<String, Arc<str>>),
+    pub(super) question: &'a Question,
+    pub(super) vantage: &'a Vantage,
+    pub(super) agents: BTreeSet<u32>,
+    /// Made when the first samples are read.
+    slots: Option<Slots>,
+    pub(super) rests_on: RestsOn,
 }
 
 impl Asked<'_> {
     fn step_ms(&self) -> Option<i64> {
-        self.query.step_ms.map(|step| step.max(MINUTE_MS))
+        self.question.step_ms
     }
 
     /// Start of the answer's window that a time lies in.
-    fn window(&self, at_unix_ms: i64) -> i64 {
-        self.step_ms().map_or(self.query.from_unix_ms, |step| {
+    pub(super) fn window(&self, at_unix_ms: i64) -> i64 {
+        self.step_ms().map_or(self.question.from_unix_ms, |step| {
             window_start(at_unix_ms, step)
         })
     }
 
-    /// The key that a cell goes under.
-    fn group(&self, place: &Place, target: &str) -> Arc<str> {
-        match self.query.group {
-            Group::All => Arc::clone(place.keys.at(None)),
-            Group::Geography(level) => Arc::clone(place.keys.at(Some(level))),
-            Group::Agent => place.agent.to_string().into(),
-            Group::AgentTarget => format!("{}\t{target}", place.agent).into(),
-        }
+    /// Groups that there are by geography alone, each of every measure; 0 where rows are told apart by more than that.
+    fn geographies(&self) -> usize {
+        let level = match naming::rolled_up(self.question) {
+            RolledUp::No => return 0,
+            RolledUp::World => None,
+            RolledUp::By(level) => Some(level),
+        };
+        let places = self.agents.iter();
+        let places = places.filter_map(|agent| self.vantage.places.get(agent));
+        let keys: BTreeSet<&str> = places.map(|place| &**place.keys.at(level)).collect();
+        keys.len() * self.question.measures.len()
     }
 
-    /// Rollups know geographies, not agents.
-    fn wanted_rollup(&self) -> Option<Wanted> {
-        match (&self.query.scope, self.query.group) {
-            (Scope::Agent(_), _) | (_, Group::Agent | Group::AgentTarget) => None,
-            (Scope::World, Group::All) => Some(Wanted::One(None, String::new())),
-            (Scope::World, Group::Geography(level)) => Some(Wanted::All(level)),
-            (Scope::Geography(level, key), Group::All) => {
-                Some(Wanted::One(Some(*level), key.clone()))
-            }
-            (Scope::Geography(level, key), Group::Geography(by)) if *level == by => {
-                Some(Wanted::One(Some(by), key.clone()))
-            }
-            (Scope::Geography(..), Group::Geography(by)) => {
-                let places = self
-                    .agents
-                    .iter()
-                    .filter_map(|number| self.vantage.places.get(number));
-                let key =
-                    |place: &Place| (place.site.to_string(), Arc::clone(place.keys.at(Some(by))));
-                Some(Wanted::Sites(places.map(key).collect()))
-            }
-        }
+    fn is_weighted(&self) -> bool {
+        self.question.weighting == Weighting::Agent
     }
 
     fn spans(&self, tx: &Transaction<'_>) -> StoreResult<Vec<(Source, Range<i64>)>> {
-        let query = self.query.from_unix_ms..self.query.to_unix_ms;
+        let query = self.question.from_unix_ms..self.question.to_unix_ms;
         if query.is_empty() {
             return Ok(Vec::new());
-        }
-        if self.wanted_rollup().is_none() {
-            return Ok(vec![(Source::Cells, query)]);
         }
         // However long the question, only what is stored is planned.
         let Some((first, last)) = extent(tx, self.samples, self.organisation)? else {
@@ -145,170 +131,294 @@ impl Asked<'_> {
         };
         let end = window_start(last, HOUR_MS).saturating_add(HOUR_MS);
         let query = query.start.max(window_start(first, HOUR_MS))..query.end.min(end);
+        if query.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.wanted_rollup().is_none() {
+            return Ok(vec![(Source::Cells, query)]);
+        }
         let holdings = holdings(tx, self.organisation, &query)?;
         Ok(plan(&query, self.step_ms(), &holdings))
     }
-}
 
-/// When the oldest sample, cell or rollup begins, and when the newest does.
-fn extent(
-    tx: &Transaction<'_>,
-    samples: &Samples,
-    organisation: &OrganisationId,
-) -> StoreResult<Option<(i64, i64)>> {
-    let end_of = |sql: &str, step_ms: i64| -> StoreResult<Option<i64>> {
-        tx.prepare_cached(sql)
-            .and_then(|mut find| {
-                find.query_row(params![organisation.as_str(), step_ms], |row| row.get(0))
-            })
-            .map_err(engine("read rollups"))
-    };
-    let mut extent = cell_table::wider(
-        cell_table::extent(tx, organisation)?,
-        sampled::extent(tx, samples, organisation)?,
-    );
-    for step_ms in [FIVE_MINUTES_MS, HOUR_MS] {
-        let first = end_of(
-            "SELECT min(at_unix_ms) FROM geography_rollup WHERE organisation = ?1 AND step_ms = ?2",
-            step_ms,
-        )?;
-        let last = end_of(
-            "SELECT max(at_unix_ms) FROM geography_rollup WHERE organisation = ?1 AND step_ms = ?2",
-            step_ms,
-        )?;
-        extent = cell_table::wider(extent, first.zip(last));
+    /// Adds a span, slice by slice, and shows the windows that are whole.
+    fn add_span(
+        &mut self,
+        tx: &Transaction<'_>,
+        answered: &Answered,
+        naming: &mut Naming<'_>,
+        (source, span): (Source, Range<i64>),
+        rows: &mut Rows,
+        emit: &mut Emit<'_>,
+    ) -> StoreResult<()> {
+        let is_raw = matches!(source, Source::Cells | Source::Both);
+        if is_raw {
+            self.make_slots(tx, answered, naming)?;
+        }
+        let width = self.slice_ms(is_raw);
+        let mut from = span.start;
+        while from < span.end {
+            self.go_on()?;
+            let aligned = window_start(from, FIVE_MINUTES_MS);
+            let to = aligned.saturating_add(width).min(span.end);
+            let slice = from..to;
+            if is_raw {
+                self.add_raw(tx, answered, naming, &slice, rows)?;
+            }
+            match source {
+                Source::Cells => {}
+                Source::Rollup { step_ms } => {
+                    self.add_rollups(tx, naming, step_ms, &slice, rows)?;
+                }
+                Source::Both => self.add_rollups(tx, naming, FIVE_MINUTES_MS, &slice, rows)?,
+            }
+            self.go_on()?;
+            if self.step_ms().is_some() {
+                // What begins before the window of the end is whole.
+                let rest = rows.split_off(&(self.window(to), Key::default()));
+                for ((at, key), merged) in std::mem::replace(rows, rest) {
+                    emit(at, key, merged)?;
+                }
+            }
+            from = to;
+        }
+        Ok(())
     }
-    Ok(extent)
-}
 
-/// What the store has in a span.
-fn holdings(
-    tx: &Transaction<'_>,
-    organisation: &OrganisationId,
-    span: &Range<i64>,
-) -> StoreResult<Holdings> {
-    let dirty = |step: i64| -> StoreResult<BTreeSet<i64>> {
-        let sql = "SELECT at_unix_ms FROM rollup_dirty
-            WHERE organisation = ?1 AND step_ms = ?2 AND at_unix_ms >= ?3 AND at_unix_ms < ?4";
-        let from = window_start(span.start, step);
-        let found = registry::all(
+    /// How much is read at a time: whole multiples of five minutes.
+    fn slice_ms(&self, is_raw: bool) -> i64 {
+        let (budget, each, width) = match &self.slots {
+            Some(slots) if is_raw => {
+                let width = part_width(self.question, self.is_weighted());
+                (SLICE_PARTS, slots.len(), width)
+            }
+            Some(_) | None => {
+                let sites = self.vantage.places.len() * self.question.measures.len();
+                let width = self.step_ms().unwrap_or(i64::MAX);
+                (SLICE_ROWS, sites, width)
+            }
+        };
+        let parts = i64::try_from(budget / each.max(1)).unwrap_or(1).max(1);
+        let width = parts.saturating_mul(width);
+        if width >= i64::MAX / 4 {
+            return i64::MAX / 4;
+        }
+        window_start(width, FIVE_MINUTES_MS).max(FIVE_MINUTES_MS)
+    }
+
+    /// Fails once nobody waits for the answer.
+    fn go_on(&self) -> StoreResult<()> {
+        if self.question.stop.load(Ordering::Relaxed) {
+            Err(StoreError::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn make_slots(
+        &mut self,
+        tx: &Transaction<'_>,
+        answered: &Answered,
+        naming: &mut Naming<'_>,
+    ) -> StoreResult<()> {
+        if self.slots.is_some() {
+            return Ok(());
+        }
+        let shown = self.samples.shown(tx)?;
+        let dictionary = shown.map(|shown| shown.dictionary).unwrap_or_default();
+        let terms = self.terms(answered);
+        let agents = self.agents.iter().copied();
+        let slots = Slots::of(&terms, naming, agents, &dictionary, self.is_weighted());
+        check_rows(self.question, slots.keys())?;
+        self.slots = Some(slots);
+        Ok(())
+    }
+
+    fn terms<'t>(&'t self, answered: &'t Answered) -> Terms<'t> {
+        Terms {
+            question: self.question,
+            vantage: self.vantage,
+            answered,
+        }
+    }
+
+    /// Adds what is in a slice, of samples and of cells.
+    fn add_raw(
+        &mut self,
+        tx: &Transaction<'_>,
+        answered: &Answered,
+        naming: &mut Naming<'_>,
+        slice: &Range<i64>,
+        rows: &mut Rows,
+    ) -> StoreResult<()> {
+        let mut slots = self.slots.take().unwrap_or_default();
+        let terms = self.terms(answered);
+        let mut late = Vec::new();
+        self.each_cell(tx, slice, |at, agent, target, kind, cell| {
+            let subject = Subject {
+                target,
+                destination: None,
+                protocol: kind.0,
+                phase: kind.1,
+            };
+            let slot = slots.slot(&terms, naming, agent, &subject);
+            late.extend(slot.map(|slot| (at, agent, slot, cell)));
+        })?;
+        let mut gathering = Gathering::new(&slots, self.question, slice.start);
+        for (at, agent, slot, cell) in &late {
+            gathering.add(*at, *agent, *slot, cell);
+        }
+        let damaged = sampled::each_block(
             tx,
-            sql,
-            params![organisation.as_str(), step, from, span.end],
-            |row| row.get(0).map_err(engine("read which rollups are due")),
+            self.samples,
+            &sampled::Blocks {
+                organisation: self.organisation,
+                agents: &self.agents,
+                span: slice,
+                stop: &self.question.stop,
+            },
+            |agent, series| slots.wants(agent, series),
+            |agent, block| gathering.count(agent, block),
         )?;
-        Ok(found.into_iter().collect())
+        self.rests_on.damaged += damaged;
+        self.rests_on.samples += gathering.samples;
+        self.rests_on.cells += late.len() as u64;
+        gathering.finish(rows);
+        self.slots = Some(slots);
+        Ok(())
+    }
+
+    /// Shows the cells of the table that are wanted.
+    fn each_cell(
+        &self,
+        tx: &Transaction<'_>,
+        span: &Range<i64>,
+        mut show: impl FnMut(i64, u32, &str, (i32, i32), Cell),
+    ) -> StoreResult<()> {
+        let few = self.agents.len() <= FEW_AGENTS;
+        let sql = if few { CELLS_OF_FEW } else { CELLS };
+        let agents = if few {
+            json_of(&self.agents)?
+        } else {
+            String::new()
+        };
+        let mut statement = tx.prepare_cached(sql).map_err(engine("read cells"))?;
+        for (protocol, phase) in &self.question.measures {
+            let kind = (i32::from(*protocol), i32::from(*phase));
+            let key = params![
+                self.organisation.as_str(),
+                kind.0,
+                kind.1,
+                span.start,
+                span.end,
+                self.question.target,
+                agents
+            ];
+            let mut rows = statement.query(key).map_err(engine("read cells"))?;
+            while let Some(row) = rows.next().map_err(engine("read cells"))? {
+                let (at, number, target, bytes) = cell_row(row).map_err(engine("read cells"))?;
+                if self.agents.contains(&number) {
+                    show(at, number, target, kind, cell_of(bytes)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what is left of agents' samples that are deleted.
+    fn add_history(
+        &mut self,
+        tx: &Transaction<'_>,
+        answered: &Answered,
+        naming: &mut Naming<'_>,
+        rows: &mut Rows,
+    ) -> StoreResult<()> {
+        let question = self.question;
+        let tells_targets = question.by.iter().any(|one| {
+            !matches!(
+                one,
+                Dimension::Geography(_) | Dimension::Agent | Dimension::Protocol | Dimension::Phase
+            )
+        });
+        let target = match &question.target {
+            Some(target) => Some(target.as_str()),
+            None if tells_targets => None,
+            None => Some(""),
+        };
+        for (protocol, phase) in &question.measures {
+            let (protocol, phase) = (i32::from(*protocol), i32::from(*phase));
+            let wanted = history::Wanted {
+                agents: &self.agents,
+                protocol,
+                phase,
+                target,
+                span: &(question.from_unix_ms..question.to_unix_ms),
+            };
+            let mut count = 0;
+            history::for_each(
+                tx,
+                self.organisation,
+                &wanted,
+                |number, target, at, cell| {
+                    let Some(place) = self.vantage.places.get(&number) else {
+                        return;
+                    };
+                    let cell = match target {
+                        "" => cell,
+                        target => answered.judge(place.site, target, protocol, cell),
+                    };
+                    let subject = Subject {
+                        target,
+                        destination: None,
+                        protocol,
+                        phase,
+                    };
+                    let key = naming.key(place, &subject);
+                    let row = rows.entry((self.window(at), key)).or_default();
+                    row.add(number, &cell);
+                    count += 1;
+                },
+            )?;
+            self.rests_on.histories += count;
+        }
+        Ok(())
+    }
+}
+
+const CELLS_OF_FEW: &str = "SELECT at_unix_ms, agent_no, target, cell FROM agent_cell INDEXED BY agent_cell_by_agent
+     WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3 AND at_unix_ms >= ?4 AND at_unix_ms < ?5
+         AND (?6 IS NULL OR target = ?6) AND agent_no IN (SELECT value FROM json_each(?7))
+     ORDER BY at_unix_ms";
+const CELLS: &str = "SELECT at_unix_ms, agent_no, target, cell FROM agent_cell
+     WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3 AND at_unix_ms >= ?4 AND at_unix_ms < ?5
+         AND (?6 IS NULL OR target = ?6) AND ?7 IS NOT NULL
+     ORDER BY at_unix_ms";
+
+/// Refuses what would be more than an answer may be, and names the nearest step that is not.
+fn check_rows(question: &Question, groups: usize) -> StoreResult<()> {
+    let span = question.to_unix_ms.saturating_sub(question.from_unix_ms);
+    let rows_at = |step: i64| {
+        let windows = usize::try_from(span / step + 1).unwrap_or(usize::MAX);
+        windows.saturating_mul(groups)
     };
-    Ok(Holdings {
-        cells_from: super::dirty::horizon(tx, organisation, MINUTE_MS)?,
-        five_minutes_from: super::dirty::horizon(tx, organisation, FIVE_MINUTES_MS)?,
-        dirty_five_minutes: dirty(FIVE_MINUTES_MS)?,
-        dirty_hours: dirty(HOUR_MS)?,
+    let rows = question.step_ms.map_or(groups, rows_at);
+    let is_unknown = groups == 0;
+    let allowed = question.rows_max;
+    if is_unknown || rows <= allowed {
+        return Ok(());
+    }
+    let wider = |step: &&i64| question.step_ms.is_some_and(|asked| **step > asked);
+    let mut steps = STEPS_MS.iter().filter(wider);
+    let nearest = match steps.find(|step| rows_at(**step) <= allowed) {
+        Some(step) => format!("the nearest step that is allowed is {} s", step / 1_000),
+        None if groups <= allowed => "ask without a step, or for a shorter time".to_owned(),
+        None => "ask for fewer groups".to_owned(),
+    };
+    Err(StoreError::TooMuch {
+        rows,
+        allowed,
+        nearest,
     })
-}
-
-/// The keys of (agent, target), each made once and not for every cell.
-#[derive(Default)]
-struct Groups(HashMap<u32, Vec<(String, Arc<str>)>>);
-
-impl Groups {
-    fn of(&mut self, asked: &Asked<'_>, number: u32, place: &Place, target: &str) -> Arc<str> {
-        if asked.query.group != Group::AgentTarget {
-            return asked.group(place, target);
-        }
-        let of_agent = self.0.entry(number).or_default();
-        if let Some((_, group)) = of_agent.iter().find(|(known, _)| known == target) {
-            return Arc::clone(group);
-        }
-        let group = asked.group(place, target);
-        of_agent.push((target.to_owned(), Arc::clone(&group)));
-        group
-    }
-}
-
-/// Adds what is in a span, of samples and of cells. A weighting window is whole when the next begins.
-fn add_cells(
-    tx: &Transaction<'_>,
-    asked: &Asked<'_>,
-    answered: &Answered,
-    span: &Range<i64>,
-    merge: &mut AgentMerge<(i64, Arc<str>)>,
-) -> StoreResult<()> {
-    let (protocol, phase) = (
-        i32::from(asked.query.protocol),
-        i32::from(asked.query.phase),
-    );
-    let wanted = sampled::Wanted {
-        organisation: asked.organisation,
-        agents: &asked.agents,
-        kind: Some((protocol, phase)),
-        target: asked.query.target.as_deref(),
-        span,
-    };
-    let bucket = |at: i64| (window_start(at, FIVE_MINUTES_MS), asked.window(at));
-    let mut cells = sampled::gather(tx, asked.samples, &wanted, bucket)?;
-    add_table(tx, asked, &wanted, bucket, &mut cells)?;
-    let mut open = None;
-    let mut groups = Groups::default();
-    for (((window, at), _, _, number, target), cell) in cells {
-        if open.replace(window).is_some_and(|before| before != window) {
-            merge.close_window();
-        }
-        if let Some(place) = asked.vantage.places.get(&number) {
-            let cell = answered.judge(place.site, &target, protocol, cell);
-            let group = groups.of(asked, number, place, &target);
-            merge.add((at, group), number, &cell);
-        }
-    }
-    merge.close_window();
-    Ok(())
-}
-
-/// Adds the cells of the table that are wanted.
-fn add_table(
-    tx: &Transaction<'_>,
-    asked: &Asked<'_>,
-    wanted: &sampled::Wanted<'_>,
-    bucket: impl Fn(i64) -> (i64, i64),
-    cells: &mut BTreeMap<sampled::Key<(i64, i64)>, Cell>,
-) -> StoreResult<()> {
-    let few = asked.agents.len() <= FEW_AGENTS;
-    let sql = if few {
-        "SELECT at_unix_ms, agent_no, target, cell FROM agent_cell INDEXED BY agent_cell_by_agent
-         WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3 AND at_unix_ms >= ?4 AND at_unix_ms < ?5
-             AND (?6 IS NULL OR target = ?6) AND agent_no IN (SELECT value FROM json_each(?7))
-         ORDER BY at_unix_ms"
-    } else {
-        "SELECT at_unix_ms, agent_no, target, cell FROM agent_cell
-         WHERE organisation = ?1 AND protocol = ?2 AND phase = ?3 AND at_unix_ms >= ?4 AND at_unix_ms < ?5
-             AND (?6 IS NULL OR target = ?6) AND ?7 IS NOT NULL
-         ORDER BY at_unix_ms"
-    };
-    let (protocol, phase) = wanted.kind.unwrap_or_default();
-    let agents = if few {
-        json_of(&asked.agents)?
-    } else {
-        String::new()
-    };
-    let key = params![
-        asked.organisation.as_str(),
-        protocol,
-        phase,
-        wanted.span.start,
-        wanted.span.end,
-        asked.query.target,
-        agents
-    ];
-    let mut statement = tx.prepare_cached(sql).map_err(engine("read cells"))?;
-    let mut rows = statement.query(key).map_err(engine("read cells"))?;
-    while let Some(row) = rows.next().map_err(engine("read cells"))? {
-        let (at, number, target, bytes) = cell_row(row).map_err(engine("read cells"))?;
-        if asked.agents.contains(&number) {
-            let key = (bucket(at), protocol, phase, number, Arc::from(target));
-            cells.entry(key).or_default().merge(&cell_of(bytes)?);
-        }
-    }
-    Ok(())
 }
 
 fn cell_row<'a>(row: &'a Row<'_>) -> rusqlite::Result<(i64, u32, &'a str, &'a [u8])> {
@@ -316,118 +426,6 @@ fn cell_row<'a>(row: &'a Row<'_>) -> rusqlite::Result<(i64, u32, &'a str, &'a [u
         row.get(0)?,
         row.get(1)?,
         row.get_ref(2)?.as_str()?,
-        row.get_ref(3)?.as_blob()?,
-    ))
-}
-
-/// Adds what is left of agents' cells that are deleted.
-fn add_history(
-    tx: &Transaction<'_>,
-    asked: &Asked<'_>,
-    answered: &Answered,
-    rows: &mut Rows,
-) -> StoreResult<()> {
-    let protocol = i32::from(asked.query.protocol);
-    let target = match (&asked.query.target, asked.query.group) {
-        (Some(target), _) => Some(target.as_str()),
-        (None, Group::AgentTarget) => None,
-        (None, Group::All | Group::Agent | Group::Geography(_)) => Some(""),
-    };
-    let wanted = history::Wanted {
-        agents: &asked.agents,
-        protocol,
-        phase: i32::from(asked.query.phase),
-        target,
-        span: &(asked.query.from_unix_ms..asked.query.to_unix_ms),
-    };
-    history::for_each(
-        tx,
-        asked.organisation,
-        &wanted,
-        |number, target, at, cell| {
-            let place = asked.vantage.places.get(&number);
-            if let Some(place) = place {
-                let cell = match target {
-                    "" => cell,
-                    target => answered.judge(place.site, target, protocol, cell),
-                };
-                let row = rows
-                    .entry((asked.window(at), asked.group(place, target)))
-                    .or_default();
-                row.add(number, &cell);
-            }
-        },
-    )
-}
-
-/// Adds rollup rows of a span.
-fn add_rollups(
-    tx: &Transaction<'_>,
-    asked: &Asked<'_>,
-    step_ms: i64,
-    span: &Range<i64>,
-    rows: &mut Rows,
-) -> StoreResult<()> {
-    // `CROSS JOIN`: for each key one stretch of the primary key, in this order of loops.
-    let one = "SELECT geography, at_unix_ms, agents, cell FROM geography_rollup
-        WHERE organisation = ?1 AND step_ms = ?2 AND level = ?3 AND protocol = ?4 AND phase = ?5 AND target = ?6
-            AND at_unix_ms >= ?7 AND at_unix_ms < ?8 AND geography = ?9";
-    let many = "SELECT rollup.geography, rollup.at_unix_ms, rollup.agents, rollup.cell
-        FROM geography CROSS JOIN geography_rollup AS rollup ON rollup.organisation = ?1 AND rollup.step_ms = ?2
-            AND rollup.level = ?3 AND rollup.protocol = ?4 AND rollup.phase = ?5 AND rollup.target = ?6
-            AND rollup.geography = geography.geography AND rollup.at_unix_ms >= ?7 AND rollup.at_unix_ms < ?8
-        WHERE geography.organisation = ?1 AND geography.level = ?3
-            AND (?9 IS NULL OR geography.geography IN (SELECT value FROM json_each(?9)))";
-    let Some(wanted) = asked.wanted_rollup() else {
-        return Ok(());
-    };
-    let (sql, level, filter) = match &wanted {
-        Wanted::One(level, key) => (one, *level, Some(key.clone())),
-        Wanted::All(level) => (many, Some(*level), None),
-        Wanted::Sites(keys) => {
-            let sites = keys.keys().collect::<Vec<_>>();
-            (
-                many,
-                Some(GeographyLevel::Site),
-                Some(super::forms::write("sites", &sites)?),
-            )
-        }
-    };
-    let key = params![
-        asked.organisation.as_str(),
-        step_ms,
-        level_number(level),
-        i32::from(asked.query.protocol),
-        i32::from(asked.query.phase),
-        asked.query.target.as_deref().unwrap_or_default(),
-        span.start,
-        span.end,
-        filter
-    ];
-    let mut statement = tx.prepare_cached(sql).map_err(engine("read rollups"))?;
-    let mut found = statement.query(key).map_err(engine("read rollups"))?;
-    while let Some(row) = found.next().map_err(engine("read rollups"))? {
-        let (geography, at, agents, cell) = rollup_row(row).map_err(engine("read rollups"))?;
-        let group = match (&wanted, asked.query.group) {
-            (_, Group::All) => Arc::from(""),
-            (Wanted::Sites(keys), _) => keys
-                .get(geography)
-                .cloned()
-                .unwrap_or_else(|| Arc::from(geography)),
-            (Wanted::One(..) | Wanted::All(_), _) => Arc::from(geography),
-        };
-        rows.entry((asked.window(at), group))
-            .or_default()
-            .merge(&merged_of(agents, cell)?);
-    }
-    Ok(())
-}
-
-fn rollup_row<'a>(row: &'a Row<'_>) -> rusqlite::Result<(&'a str, i64, &'a [u8], &'a [u8])> {
-    Ok((
-        row.get_ref(0)?.as_str()?,
-        row.get(1)?,
-        row.get_ref(2)?.as_blob()?,
         row.get_ref(3)?.as_blob()?,
     ))
 }

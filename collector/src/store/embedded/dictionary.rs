@@ -45,6 +45,12 @@ impl Dictionary {
         of_agent.series.get(usize::try_from(number).ok()?)
     }
 
+    /// The series of an agent, with their numbers.
+    pub(super) fn of_agent(&self, agent: u32) -> impl Iterator<Item = (u32, &Series)> {
+        let of_agent = self.0.get(&agent).into_iter();
+        of_agent.flat_map(|of_agent| (0u32..).zip(&of_agent.series))
+    }
+
     /// All that is stored.
     pub(super) fn load(connection: &Connection) -> StoreResult<Self> {
         let failed = || engine("read what its series stand for");

@@ -4,6 +4,7 @@
 //! command `join-string`) may write in between: the file's lock orders the two. Reads run on snapshots and wait for nobody.
 
 mod apply;
+mod ask;
 mod cell_table;
 mod cells;
 mod copy;
@@ -11,6 +12,7 @@ mod desk;
 mod dictionary;
 mod dirty;
 mod events;
+mod extent;
 mod facts;
 mod forms;
 mod history;
@@ -18,14 +20,17 @@ mod inbox;
 mod incidents;
 mod joined;
 mod maintain;
+mod naming;
 mod notifying;
 mod paths;
 mod plan;
+mod raw;
 mod readers;
 mod registered;
 mod registry;
 mod retention;
 mod roll_out;
+mod rolled;
 mod routing;
 mod sampled;
 mod samples;
@@ -164,7 +169,7 @@ impl Store for Embedded {
         let samples = Arc::clone(&self.samples);
         self.readers
             .run("read cells", move |tx| {
-                cells::cells(tx, &samples, &organisation, &query)
+                ask::cells(tx, &samples, &organisation, &query)
             })
             .await
     }

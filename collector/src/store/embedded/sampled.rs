@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use firstmile_columns::{Block, Row};
 use firstmile_days::Asked;
@@ -47,6 +48,7 @@ pub(super) fn gather<B: Ord + Copy>(
         agents: Some(wanted.agents),
         from_unix_ms: next_minute(wanted.span.start).max(horizon),
         to_unix_ms: next_minute(wanted.span.end),
+        stop: None,
     };
     if wanted.agents.is_empty() || asked.from_unix_ms >= asked.to_unix_ms {
         return Ok(cells);
@@ -73,6 +75,48 @@ pub(super) fn gather<B: Ord + Copy>(
     Ok(cells)
 }
 
+/// Which blocks are wanted.
+pub(super) struct Blocks<'a> {
+    pub(super) organisation: &'a OrganisationId,
+    pub(super) agents: &'a BTreeSet<u32>,
+    /// The minutes that begin within it.
+    pub(super) span: &'a Range<i64>,
+    pub(super) stop: &'a AtomicBool,
+}
+
+/// Shows the samples of a span as they lie together: agent, block. What is before the horizon is in rollups and histories already. Says how many chunks
+/// and files cannot be read.
+pub(super) fn each_block(
+    tx: &Transaction<'_>,
+    samples: &Samples,
+    blocks: &Blocks<'_>,
+    is_wanted: impl Fn(u32, u32) -> bool,
+    show: impl FnMut(u32, &Block),
+) -> StoreResult<u64> {
+    let horizon = dirty::horizon(tx, blocks.organisation, MINUTE_MS)?;
+    let asked = Asked {
+        agents: Some(blocks.agents),
+        from_unix_ms: next_minute(blocks.span.start).max(horizon),
+        to_unix_ms: next_minute(blocks.span.end),
+        stop: Some(blocks.stop),
+    };
+    if blocks.agents.is_empty() || asked.from_unix_ms >= asked.to_unix_ms {
+        return Ok(0);
+    }
+    let Some(shown) = samples.shown(tx)? else {
+        return Ok(0);
+    };
+    let read = shown.view.read(&asked, is_wanted, show);
+    let read = read.map_err(engine("read samples"))?;
+    if read.damaged > 0 {
+        error!(
+            damaged = read.damaged,
+            "chunks of samples cannot be read and are missing in figures"
+        );
+    }
+    Ok(read.damaged as u64)
+}
+
 /// Single samples of an agent, by time.
 pub(super) fn of_agent(
     tx: &Transaction<'_>,
@@ -91,6 +135,7 @@ pub(super) fn of_agent(
         agents: Some(&agents),
         from_unix_ms: query.from_unix_ms,
         to_unix_ms: query.to_unix_ms,
+        stop: None,
     };
     let of_target = |series: &Series| {
         let target = query.target.as_deref();

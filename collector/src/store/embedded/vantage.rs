@@ -199,9 +199,14 @@ impl Answered {
         Ok(Self(found.into_iter().collect()))
     }
 
+    /// Whether it ever did.
+    pub(super) fn has(&self, site: SiteId, target: &str, protocol: i32) -> bool {
+        self.0.contains(&(site, target.to_owned(), protocol))
+    }
+
     /// The probes of a cell as they count there.
     pub(super) fn judge(&self, site: SiteId, target: &str, protocol: i32, cell: Cell) -> Cell {
-        let untouched = cell.lost == 0 || self.0.contains(&(site, target.to_owned(), protocol));
+        let untouched = cell.lost == 0 || self.has(site, target, protocol);
         if untouched {
             cell
         } else {
