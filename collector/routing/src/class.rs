@@ -54,6 +54,8 @@ classes! {
     LeakOtc = "leak.otc", Error;
     /// Peers that should see the prefix have no route to it.
     VisibilityLost = "visibility.lost", Warning;
+    /// The prefix is no longer seen behind an AS that has to carry it too.
+    BackupLost = "backup.lost", Warning;
     /// The path breaks a rule on its form.
     PathPolicy = "path.policy", Warning;
     /// An own AS beside one that is not listed as its neighbour.
@@ -66,6 +68,8 @@ classes! {
     RpkiInvalidLength = "rpki.invalid_length", Error;
     /// RPKI says nothing of the prefix.
     RpkiNotFound = "rpki.not_found", Information;
+    /// What RPKI says in favour of a registered prefix ends soon.
+    RpkiExpiring = "rpki.expiring", Warning;
     /// What RPKI says of a registered prefix or an own AS has changed.
     RoaChanged = "roa.changed", Warning;
     /// Address space or AS numbers that nobody may announce.
@@ -171,7 +175,7 @@ mod tests {
         assert_eq!(count("hijack.sub.origin"), Some(1));
         assert_eq!(count("hijack.sub"), Some(4));
         assert_eq!(count("hijack.*"), Some(8));
-        assert_eq!(count("rpki"), Some(3));
+        assert_eq!(count("rpki"), Some(4));
         assert_eq!(count("bogon"), Some(1));
         assert_eq!(count("*"), Some(Class::ALL.len()));
         assert_eq!(count("hij"), None);

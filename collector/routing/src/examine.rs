@@ -58,6 +58,7 @@ impl Registry {
             }
             named.extend(rule.paths.iter().flatten());
             named.extend(rule.upstreams.keys());
+            named.extend(&rule.carriers);
         }
         Self {
             bogons: Bogons::new(&registered, &named),

@@ -79,6 +79,8 @@ pub struct Rule {
     pub skip: Vec<Family>,
     /// ASes that may only be seen behind certain others.
     pub upstreams: BTreeMap<Asn, Allowed>,
+    /// ASes that have to carry the prefix, each: the backup route, or every upstream.
+    pub carriers: Vec<Asn>,
 }
 
 impl Rule {
@@ -98,6 +100,7 @@ impl Rule {
             only: Vec::new(),
             skip: Vec::new(),
             upstreams: BTreeMap::new(),
+            carriers: Vec::new(),
         }
     }
 
@@ -131,6 +134,7 @@ pub struct RuleFile {
     only: Option<Vec<Family>>,
     skip: Option<Vec<Family>>,
     upstreams: Option<BTreeMap<String, Allowed>>,
+    carriers: Option<Vec<Asn>>,
 }
 
 /// Why a rule cannot be used.
@@ -209,6 +213,7 @@ impl TryFrom<RuleFile> for Rule {
                 .collect::<Result<_, _>>()?,
             only: file.only.unwrap_or_default(),
             skip: file.skip.unwrap_or_default(),
+            carriers: file.carriers.unwrap_or_default(),
             upstreams: file
                 .upstreams
                 .unwrap_or_default()

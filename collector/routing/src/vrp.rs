@@ -1,5 +1,9 @@
 //! Validated ROA payloads, and what they say of a route (RFC 6811 §2).
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 use serde::Deserialize;
@@ -25,6 +29,8 @@ pub struct VrpFile {
     prefix: crate::rule::Prefix,
     max_length: Option<u8>,
     asn: Asn,
+    /// Unix seconds.
+    pub(crate) expires: Option<u32>,
 }
 
 impl From<VrpFile> for Vrp {
@@ -51,24 +57,35 @@ pub enum Rov {
     NotFound,
 }
 
+/// A payload without its prefix: the longest length, the origin, and when it expires (Unix seconds), if the source says so.
+type Entry = (u8, Asn, Option<NonZeroU32>);
+
 /// All payloads that are known.
 #[derive(Clone, Debug, Default)]
 pub struct Vrps {
-    trie: JointPrefixMap<IpNet, Box<[(u8, Asn)]>>,
+    trie: JointPrefixMap<IpNet, Box<[Entry]>>,
     count: usize,
 }
 
 impl Vrps {
     /// A set of these payloads; what stands twice counts once.
     pub fn new(vrps: impl IntoIterator<Item = Vrp>) -> Self {
-        let mut all: Vec<Vrp> = vrps.into_iter().collect();
-        all.sort_unstable();
-        all.dedup();
+        Self::expiring(vrps.into_iter().map(|vrp| (vrp, None)))
+    }
+
+    /// A set of payloads with their ends, Unix seconds: what stands twice ends with the later one.
+    pub fn expiring(vrps: impl IntoIterator<Item = (Vrp, Option<u32>)>) -> Self {
+        let mut all: Vec<(Vrp, Option<u32>)> = vrps.into_iter().collect();
+        // No known end is the latest of all.
+        all.sort_unstable_by_key(|(vrp, expires)| (*vrp, Reverse(expires.unwrap_or(u32::MAX))));
+        all.dedup_by_key(|(vrp, _)| *vrp);
         let mut trie = JointPrefixMap::new();
-        for same in all.chunk_by(|a, b| a.prefix == b.prefix) {
-            if let Some(first) = same.first() {
-                let entries = same.iter().map(|vrp| (vrp.max_length, vrp.asn)).collect();
-                trie.insert(first.prefix, entries);
+        for same in all.chunk_by(|(a, _), (b, _)| a.prefix == b.prefix) {
+            if let Some((first, _)) = same.first() {
+                let entry = |(vrp, expires): &(Vrp, Option<u32>)| {
+                    (vrp.max_length, vrp.asn, expires.and_then(NonZeroU32::new))
+                };
+                trie.insert(first.prefix, same.iter().map(entry).collect());
             }
         }
         Self {
@@ -93,7 +110,7 @@ impl Vrps {
         let mut same_origin = false;
         for (_, entries) in self.trie.cover(prefix) {
             covered = true;
-            for (max_length, asn) in entries {
+            for (max_length, asn, _) in entries {
                 if origin.single() == Some(*asn) && asn.0 != 0 {
                     if prefix.prefix_len() <= *max_length {
                         return Rov::Valid;
@@ -107,6 +124,22 @@ impl Vrps {
             (true, true) => Rov::InvalidLength,
             (true, false) => Rov::InvalidAsn,
         }
+    }
+
+    /// Origins that may announce `prefix`, each with the latest end of what allows it, Unix seconds; `None`: no end is known.
+    pub fn allowed(&self, prefix: &IpNet) -> BTreeMap<Asn, Option<u32>> {
+        let mut allowed: BTreeMap<Asn, Option<u32>> = BTreeMap::new();
+        for (_, entries) in self.trie.cover(prefix) {
+            for (max_length, asn, expires) in entries {
+                if asn.0 == 0 || prefix.prefix_len() > *max_length {
+                    continue;
+                }
+                let expires = expires.map(NonZeroU32::get);
+                let latest = allowed.entry(*asn).or_insert(expires);
+                *latest = latest.zip(expires).map(|(a, b)| a.max(b));
+            }
+        }
+        allowed
     }
 
     /// Payloads that only one of the two sets has; those of `self` are gone, those of `other` new.
@@ -131,8 +164,9 @@ pub enum Change {
 fn collect_missing(of: &Vrps, from: &Vrps, change: Change, into: &mut Vec<(Vrp, Change)>) {
     for (prefix, entries) in &of.trie {
         let there = from.trie.get(&prefix);
-        for &(max_length, asn) in entries {
-            if !there.is_some_and(|there| there.contains(&(max_length, asn))) {
+        for &(max_length, asn, _) in entries {
+            let same = |entry: &Entry| (entry.0, entry.1) == (max_length, asn);
+            if !there.is_some_and(|there| there.iter().any(same)) {
                 let vrp = Vrp {
                     prefix,
                     max_length,

@@ -36,6 +36,7 @@ fn type_of(class: &str) -> &'static str {
     match class {
         "hijack.exact.origin" | "hijack.squat" => "PrefixOriginAsChangeEvent",
         "visibility.lost" => "PrefixWithdrawalEvent",
+        "backup.lost" => "PrefixBackupRouteWithdrawalEvent",
         "hijack.exact.neighbor" | "hijack.exact.path" => "PrefixForgedPathEvent",
         class if class.starts_with("hijack.sub") => "PrefixSubprefixHijackEvent",
         class if class.starts_with("leak.") => "PrefixRouteLeakEvent",
@@ -106,6 +107,7 @@ mod tests {
                 "Critical",
             ),
             ("visibility.lost", "PrefixWithdrawalEvent", "Warning"),
+            ("backup.lost", "PrefixBackupRouteWithdrawalEvent", "Warning"),
             ("leak.otc", "PrefixRouteLeakEvent", "Error"),
             ("rpki.invalid_asn", "PrefixRpkiEvent", "Warning"),
             ("path.neighbor", "PrefixPathPolicyEvent", "Warning"),

@@ -121,7 +121,7 @@ async fn read(path: &PathBuf, status: &Mutex<FeedStatus>, guard: &mut Guard) -> 
         return None;
     }
     info!(file = %path.display(), size, "rpki is up to date");
-    Some(Vrps::new(vrps))
+    Some(Vrps::expiring(vrps))
 }
 
 fn note(status: &Mutex<FeedStatus>, change: impl FnOnce(&mut FeedStatus)) {

@@ -33,12 +33,13 @@ struct File {
     roas: Vec<Value>,
 }
 
-/// Reads the JSON that Routinator, rpki-client and `StayRTR` write: `{"roas":[{"prefix","maxLength","asn"}]}`. Returns the payloads and how
-/// many entries could not be read.
+/// Reads the JSON that Routinator, rpki-client and `StayRTR` write: `{"roas":[{"prefix","maxLength","asn"}]}`. Returns the payloads, each
+/// with its end in Unix seconds where the file has `expires` (of the whole chain of certificates, as rpki-client writes it), and how many
+/// entries could not be read.
 ///
 /// # Errors
 /// [`VrpFileError`] if it is no such file.
-pub fn read_json(text: &str) -> Result<(Vec<Vrp>, u64), VrpFileError> {
+pub fn read_json(text: &str) -> Result<(Vec<(Vrp, Option<u32>)>, u64), VrpFileError> {
     let file: File = serde_json::from_str(text)?;
     if file.roas.len() > MAX_VRPS {
         return Err(VrpFileError::TooMany(file.roas.len()));
@@ -47,7 +48,7 @@ pub fn read_json(text: &str) -> Result<(Vec<Vrp>, u64), VrpFileError> {
     let mut vrps = Vec::with_capacity(file.roas.len());
     for entry in &file.roas {
         match vrp_of(entry) {
-            Some(vrp) => vrps.push(vrp),
+            Some(vrp) => vrps.push((vrp, expires_of(entry))),
             None => unread += 1,
         }
     }
@@ -62,6 +63,11 @@ fn vrp_of(entry: &Value) -> Option<Vrp> {
         Some(length) => u8::try_from(length.as_u64()?).ok()?,
     };
     usable(prefix, max_length, asn)
+}
+
+/// An end that is no number of seconds is none: the payload counts all the same.
+fn expires_of(entry: &Value) -> Option<u32> {
+    u32::try_from(entry.get("expires")?.as_u64()?).ok()
 }
 
 fn usable(prefix: IpNet, max_length: u8, asn: Asn) -> Option<Vrp> {
@@ -123,13 +129,16 @@ mod tests {
         let (vrps, unread) = read_json(text).expect("a file");
         let said: Vec<String> = vrps
             .iter()
-            .map(|vrp| format!("{}-{} {}", vrp.prefix, vrp.max_length, vrp.asn))
+            .map(|(vrp, expires)| {
+                let expires = expires.map_or(String::new(), |at| format!(" until {at}"));
+                format!("{}-{} {}{expires}", vrp.prefix, vrp.max_length, vrp.asn)
+            })
             .collect();
         assert_eq!(
             said,
             [
                 "192.0.2.0/24-24 AS64496",
-                "2001:db8::/32-48 AS64497",
+                "2001:db8::/32-48 AS64497 until 1",
                 "198.51.100.0/24-24 AS64498"
             ]
         );

@@ -1,7 +1,10 @@
 //! The detector: who has which route to which prefix, what is wrong with it, and when that starts and ends.
 
 mod again;
+mod backup;
+mod expiry;
 mod held;
+mod supersede;
 mod tell;
 mod windows;
 
@@ -13,11 +16,12 @@ use prefix_trie::joint::JointPrefixMap;
 use crate::class::Class;
 use crate::examine::{Finding, Registry};
 use crate::instance::{Agreement, Instance, Key};
-use crate::path::{Hop, Route};
+use crate::path::Route;
 use crate::routes::Routes;
-use crate::rule::Rule;
 use crate::verdict::{Phase, Verdict};
 use crate::vrp::Vrps;
+use backup::Backups;
+use expiry::Expiring;
 use held::Held;
 
 /// One session that shows us routes.
@@ -42,6 +46,8 @@ pub struct Options {
     pub window_s: Option<f64>,
     /// Share of the peers that saw it, in percent, that must have withdrawn or replaced it before a verdict ends.
     pub end_pct: f64,
+    /// An RPKI payload is told of so many seconds before it expires.
+    pub expiry_warn_s: f64,
     /// Prefixes that are kept; what comes beyond is counted.
     pub max_prefixes: usize,
     /// Things that may be wrong at once; what comes beyond is counted.
@@ -54,6 +60,8 @@ impl Default for Options {
             min_peers: BTreeMap::new(),
             window_s: None,
             end_pct: 100.0,
+            // Manifests hold for hours and are renewed long before their end: what is left is time to act, not the usual.
+            expiry_warn_s: 7_200.0,
             // Ten thousand registrations and their parts, or a whole table of a few peers.
             max_prefixes: 4_000_000,
             max_instances: 500_000,
@@ -98,11 +106,14 @@ pub struct Detector {
     next_window: f64,
     /// Somebody tells the time: records do not.
     is_ticked: bool,
+    expiring: Expiring,
+    backups: Backups,
 }
 
 impl Detector {
     /// A detector that knows no route yet. Without `vrps` nothing is said of RPKI.
     pub fn new(registry: Registry, options: Options, vrps: Option<Vrps>) -> Self {
+        let backups = Backups::of(&registry);
         Self {
             registry,
             options,
@@ -116,6 +127,8 @@ impl Detector {
             clock: f64::NEG_INFINITY,
             next_window: f64::NEG_INFINITY,
             is_ticked: false,
+            expiring: Expiring::default(),
+            backups,
         }
     }
 
@@ -186,6 +199,7 @@ impl Detector {
         if !hijacked && !self.instances.is_empty() {
             self.supersede(at, peer, prefix, route);
         }
+        self.look_at_backups(at, peer, prefix);
     }
 
     /// A peer has no route to `prefix` any more.
@@ -198,6 +212,7 @@ impl Detector {
         self.advance(at);
         self.counters.withdrawals += 1;
         self.lose(at, peer, path, prefix);
+        self.look_at_backups(at, peer, prefix);
     }
 
     /// A session ended. `lost` says that its prefixes are gone from there, as on a router of our own; otherwise only our view of them.
@@ -232,6 +247,7 @@ impl Detector {
             } else {
                 self.forget(at, peer, PathId::NONE, prefix);
             }
+            self.look_at_backups(at, peer, prefix);
         }
         self.is_blind = false;
     }
@@ -251,6 +267,7 @@ impl Detector {
                 .collect(),
         };
         self.tell_roa_changes(at, &changes.unwrap_or_default());
+        self.look_at_expiry(at);
         for prefix in affected {
             self.judge_again(at, prefix);
         }
@@ -431,64 +448,5 @@ impl Detector {
         } else if instance.is_void() {
             self.instances.remove(&key);
         }
-    }
-
-    /// A benign route of the owner to one half of a hijacked prefix, or to all its parts, takes the traffic back at this peer.
-    fn supersede(&mut self, at: f64, peer: PeerId, prefix: IpNet, route: &Route) {
-        if !self.is_of_the_owner(&prefix, route) {
-            return;
-        }
-        let replaced: Vec<IpNet> = self
-            .table
-            .cover(&prefix)
-            .filter(|(wider, held)| *wider != prefix && held.is_hijacked_at(peer))
-            .map(|(wider, _)| wider)
-            .filter(|wider| {
-                wider.prefix_len() + 1 == prefix.prefix_len() || self.is_whole_at(peer, wider)
-            })
-            .collect();
-        for wider in replaced {
-            let Some(held) = self.table.get_mut(&wider) else {
-                continue;
-            };
-            let wrong = held.replace_wrong(peer, &[]);
-            let (gone, kept): (Vec<_>, Vec<_>) =
-                wrong.into_iter().partition(|(class, _)| class.is_hijack());
-            held.replace_wrong(peer, &kept);
-            for (class, offender) in gone {
-                let key = Key {
-                    prefix: wider,
-                    class,
-                    offender,
-                };
-                self.leave(at, peer, key);
-            }
-        }
-    }
-
-    /// Whether a route that nothing is wrong with is registered, or a part that is left alone and comes from a named origin.
-    fn is_of_the_owner(&self, prefix: &IpNet, route: &Route) -> bool {
-        let Some(found) = self.registry.rules.matching(prefix) else {
-            return false;
-        };
-        let origin = route.path.origin().and_then(Hop::single);
-        let named = |rule: &&Rule| origin.is_some_and(|origin| rule.origins.names(origin));
-        found.exact || found.rules.iter().any(named)
-    }
-
-    /// Whether benign routes of this peer to parts of `wider` make up the whole of it.
-    fn is_whole_at(&self, peer: PeerId, wider: &IpNet) -> bool {
-        /// Parts that are looked at.
-        const MAX_PARTS: usize = 4096;
-        let mut covered: u128 = 0;
-        let mut last: Option<IpNet> = None;
-        for (part, held) in self.table.children(wider).take(MAX_PARTS) {
-            let inside_last = last.is_some_and(|last| last.contains(&part));
-            if part != *wider && !inside_last && held.has(peer) && !held.is_hijacked_at(peer) {
-                covered += 1_u128 << (wider.max_prefix_len() - part.prefix_len()).min(127);
-                last = Some(part);
-            }
-        }
-        covered >= 1_u128 << (wider.max_prefix_len() - wider.prefix_len()).min(127)
     }
 }

@@ -142,23 +142,50 @@ impl Detector {
                 .take(MAX_EVIDENCE)
                 .map(String::as_str)
                 .collect();
-            self.counters.started += 1;
-            self.verdicts.push(Verdict {
-                at,
-                phase: Phase::Start,
-                class: Class::RoaChanged,
+            let reason = format!("RPKI allows {}", shown.join(", "));
+            let key = Key {
                 prefix,
-                matched,
+                class: Class::RoaChanged,
                 offender: None,
-                severity: Class::RoaChanged.severity(),
-                peers: 0,
-                others: 0,
-                reason: format!("RPKI allows {}", shown.join(", ")),
-                evidence: Vec::new(),
-                counter: Vec::new(),
-                ending: Ending::Over,
-            });
+            };
+            self.tell_plainly(at, Phase::Start, key, matched, reason, 0);
         }
+    }
+
+    /// A verdict that no route shows.
+    pub(super) fn tell_plainly(
+        &mut self,
+        at: f64,
+        phase: Phase,
+        key: Key,
+        matched: Option<IpNet>,
+        reason: String,
+        peers: usize,
+    ) {
+        match phase {
+            Phase::Start => self.counters.started += 1,
+            Phase::End => self.counters.ended += 1,
+        }
+        let blind = phase == Phase::End && self.is_blind;
+        self.verdicts.push(Verdict {
+            at,
+            phase,
+            class: key.class,
+            prefix: key.prefix,
+            matched,
+            offender: key.offender,
+            severity: key.class.severity(),
+            peers,
+            others: 0,
+            reason,
+            evidence: Vec::new(),
+            counter: Vec::new(),
+            ending: if blind {
+                Ending::OutOfSight
+            } else {
+                Ending::Over
+            },
+        });
     }
 }
 

@@ -17,7 +17,9 @@ impl Detector {
     pub fn replace_rules(&mut self, at: f64, registry: Registry, options: Options) {
         (self.registry, self.options) = (registry, options);
         self.next_window = f64::NEG_INFINITY;
+        self.expiring.look_now();
         self.advance(at);
+        self.follow_backups(at);
         let kept: Vec<IpNet> = self.table.keys().collect();
         for prefix in kept {
             self.judge_again(at, prefix);
@@ -46,6 +48,9 @@ impl Detector {
     /// Routes under an allowance that began or ended meanwhile are judged again.
     fn go_to(&mut self, at: f64) {
         let before = std::mem::replace(&mut self.clock, at);
+        if !self.expiring.is_quiet_until(at) {
+            self.look_at_expiry(at);
+        }
         if at >= before && at < self.next_window {
             return;
         }

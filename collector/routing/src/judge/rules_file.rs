@@ -77,6 +77,7 @@ pub struct RulesFile {
     rov_clears_origin: Option<bool>,
     allowances: Option<Vec<AllowanceFile>>,
     mute: Option<Vec<String>>,
+    expiry_warn_s: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +156,16 @@ impl RulesFile {
             }
             options.window_s = Some(value);
         }
+        if let Some(value) = self.expiry_warn_s {
+            if value < 0.0 {
+                return Err(RulesError::Range {
+                    key: "expiry_warn_s",
+                    value,
+                    range: "0 or more",
+                });
+            }
+            options.expiry_warn_s = value;
+        }
         Ok(options)
     }
 }
@@ -165,6 +176,7 @@ fn vrps(files: Option<Vec<VrpFile>>) -> Result<Option<Vrps>, RulesError> {
     };
     let mut all = Vec::with_capacity(files.len());
     for file in files {
+        let expires = file.expires;
         let vrp = crate::vrp::Vrp::from(file);
         let (from, to) = (vrp.prefix.prefix_len(), vrp.prefix.max_prefix_len());
         if !(from..=to).contains(&vrp.max_length) {
@@ -175,7 +187,7 @@ fn vrps(files: Option<Vec<VrpFile>>) -> Result<Option<Vrps>, RulesError> {
                 to,
             });
         }
-        all.push(vrp);
+        all.push((vrp, expires));
     }
-    Ok(Some(Vrps::new(all)))
+    Ok(Some(Vrps::expiring(all)))
 }
