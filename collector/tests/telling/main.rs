@@ -2,6 +2,8 @@
 
 // All of this is test code; clippy allows `unwrap` in it where it is told so.
 #[cfg(test)]
+mod hijack;
+#[cfg(test)]
 mod paths;
 #[cfg(test)]
 mod real;

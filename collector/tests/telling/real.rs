@@ -16,7 +16,7 @@ use crate::rig::{Rig, now_unix_ms};
 const AT_MOST: Duration = Duration::from_mins(2);
 
 /// A program that ends with the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -25,7 +25,7 @@ impl Drop for Running {
     }
 }
 
-fn start(package: &str, command: &mut Command) -> Running {
+pub(crate) fn start(package: &str, command: &mut Command) -> Running {
     let started = command.spawn();
     Running(started.unwrap_or_else(|error| {
         panic!("{error}: the Debian package {package} is missing; `cargo xtask test` installs it")
@@ -33,13 +33,13 @@ fn start(package: &str, command: &mut Command) -> Running {
 }
 
 /// A loopback address that is this process's own: what is free there now is still free when another program takes it.
-fn own_host() -> IpAddr {
+pub(crate) fn own_host() -> IpAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     IpAddr::from([127, 128 | high, middle, low])
 }
 
 /// A port of [`own_host`] that no other test here is given.
-fn own_port() -> u16 {
+pub(crate) fn own_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let socket = TcpListener::bind((own_host(), 0)).unwrap();
@@ -51,7 +51,7 @@ fn own_port() -> u16 {
 }
 
 /// Looks until something is there; what it waits for is another program's state.
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         let mut looks = tokio::time::interval(Duration::from_millis(200));
         loop {

@@ -73,6 +73,18 @@ impl Rig {
         std::fs::write(file, format!("{head}{more}")).unwrap();
     }
 
+    /// Adds to the configuration.
+    pub(crate) fn configure_more(&self, more: &str) {
+        let file = self.folder().join("collector.toml");
+        let before = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{before}{more}")).unwrap();
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     fn program(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         command

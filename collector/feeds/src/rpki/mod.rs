@@ -28,6 +28,9 @@ pub enum VrpFileError {
     TooMany(usize),
 }
 
+/// A payload, and its end in Unix seconds where the source says one.
+pub type Expiring = (Vrp, Option<u32>);
+
 #[derive(Deserialize)]
 struct File {
     roas: Vec<Value>,
@@ -39,7 +42,7 @@ struct File {
 ///
 /// # Errors
 /// [`VrpFileError`] if it is no such file.
-pub fn read_json(text: &str) -> Result<(Vec<(Vrp, Option<u32>)>, u64), VrpFileError> {
+pub fn read_json(text: &str) -> Result<(Vec<Expiring>, u64), VrpFileError> {
     let file: File = serde_json::from_str(text)?;
     if file.roas.len() > MAX_VRPS {
         return Err(VrpFileError::TooMany(file.roas.len()));
