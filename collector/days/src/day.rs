@@ -43,6 +43,13 @@ impl DayNumber {
         self.0.saturating_mul(DAY_MS)
     }
 
+    /// Its date, `2026-11-23`; `None` beyond the calendar.
+    pub fn date(self) -> Option<String> {
+        let name = self.file_name()?;
+        let date = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+        Some(date.to_owned())
+    }
+
     /// The name of its file, `samples-2026-11-23.db`; `None` beyond the calendar.
     pub fn file_name(self) -> Option<String> {
         let date = Date::constant(1970, 1, 1).checked_add(Span::new().try_days(self.0).ok()?);

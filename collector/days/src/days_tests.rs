@@ -364,6 +364,8 @@ fn a_damaged_day_is_set_aside_and_the_rest_is_served() {
             "{name}"
         );
         assert_eq!(all(&days).len(), 501, "{name}");
+        let told = days.view().damaged_days().unwrap();
+        assert_eq!(told, [DayNumber::of(NOON - DAY)].into(), "{name}");
         // Late samples of that day are taken, into a new file.
         push(&mut days, 1, NOON - DAY, 9);
         days.commit(NOON).unwrap();
@@ -441,6 +443,7 @@ fn a_flipped_bit_in_a_chunk_costs_that_chunk_and_is_told() {
             damaged: 1
         }
     );
+    assert_eq!(days.view().damaged_days().unwrap().len(), 1);
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::inbox;
 use crate::outcome::{DaysError, Seal, engine, folder};
 use crate::view::View;
 
+/// What is put behind the name of a file that is damaged.
+const DAMAGED: &str = ".damaged";
 /// Files of days that are open at once: late samples come for a few days at a time.
 const OPEN_DAYS: usize = 4;
 
@@ -285,6 +287,19 @@ pub(crate) fn days_in(dir: &Path) -> Result<Vec<DayNumber>, DaysError> {
     Ok(days)
 }
 
+/// The days whose file was set aside as damaged, in order.
+pub(crate) fn set_aside_in(dir: &Path) -> Result<Vec<DayNumber>, DaysError> {
+    let failed = || folder("list", dir);
+    let mut days = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed())? {
+        let name = entry.map_err(failed())?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(DAMAGED));
+        days.extend(name.and_then(DayNumber::of_file_name));
+    }
+    days.sort_unstable();
+    Ok(days)
+}
+
 /// A chunk of blocks that fit in one.
 fn stored(chunk: &mut Chunk, agent: u32, blocks: &[Cow<'_, Block>]) -> Result<Stored, DaysError> {
     let times = || {
@@ -315,7 +330,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 /// `X.db.damaged` has its log in `X.db.damaged-wal`.
 pub(crate) fn quarantine(path: &Path) -> Result<PathBuf, DaysError> {
     let mut kept = path.as_os_str().to_owned();
-    kept.push(".damaged");
+    kept.push(DAMAGED);
     let kept = PathBuf::from(kept);
     let files = with_companions(path)
         .into_iter()

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::day::{self, Chunks, DayNumber};
 use crate::head::{Head, Waiting};
 use crate::outcome::{DaysError, Shown};
-use crate::shelf::days_in;
+use crate::shelf::{days_in, set_aside_in};
 
 /// Up to so many agents are looked up in the index one by one.
 const FEW_AGENTS: usize = 64;
@@ -42,6 +42,8 @@ pub struct View {
     dir: PathBuf,
     head: Arc<Mutex<Head>>,
     idle: Arc<Mutex<BTreeMap<DayNumber, Vec<Chunks>>>>,
+    /// Days of which something could not be read since this was opened.
+    damaged: Arc<Mutex<BTreeSet<DayNumber>>>,
 }
 
 /// Up to which row of the inbox an agent's samples of a day are sealed.
@@ -53,6 +55,7 @@ impl View {
             dir: dir.to_owned(),
             head,
             idle: Arc::default(),
+            damaged: Arc::default(),
         }
     }
 
@@ -77,12 +80,14 @@ impl View {
         let waiting = lock(&self.head).snapshot(asked.agents);
         let on_disk = days_in(&self.dir)?;
         lock(&self.idle).retain(|day, _| on_disk.binary_search(day).is_ok());
+        lock(&self.damaged).retain(|day| on_disk.binary_search(day).is_ok());
         let (mut damaged, mut sealed) = (0, Sealed::new());
         let mut reader = ChunkReader::new();
         for day in on_disk.into_iter().filter(|day| asked.touches(*day)) {
             if asked.is_stopped() {
                 break;
             }
+            let before = damaged;
             let read = self.of_day(day, |file| {
                 note_sealed(file, day, &waiting, &mut sealed)?;
                 each(file, asked, |agent, bytes| {
@@ -98,6 +103,9 @@ impl View {
                 })
             });
             damaged += usize::from(read.is_err());
+            if damaged > before {
+                lock(&self.damaged).insert(day);
+            }
         }
         for (agent, waiting) in &waiting {
             let gone: Vec<DayNumber> = (sealed.range((*agent, DayNumber(i64::MIN))..))
@@ -116,6 +124,19 @@ impl View {
         }
         shown.damaged = damaged;
         Ok(shown)
+    }
+
+    /// Days of which something could not be read since the store was opened, and days whose file was set aside as damaged: those
+    /// that are there still.
+    ///
+    /// # Errors
+    /// [`DaysError`] if the folder cannot be listed.
+    pub fn damaged_days(&self) -> Result<BTreeSet<DayNumber>, DaysError> {
+        let on_disk = days_in(&self.dir)?;
+        let mut days = lock(&self.damaged).clone();
+        days.retain(|day| on_disk.binary_search(day).is_ok());
+        days.extend(set_aside_in(&self.dir)?);
+        Ok(days)
     }
 
     /// A time at or after which the first sample from `at` on was taken: that very time unless there is a gap. `None`: there is
@@ -172,8 +193,15 @@ impl View {
     ) -> rusqlite::Result<T> {
         let kept = lock(&self.idle).get_mut(&day).and_then(Vec::pop);
         let path = self.dir.join(day.file_name().unwrap_or_default());
-        let mut chunks = kept.map_or_else(|| Chunks::open(&path), Ok)?;
-        let outcome = chunks.at_once(read)?;
+        let opened = kept.map_or_else(|| Chunks::open(&path), Ok);
+        let read = opened.and_then(|mut chunks| {
+            let outcome = chunks.at_once(read)?;
+            Ok((chunks, outcome))
+        });
+        if read.is_err() && path.exists() {
+            lock(&self.damaged).insert(day);
+        }
+        let (chunks, outcome) = read?;
         let mut idle = lock(&self.idle);
         let of_day = idle.entry(day).or_default();
         if of_day.len() < KEPT {

@@ -20,6 +20,7 @@ mod invitations;
 mod latency;
 mod live;
 mod machine;
+mod metrics;
 mod notices;
 pub mod openapi;
 pub mod patch;
@@ -155,8 +156,12 @@ pub fn router(state: ApiState) -> Router {
     let api = known
         .route("/login", post(session::login))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES));
+    let metrics = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route_layer(from_fn_with_state(state.clone(), principal::authenticate));
     Router::new()
         .nest("/api/v1", api)
+        .merge(metrics)
         .route("/subscriptions/{*rest}", any(arm::answer))
         .route("/providers/{*rest}", any(arm::answer))
         .route("/api/openapi.json", get(openapi::document))

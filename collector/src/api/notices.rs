@@ -42,6 +42,20 @@ pub(super) fn of(agents: &[Agent], set_aside: u64, hint_lab: bool) -> Vec<Notice
     notices
 }
 
+/// Notices of what the store cannot read.
+pub(super) fn of_days(damaged: &[String]) -> Option<Notice> {
+    let (first, more) = damaged.split_first()?;
+    let days = match more.len() {
+        0 => first.clone(),
+        _ => format!("{} days from {first} on", damaged.len()),
+    };
+    let text = format!(
+        "Samples of {days} cannot be read and are missing in figures. `firstmile-collector fsck` says which; a backup may have them. \
+         A file that ends in `.damaged` was set aside: this is told until it is moved away."
+    );
+    Some(notice("error", "samples_damaged", text))
+}
+
 /// Agents report, most targets were tried, and none answers.
 fn no_edge_reached(reporting: &[&Agent], hint_lab: bool) -> Option<Notice> {
     let targets: Vec<&AgentTarget> = reporting.iter().flat_map(|agent| &agent.targets).collect();

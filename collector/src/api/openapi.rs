@@ -16,6 +16,7 @@ use utoipa::OpenApi;
         super::geographies::geographies,
         super::latency::latency,
         super::ask::answer,
+        super::metrics::metrics,
         super::sites::sites,
         super::sites::change_site,
         super::agents::agents,

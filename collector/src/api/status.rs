@@ -36,6 +36,9 @@ pub(super) async fn status(
             code: code.to_owned(),
             count,
         });
+    let damaged = state.store.holdings().await?.damaged_days;
+    let mut told = notices::of(&agents, state.counters.set_aside(), state.hint_lab);
+    told.extend(notices::of_days(&damaged));
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         principal: access.principal(),
@@ -45,7 +48,7 @@ pub(super) async fn status(
         sites_total: count(sites.len()),
         reports_accepted: state.counters.accepted(),
         reports_refused: refused.collect(),
-        notices: notices::of(&agents, state.counters.set_aside(), state.hint_lab),
+        notices: told,
     }))
 }
 

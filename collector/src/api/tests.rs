@@ -8,4 +8,5 @@ mod connections;
 mod desk;
 mod live;
 mod marks;
+mod questions;
 mod thousand;

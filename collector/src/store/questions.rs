@@ -239,11 +239,30 @@ pub struct Answer {
 /// Gaps that are told of.
 pub const GAPS_MAX: usize = 100;
 
+/// What a store holds, for whoever looks after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Reports on disk that are not in the figures yet.
+    pub pending_reports: u64,
+    /// Rows of samples that are in no file of a day yet.
+    pub waiting_rows: u64,
+    /// Bytes of the store's own file with its log.
+    pub store_bytes: u64,
+    /// Files of days.
+    pub days: u64,
+    /// Their bytes.
+    pub days_bytes: u64,
+    /// Days of which something cannot be read, such as `2026-11-23`, in order.
+    pub damaged_days: Vec<String>,
+}
+
 /// The part of a store that answers questions.
 #[async_trait]
 pub trait Questions: Send + Sync + 'static {
     /// Answers. [`super::StoreError::TooMuch`] beyond [`ROWS_MAX`], [`super::StoreError::Stopped`] if told to stop.
     async fn ask(&self, organisation: &OrganisationId, question: &Question) -> StoreResult<Answer>;
+    /// What it holds.
+    async fn holdings(&self) -> StoreResult<Holdings>;
 }
 
 impl Question {
@@ -283,13 +302,14 @@ impl Question {
         }
     }
 
-    /// The same over all of its time, with what groups are ranked by as its only quantile.
+    /// The same over all of its time, with what groups are ranked by first among its quantiles.
     #[must_use]
     pub fn ranking(&self, rank: Rank) -> Self {
-        let quantiles = match rank {
+        let mut quantiles = match rank {
             Rank::Quantile(q) => vec![q],
             Rank::Mean | Rank::Loss | Rank::Count => Vec::new(),
         };
+        quantiles.extend(&self.quantiles);
         Self {
             step_ms: None,
             quantiles,
@@ -299,8 +319,8 @@ impl Question {
     }
 }
 
-/// The first groups by rank, largest first.
-pub fn first_of(mut rows: Vec<AnswerRow>, n: usize, rank: Rank) -> Vec<Key> {
+/// The first rows by rank, largest first.
+pub fn first_rows(mut rows: Vec<AnswerRow>, n: usize, rank: Rank) -> Vec<AnswerRow> {
     let mean = |row: &AnswerRow| row.mean_us.unwrap_or(-1.0);
     // Equal when the groups' figures are: then the order of keys decides.
     rows.sort_by(|left, right| {
@@ -312,7 +332,8 @@ pub fn first_of(mut rows: Vec<AnswerRow>, n: usize, rank: Rank) -> Vec<Key> {
         };
         by_rank.then_with(|| left.key.cmp(&right.key))
     });
-    rows.into_iter().take(n).map(|row| row.key).collect()
+    rows.truncate(n);
+    rows
 }
 
 /// The share that was lost; below all others if nothing is known.

@@ -452,6 +452,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/query": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Quantiles, mean, loss and counts by any grouping, at any step. */
+        readonly get: operations["query"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/routing/feeds": {
         readonly parameters: {
             readonly query?: never;
@@ -546,6 +563,23 @@ export interface paths {
         };
         /** The frame of the dashboard, and whatever somebody should know. */
         readonly get: operations["status"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/metrics": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Metrics as Prometheus reads them. */
+        readonly get: operations["metrics"];
         readonly put?: never;
         readonly post?: never;
         readonly delete?: never;
@@ -2085,6 +2119,100 @@ export interface components {
             /** @description `icmp`, `tcp`, `https`, `tls`, `quic` or `dns`. */
             readonly protocol: string;
         };
+        /** @description A quantile. */
+        readonly QueryFigure: number | string;
+        /** @description Figures by window and group. */
+        readonly QueryReport: {
+            /** @description What rows are told apart by; a row's `group` has the values in this order. */
+            readonly by: readonly string[];
+            /** @description Spans without any sample, at most 100. */
+            readonly gaps: readonly components["schemas"]["Window"][];
+            /** @description The shares of `quantiles_us`, in this order. */
+            readonly quantiles: readonly number[];
+            /** @description What the figures rest on. */
+            readonly rests_on: components["schemas"]["QueryRestsOn"];
+            /** @description By window, then group; by rank where there is one window and the first groups were asked for. */
+            readonly rows: readonly components["schemas"]["QueryRow"][];
+            /**
+             * Format: int64
+             * @description Width of a row's window; absent when there is one for all of the time.
+             */
+            readonly step_s?: number | null;
+            /** @description `agent` or `sample`. */
+            readonly weighting: string;
+            /** @description What the figures cover. */
+            readonly window: components["schemas"]["Window"];
+        };
+        /** @description What figures rest on. */
+        readonly QueryRestsOn: {
+            /**
+             * Format: int64
+             * @description One-minute cells that were read: of samples that came late.
+             */
+            readonly cells: number;
+            /**
+             * Format: int64
+             * @description Chunks of samples and files of days that cannot be read, so that theirs are missing.
+             */
+            readonly damaged: number;
+            /**
+             * Format: int64
+             * @description Hours of agents' histories that were read.
+             */
+            readonly histories: number;
+            /**
+             * Format: int64
+             * @description Windows of rollups that were read.
+             */
+            readonly rollups: number;
+            /**
+             * Format: int64
+             * @description Single samples that were read.
+             */
+            readonly samples: number;
+        };
+        /** @description One group in one window. */
+        readonly QueryRow: {
+            /**
+             * Format: int32
+             * @description Agents behind them.
+             */
+            readonly agents: number;
+            /**
+             * Format: int64
+             * @description Start of the window.
+             */
+            readonly at_unix_ms: number;
+            /** @description The group. */
+            readonly group: readonly string[];
+            /**
+             * Format: double
+             * @description Lost probes over `n`; absent when `n` is 0.
+             */
+            readonly loss_ratio?: number | null;
+            /**
+             * Format: int64
+             * @description Lost probes.
+             */
+            readonly lost: number;
+            /**
+             * Format: double
+             * @description Mean RTT of answered probes.
+             */
+            readonly mean_us?: number | null;
+            /**
+             * Format: int32
+             * @description Smallest RTT.
+             */
+            readonly min_us?: number | null;
+            /**
+             * Format: int64
+             * @description Probes that count: answered plus lost.
+             */
+            readonly n: number;
+            /** @description Quantiles, `null` without an answered probe, `lost` where losses count as infinite and it is one of them. */
+            readonly quantiles_us: readonly (components["schemas"]["QueryFigure"] | null)[];
+        };
         /** @description How often reports were refused for one reason. */
         readonly RefusedCount: {
             /** @description The refusal's code, such as `truncated`. */
@@ -3619,6 +3747,84 @@ export interface operations {
             };
         };
     };
+    readonly query: {
+        readonly parameters: {
+            readonly query?: {
+                /**
+                 * @description What rows are told apart by, with commas: `country`, `subdivision`, `metro`, `site`, `agent`, `target`, `protocol`, `phase`,
+                 *     `destination`, `prefix`, `provider`, `edge`, `ingress`. One row for all when absent.
+                 */
+                readonly by?: string;
+                /** @description `world` (when absent), `country:NL`, `subdivision:NL-NH`, `metro:NL/Amsterdam`, `site:ID` or `agent:ID`. */
+                readonly scope?: string;
+                /** @description `15m`, `1h`, `6h`, `12h`, `1d`, `7d`, `30d`, up to now; `1h` when absent. */
+                readonly window?: string;
+                /** @description Start in unix ms, instead of `window`. */
+                readonly from?: string;
+                /** @description End in unix ms, instead of `window`. */
+                readonly to?: string;
+                /** @description `none` (when absent): one row for all of the time; `auto`; or a multiple of a minute, such as `60s`, `5m`, `1h`. */
+                readonly step?: string;
+                /**
+                 * @description One or several of `tcp`, `icmp`, `https`, `tls`, `quic` and `dns`, with commas. `tcp` when absent; all of them when rows are told
+                 *     apart by protocol.
+                 */
+                readonly protocol?: string;
+                /** @description `rtt`, `dns`, `connect`, `tls` or `ttfb`; each protocol's own when absent; all of them when rows are told apart by phase. */
+                readonly phase?: string;
+                /** @description Only this target. */
+                readonly target?: string;
+                /** @description Shares from above 0 to 1, with commas; `0.5,0.95,0.99` when absent. */
+                readonly quantiles?: string;
+                /** @description How quantiles and means are weighted: `agent` (when absent) or `sample`. */
+                readonly weighting?: string;
+                /**
+                 * @description `apart` (when absent): quantiles are of answered probes; `infinite`: a lost one counts as longer than all others (only with
+                 *     `weighting=sample`).
+                 */
+                readonly losses?: string;
+                /** @description Only so many groups, the first by `rank` over all of the time. */
+                readonly top?: string;
+                /** @description What they are ranked by, largest first: `p95` (when absent; any `pNN`), `mean`, `loss` or `n`. */
+                readonly rank?: string;
+                /** @description `auto` (when absent) or `raw`: from single samples though rollups would do. */
+                readonly source?: string;
+                /** @description `json` (when absent) or `csv`. */
+                readonly format?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description With `format=csv` a table instead */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["QueryReport"];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
     readonly routing_feeds: {
         readonly parameters: {
             readonly query?: never;
@@ -3863,6 +4069,33 @@ export interface operations {
                 };
             };
             readonly 403: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly metrics: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "text/plain": string;
+                };
+            };
+            readonly 401: {
                 headers: {
                     readonly [name: string]: unknown;
                 };

@@ -45,7 +45,7 @@ pub(super) struct Desk {
     pub(super) store: Arc<dyn Store>,
     pub(super) live: broadcast::Sender<LiveMessage>,
     pub(super) router: Router,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 /// What came back.
@@ -111,7 +111,7 @@ async fn open(login_required: bool) -> Desk {
         store,
         live,
         router: router(state),
-        _folder: folder,
+        folder,
     }
 }
 

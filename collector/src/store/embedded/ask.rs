@@ -1,18 +1,21 @@
 //! The forms in which questions about samples come: a [`Question`], and the [`CellQuery`] of pages.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use firstmile_days::DayNumber;
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::Transaction;
 
-use super::Embedded;
 use super::cells::walk;
 use super::samples::Samples;
+use super::{Embedded, FILE_NAME, engine};
 use crate::rollup::{MINUTE_MS, Weighting, window_start};
 use crate::store::questions::{
-    Answer, AnswerRow, Dimension, GAPS_MAX, Key, Question, Questions, first_of, is_nothing,
+    Answer, AnswerRow, Dimension, GAPS_MAX, Holdings, Key, Question, Questions, first_rows,
+    is_nothing,
 };
 use crate::store::{CellQuery, CellRow, Group, StoreError, StoreResult};
 
@@ -27,6 +30,57 @@ impl Questions for Embedded {
             })
             .await
     }
+
+    async fn holdings(&self) -> StoreResult<Holdings> {
+        let samples = Arc::clone(&self.samples);
+        self.readers
+            .run("say what it holds", move |tx| holdings(tx, &samples))
+            .await
+    }
+}
+
+fn holdings(tx: &Transaction<'_>, samples: &Samples) -> StoreResult<Holdings> {
+    let count = |sql: &str| -> StoreResult<u64> {
+        let found = tx.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let found = found.map_err(engine("say what it holds"))?;
+        Ok(found.cast_unsigned())
+    };
+    let folder = samples.folder();
+    let days = sizes_in(folder, |name| DayNumber::of_file_name(name).is_some())?;
+    let store = folder.parent().unwrap_or(folder);
+    let own = sizes_in(store, |name| name.starts_with(FILE_NAME))?;
+    let damaged = match samples.shown(tx)? {
+        Some(shown) => shown.view.damaged_days().map_err(engine("list its days"))?,
+        None => BTreeSet::new(),
+    };
+    Ok(Holdings {
+        pending_reports: count("SELECT count(*) FROM inbox WHERE state = 0")?,
+        waiting_rows: count("SELECT count(*) FROM sample_inbox")?,
+        store_bytes: own.iter().sum(),
+        days: days.len() as u64,
+        days_bytes: days.iter().sum(),
+        damaged_days: damaged.into_iter().filter_map(DayNumber::date).collect(),
+    })
+}
+
+/// Bytes of the files in a folder whose name is `wanted`; none if there is no folder.
+fn sizes_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> StoreResult<Vec<u64>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(engine("list its files")(error)),
+    };
+    let mut sizes = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(engine("list its files"))?;
+        // A file may go between the two looks.
+        if entry.file_name().to_str().is_some_and(&wanted)
+            && let Ok(about) = entry.metadata()
+        {
+            sizes.push(about.len());
+        }
+    }
+    Ok(sizes)
 }
 
 fn ask(
@@ -38,18 +92,19 @@ fn ask(
     let Some((n, rank)) = question.top else {
         return answer(tx, samples, organisation, question, None);
     };
-    let ranking = question.ranking(rank);
-    let all = answer(tx, samples, organisation, &ranking, None)?;
-    let first = first_of(all.rows, n, rank);
-    let chosen: BTreeSet<Key> = first.iter().cloned().collect();
-    let mut answer = answer(tx, samples, organisation, question, Some(&chosen))?;
+    // Ranks come first among the quantiles.
+    let mut all = answer(tx, samples, organisation, &question.ranking(rank), None)?;
     if question.step_ms.is_none() {
-        // Then the order is that of the ranks.
-        answer
-            .rows
-            .sort_by_key(|row| first.iter().position(|key| *key == row.key));
+        all.rows = first_rows(all.rows, n, rank);
+        let own = question.quantiles.len();
+        for row in &mut all.rows {
+            row.quantiles.drain(..row.quantiles.len() - own);
+        }
+        return Ok(all);
     }
-    Ok(answer)
+    let first = first_rows(all.rows, n, rank);
+    let chosen: BTreeSet<Key> = first.into_iter().map(|row| row.key).collect();
+    answer(tx, samples, organisation, question, Some(&chosen))
 }
 
 fn answer(

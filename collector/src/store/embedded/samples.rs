@@ -74,6 +74,11 @@ impl Samples {
         }
     }
 
+    /// Where the files of days are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     /// What is there to read. `None`: there never was a sample.
     pub(super) fn shown(&self, tx: &Transaction<'_>) -> StoreResult<Option<Shown>> {
         let open = self
