@@ -27,6 +27,11 @@ impl Stream {
         Self { agents }
     }
 
+    /// The metro of each agent, by number.
+    pub(crate) fn metros(&self) -> Vec<u32> {
+        self.agents.iter().map(|agent| agent.metro).collect()
+    }
+
     /// The next half hour, in pushes of 12: two rounds of one agent after two of the next.
     pub(crate) fn half_hour(&mut self) -> Vec<Arrival> {
         let mut of_agents: Vec<Vec<Arrival>> = Vec::with_capacity(self.agents.len());

@@ -9,6 +9,7 @@ mod codings;
 mod figures;
 mod own;
 mod quantiles;
+mod queries;
 mod reference;
 mod server;
 mod traces;
@@ -37,6 +38,9 @@ struct Options {
     /// Another stream of the same kind
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Measures answers alone
+    #[arg(long)]
+    queries: bool,
     /// Measures nobody else's stores
     #[arg(long)]
     alone: bool,
@@ -45,6 +49,11 @@ struct Options {
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let mut figures = Figures::default();
+    if options.queries {
+        queries(&options, &mut figures)?;
+        let met = figures.publish(options.json.as_deref())?;
+        return Ok(ExitCode::from(u8::from(!met)));
+    }
     codec::measure(options.agents, options.hours, options.seed, &mut figures)?;
     codings::measure(options.agents.min(100), options.seed, &mut figures);
     traces::measure(options.seed, &mut figures);
@@ -52,6 +61,17 @@ fn main() -> anyhow::Result<ExitCode> {
     stores(&options, &mut figures)?;
     let met = figures.publish(options.json.as_deref())?;
     Ok(ExitCode::from(u8::from(!met)))
+}
+
+fn queries(options: &Options, figures: &mut Figures) -> anyhow::Result<()> {
+    let Options {
+        agents,
+        hours,
+        seed,
+        ..
+    } = *options;
+    let dir = tempfile::tempdir().context("cannot make a folder")?;
+    queries::measure(dir.path(), agents, hours, seed, figures)
 }
 
 /// Our store and its peers, one after the other on the same samples.
@@ -65,6 +85,7 @@ fn stores(options: &Options, figures: &mut Figures) -> anyhow::Result<()> {
     } = *options;
     let folder = || tempfile::tempdir().context("cannot make a folder");
     own::ingest(folder()?.path(), agents, hours, seed, figures)?;
+    queries(options, figures)?;
     if alone {
         return Ok(());
     }

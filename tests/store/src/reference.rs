@@ -16,7 +16,7 @@ const SERIES: u32 = 6;
 /// Between two rounds of an agent.
 const PERIOD_MS: i64 = 30_000;
 /// First instant: a midnight, UTC.
-const START_UNIX_MS: i64 = 1_793_491_200_000;
+pub(crate) const START_UNIX_MS: i64 = 1_793_491_200_000;
 /// Metros that agents live in, the first ones larger, and edges.
 const METROS: u32 = 60;
 const EDGES: u32 = 40;
@@ -33,6 +33,8 @@ const UNTRUSTED: u32 = 1;
 
 /// One agent, and how far its day has come.
 pub(crate) struct Agent {
+    /// Where it lives: one of 60.
+    pub(crate) metro: u32,
     rng: SmallRng,
     series: Vec<Series>,
     due_unix_ms: i64,
@@ -65,6 +67,7 @@ impl Agent {
         });
         let series = series.collect();
         Self {
+            metro,
             due_unix_ms: START_UNIX_MS + rng.random_range(0..PERIOD_MS),
             rng,
             series,
