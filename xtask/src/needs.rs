@@ -46,6 +46,11 @@ pub(crate) const LAB: &[Package] = &[
 /// What the tests of feeds need: real speakers of BGP with BMP, a real server of RTR.
 pub(crate) const ROUTING: &[Package] = &[
     Package {
+        name: "frr",
+        program: "vtysh",
+        why: "BGP with BMP by another maker, for the tests of feeds",
+    },
+    Package {
         name: "gobgpd",
         program: "gobgpd",
         why: "BGP with BMP, for the tests of feeds",

@@ -1,4 +1,4 @@
-//! Real daemons: two `GoBGP` speakers over real sessions, one of them with BMP to our station; `stayrtr` for RPKI. Each verdict is raised
+//! Real daemons: `GoBGP` speakers over real sessions, one of them or FRR with BMP to our station; `stayrtr` for RPKI. Each verdict is raised
 //! and ended by a real announcement. All on loopback, on ports that nobody else has.
 
 use std::net::TcpListener as StdListener;
@@ -31,7 +31,7 @@ impl Daemon {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self(child.unwrap_or_else(|error| {
             panic!(
-                "cannot start {}: {error}; install the Debian packages gobgpd and stayrtr",
+                "cannot start {}: {error}; install the Debian packages gobgpd, stayrtr and frr",
                 program.display()
             )
         }))
@@ -270,6 +270,86 @@ async fn verdicts_are_raised_and_ended_by_real_announcements_and_by_rpki() {
     desk.says(&["end hijack.exact.origin 2001:db8::/32 64498"])
         .await;
     // The router is gone: what it said no longer counts.
+    drop(router);
+    desk.says(&["end visibility.lost 198.51.100.0/24 -"]).await;
+    assert_eq!(status.lock().expect("no panic").unread, 0);
+
+    cancel.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// FRR as Debian packages it, without its zebra: the same router by another maker.
+fn frr(folder: &Path, router_port: u16, station_port: u16) -> Daemon {
+    let config = folder.join("bgpd.conf");
+    let text = format!(
+        "router bgp 64510\n bgp router-id 192.0.2.1\n no bgp ebgp-requires-policy\n neighbor 127.0.0.2 remote-as 64500\n neighbor 127.0.0.2 passive\n neighbor 127.0.0.2 disable-connected-check\n \
+         !\n address-family ipv4 unicast\n  neighbor 127.0.0.2 soft-reconfiguration inbound\n exit-address-family\n \
+         address-family ipv6 unicast\n  neighbor 127.0.0.2 activate\n  neighbor 127.0.0.2 soft-reconfiguration inbound\n exit-address-family\n \
+         !\n bmp targets station\n  bmp monitor ipv4 unicast pre-policy\n  bmp monitor ipv6 unicast pre-policy\n  \
+         bmp connect 127.0.0.1 port {station_port} min-retry 500 max-retry 2000\n exit\nexit\n"
+    );
+    std::fs::write(&config, text).expect("the folder takes it");
+    Daemon::start(
+        Command::new("/usr/lib/frr/bgpd")
+            .arg("-f")
+            .arg(&config)
+            .arg("-i")
+            .arg(folder.join("bgpd.pid"))
+            .arg("--vty_socket")
+            .arg(folder)
+            .arg("-z")
+            .arg(folder.join("zserv.api"))
+            .args(["-M", "bmp", "-n", "-S", "-l", "127.0.0.1", "-P", "0"])
+            .args(["-p", &router_port.to_string()]),
+    )
+}
+
+#[tokio::test]
+async fn what_another_maker_s_router_tells_is_judged_alike() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // FRR leaves root behind for its own user.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), mode).expect("our own folder");
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let (sender, events) = mpsc::channel(1000);
+    let mut desk = Desk::watching(events);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let station_port = listener.local_addr().expect("a bound socket").port();
+    let status = Arc::new(Mutex::new(FeedStatus::named("bmp")));
+    let station = Station {
+        feed: FeedId(1),
+        access: Access {
+            routers: vec!["127.0.0.1/32".parse().expect("a prefix")],
+            max_sessions: 4,
+        },
+        status: Arc::clone(&status),
+        clock: unix_now,
+    };
+    tasks.spawn(station.serve(listener, sender, tasks.clone(), cancel.clone()));
+    let router_port = free_port();
+    let router = frr(folder.path(), router_port, station_port);
+    let config = neighbor_config(router_port);
+    let neighbor = Speaker::start(folder.path(), "neighbor", &config, "127.0.0.2");
+    neighbor.ready("127.0.0.2").await;
+    let announce = |words: &'static str| neighbor.ask("127.0.0.2", words);
+
+    // FRR refuses a next hop on loopback (RFC 4271 §6.3).
+    announce("global rib add 198.51.100.0/24 nexthop 192.0.2.2 aspath 64497");
+    desk.says(&["start hijack.exact.origin 198.51.100.0/24 64497"])
+        .await;
+    announce("global rib add 198.51.100.0/24 nexthop 192.0.2.2 aspath 64496");
+    desk.says(&["end hijack.exact.origin 198.51.100.0/24 64497"])
+        .await;
+    announce("global rib add -a ipv6 2001:db8:1::/48 nexthop 2001:db8:ffff::2 aspath 64498");
+    desk.says(&["start hijack.sub.origin 2001:db8:1::/48 64498"])
+        .await;
+    announce("global rib del -a ipv6 2001:db8:1::/48");
+    desk.says(&["end hijack.sub.origin 2001:db8:1::/48 64498"])
+        .await;
+    announce("global rib del 198.51.100.0/24");
+    desk.says(&["start visibility.lost 198.51.100.0/24 -"])
+        .await;
     drop(router);
     desk.says(&["end visibility.lost 198.51.100.0/24 -"]).await;
     assert_eq!(status.lock().expect("no panic").unread, 0);
