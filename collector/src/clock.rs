@@ -17,3 +17,20 @@ pub fn unix_ms() -> i64 {
             i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
         })
 }
+
+/// Milliseconds as seconds, both since the Unix epoch.
+pub fn seconds(unix_ms: i64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds since 1970 are exact in an f64 for 285,000 years"
+    )]
+    let ms = unix_ms as f64;
+    ms / 1000.0
+}
+
+/// Seconds as milliseconds, both since the Unix epoch.
+pub fn from_seconds(unix_s: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
+    let ms = (unix_s * 1000.0).round() as i64;
+    ms
+}

@@ -25,6 +25,8 @@ pub struct FeedStatus {
     pub dropped: u64,
     /// Times that the connection was lost.
     pub gaps: u64,
+    /// Sessions of routers that began.
+    pub sessions_begun: u64,
     /// Sessions of routers, or payloads of RPKI.
     pub sessions: u64,
     /// When what it said is too old to hold, Unix seconds; absent where nothing grows old.

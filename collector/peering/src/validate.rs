@@ -143,38 +143,31 @@ fn of_the_prefix(prefix: IpNet) -> Vec<Finding> {
 fn of_overlap(case: &Case<'_>) -> Vec<Finding> {
     let others = case
         .resources
-        .all()
+        .overlapping(case.prefix)
         .filter(|other| other.id.key() != case.id.key());
     let found = others.filter_map(|other| {
         let one = other.properties.prefix()?.prefix;
         let detail = format!("{one} is registered as {}", other.id);
-        overlap(one, case.prefix).then(|| Finding::new(Rule::Overlap, Weight::Broken, detail))
+        Some(Finding::new(Rule::Overlap, Weight::Broken, detail))
     });
     found.collect()
 }
 
 fn of_the_key(case: &Case<'_>) -> Option<Finding> {
-    let registered = case.resources.all().filter_map(|one| {
-        let prefix = one.properties.registered_prefix();
-        let prefix = prefix.map(|one| (Some(one.prefix), one.peering_service_prefix_key));
-        let asn = one.properties.registered_asn();
-        prefix.or_else(|| asn.map(|one| (None, one.peering_service_prefix_key)))
-    });
-    let known: Vec<_> = registered.collect();
     let given = case
         .key
         .and_then(|key| uuid::Uuid::parse_str(key.trim()).ok());
-    let covers = |prefix: &Option<IpNet>| prefix.is_none_or(|prefix| prefix.contains(&case.prefix));
-    if known
-        .iter()
-        .any(|(prefix, key)| Some(*key) == given && covers(prefix))
-    {
+    let of_key = given.into_iter().flat_map(|key| case.resources.of_key(key));
+    let covers = of_key.map(|one| {
+        let prefix = one.properties.registered_prefix();
+        prefix.is_none_or(|one| one.prefix.contains(&case.prefix))
+    });
+    let covers: Vec<bool> = covers.collect();
+    if covers.contains(&true) {
         return None;
     }
-    let registered = known
-        .iter()
-        .any(|(prefix, _)| prefix.is_some_and(|prefix| prefix.contains(&case.prefix)));
-    let elsewhere = known.iter().any(|(_, key)| Some(*key) == given);
+    let elsewhere = !covers.is_empty();
+    let registered = case.resources.is_registered(case.prefix);
     let (weight, detail) = match (given, registered || elsewhere) {
         (None, _) => (
             Weight::Broken,
@@ -208,7 +201,8 @@ fn peerings_of<'a>(
         let known = name.and_then(|name| directory.provider(name));
         known.is_some_and(|known| known.name == provider)
     };
-    let all = resources.all().filter_map(|one| one.properties.peering());
+    let all = resources.peerings();
+    let all = all.filter_map(|one| one.properties.peering());
     let usable = all.filter(|peering| {
         peering
             .direct

@@ -17,6 +17,7 @@ mod near;
 pub mod path;
 pub mod policy;
 pub mod relation;
+pub mod remedy;
 pub mod ris;
 mod routes;
 pub mod rule;

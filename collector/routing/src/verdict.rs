@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::asn::Asn;
 use crate::class::{Class, Severity};
+use crate::remedy::Remedy;
 
 /// Paths that a verdict shows.
 pub const MAX_EVIDENCE: usize = 5;
@@ -57,6 +58,8 @@ pub struct Verdict {
     pub evidence: Vec<(String, usize)>,
     /// What speaks against it, one sentence each.
     pub counter: Vec<String>,
+    /// Of a start: what the operator can announce against it.
+    pub remedy: Option<Remedy>,
     /// Of an end: how.
     pub ending: Ending,
 }

@@ -26,6 +26,25 @@ const SETTLE: Duration = Duration::from_mins(8);
 /// If every feed stays up for so long after that: one that came a moment ago has not said everything yet.
 const STAYS: Duration = Duration::from_mins(2);
 
+/// Whether feeds have said all that they see: they were up at two looks, `STAYS` apart, and none began anew between them.
+#[derive(Debug, Default)]
+struct Settling {
+    /// How often feeds had begun anew at the last look, if all were up.
+    before: Option<u64>,
+}
+
+impl Settling {
+    /// Takes in a look ([`Feeds::are_up`]), and says after which time to look again; `None`: they have settled.
+    fn look(&mut self, are_up: Option<u64>) -> Option<Duration> {
+        let before = std::mem::replace(&mut self.before, are_up);
+        match are_up {
+            Some(_) if before == are_up => None,
+            Some(_) => Some(STAYS),
+            None => Some(SETTLE),
+        }
+    }
+}
+
 /// Writes verdicts as they come, all that wait in one transaction; after the stop, those that are left.
 pub(super) async fn keep(
     store: Arc<dyn Store>,
@@ -38,17 +57,15 @@ pub(super) async fn keep(
     let started_unix_ms = clock::unix_ms();
     let mut settled = std::pin::pin!(tokio::time::sleep(SETTLE));
     let mut is_settled = false;
-    let mut were_up = false;
+    let mut settling = Settling::default();
     loop {
         let mut batch = Vec::new();
         let received = tokio::select! {
             received = told.recv_many(&mut batch, GATHER) => received,
             () = &mut settled, if !is_settled && !cancel.is_cancelled() => {
                 // A feed that is away says nothing again: what it showed may well go on.
-                let are_up = feeds.are_up();
-                if !(are_up && std::mem::replace(&mut were_up, are_up)) {
-                    were_up = are_up;
-                    settled.set(tokio::time::sleep(if are_up { STAYS } else { SETTLE }));
+                if let Some(again) = settling.look(feeds.are_up()) {
+                    settled.set(tokio::time::sleep(again));
                     continue;
                 }
                 is_settled = true;
@@ -126,6 +143,26 @@ fn tell(
         };
         if live.send(message).is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feeds_have_settled_when_none_began_anew_between_two_looks() {
+        let mut settling = Settling::default();
+        for (name, look, again) in [
+            ("one is away", None, Some(SETTLE)),
+            ("all are up, since when?", Some(3), Some(STAYS)),
+            ("one went and came back between", Some(4), Some(STAYS)),
+            ("one is away again", None, Some(SETTLE)),
+            ("as before it went, but it went", Some(4), Some(STAYS)),
+            ("they stayed", Some(4), None),
+        ] {
+            assert_eq!(settling.look(look), again, "{name}");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 mod files;
 mod keep;
-pub(crate) mod sessions;
-pub(crate) mod standings;
+mod standings;
 mod statuses;
 
 use std::path::PathBuf;
@@ -32,7 +31,6 @@ use crate::config::routing::Routing;
 use crate::registry::peering::PeeringRegistry;
 use crate::store::Store;
 pub use statuses::Feeds;
-pub(crate) use statuses::seconds;
 
 /// Events that wait for the detector. RIS Live drops what does not fit, BMP waits.
 const QUEUE: usize = 16_384;
@@ -252,20 +250,14 @@ fn read_tables(
 /// The registered prefixes that no other one covers.
 fn widest(watch: &Watch) -> Vec<IpNet> {
     let rules = &watch.detector().registry().rules;
-    let mut widest: Vec<IpNet> = Vec::new();
-    for rule in rules.iter().filter(|rule| !rule.ignore) {
-        if !widest.iter().any(|wider| wider.contains(&rule.prefix)) {
-            widest.push(rule.prefix);
-        }
-    }
+    let wanted = rules.iter().filter(|rule| !rule.ignore);
+    let mut widest: Vec<IpNet> = wanted.map(|rule| rule.prefix).collect();
+    // A prefix comes before its parts, and nothing but its parts between.
+    widest.sort_unstable();
+    widest.dedup_by(|part, wider| wider.contains(&*part));
     widest
 }
 
 fn unix_s() -> f64 {
-    seconds(clock::unix_ms())
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
-fn unix_ms(at: f64) -> i64 {
-    (at * 1000.0).round() as i64
+    clock::seconds(clock::unix_ms())
 }

@@ -6,6 +6,7 @@ use firstmile_feeds::status::{FeedAlarm, FeedStatus, Patience};
 use ipnet::IpNet;
 
 use crate::api::types::RoutingFeed;
+use crate::clock;
 
 #[derive(Debug)]
 struct Known {
@@ -42,15 +43,15 @@ impl Feeds {
         status
     }
 
-    /// Whether all are connected, and those that have to talk did: what they do not say then is not so.
-    pub fn are_up(&self) -> bool {
-        let is_up = |feed: &Known| {
-            let status = feed.status.lock();
-            let talked =
-                |status: &FeedStatus| !feed.has_to_talk || status.last_message_at.is_some();
-            status.is_ok_and(|status| status.connected && talked(&status))
-        };
-        self.known.lock().is_ok_and(|known| known.iter().all(is_up))
+    /// If all are connected, and those that have to talk did, so that what they do not say is not so: how often one began anew until now.
+    pub fn are_up(&self) -> Option<u64> {
+        let known = self.known.lock().ok()?;
+        known.iter().try_fold(0, |sum, feed| {
+            let status = feed.status.lock().ok()?;
+            let talked = !feed.has_to_talk || status.last_message_at.is_some();
+            // Each connection that ends is a gap; another may be up meanwhile.
+            (status.connected && talked).then(|| sum + status.gaps + status.sessions_begun)
+        })
     }
 
     /// How each feed is.
@@ -68,8 +69,8 @@ impl Feeds {
 fn told(feed: &Known, now_unix_ms: i64) -> Option<RoutingFeed> {
     let status = feed.status.lock().ok()?.clone();
     let alarms = status.alarms(
-        seconds(feed.since_unix_ms),
-        seconds(now_unix_ms),
+        clock::seconds(feed.since_unix_ms),
+        clock::seconds(now_unix_ms),
         Patience::default(),
         feed.has_canary,
     );
@@ -89,7 +90,7 @@ fn told(feed: &Known, now_unix_ms: i64) -> Option<RoutingFeed> {
             .filter(counts)
             .map(|alarm| word(alarm).to_owned())
             .collect(),
-        last_message_unix_ms: status.last_message_at.map(milliseconds),
+        last_message_unix_ms: status.last_message_at.map(clock::from_seconds),
         messages: status.messages,
         announced: status.announced,
         withdrawn: status.withdrawn,
@@ -98,19 +99,4 @@ fn told(feed: &Known, now_unix_ms: i64) -> Option<RoutingFeed> {
         gaps: status.gaps,
         sessions: status.sessions,
     })
-}
-
-pub(crate) fn seconds(unix_ms: i64) -> f64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds since 1970 are exact in an f64 for 285,000 years"
-    )]
-    let ms = unix_ms as f64;
-    ms / 1000.0
-}
-
-fn milliseconds(at: f64) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
-    let ms = (at * 1000.0).round() as i64;
-    ms
 }

@@ -107,6 +107,8 @@ pub(super) fn reasons_of_routing(verdicts: &[RoutingVerdict]) -> Vec<String> {
         );
         let against = verdict.counter_evidence.iter();
         reasons.extend(against.map(|one| format!("against it: {one}")));
+        let words = verdict.remedy.iter().flat_map(|remedy| &remedy.words);
+        reasons.extend(words.map(|one| format!("to do: {one}")));
     }
     reasons
 }

@@ -4,7 +4,9 @@ pub mod invite;
 pub mod peering;
 pub mod placing;
 pub mod rollout;
+mod sessions;
 pub mod sites_file;
+mod standings;
 
 use std::fmt;
 

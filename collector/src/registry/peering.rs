@@ -13,9 +13,9 @@ use firstmile_wire::ids::OrganisationId;
 use ipnet::IpNet;
 use tokio::sync::MutexGuard;
 
-use crate::feed;
-use crate::feed::sessions::SessionTable;
-use crate::feed::standings::Standings;
+use super::sessions::SessionTable;
+use super::standings::Standings;
+use crate::clock;
 
 /// What is shared beside the store.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl PeeringRegistry {
         const AT_ONCE: usize = 500;
         let registered: BTreeSet<IpNet> = resources.all().filter_map(prefix_of).collect();
         let registered: Vec<IpNet> = registered.into_iter().collect();
-        let mut sessions = self.with(|table| table.sessions(feed::seconds(now_unix_ms)));
+        let mut sessions = self.with(|table| table.sessions(clock::seconds(now_unix_ms)));
         for some in registered.chunks(AT_ONCE) {
             self.with(|table| table.add_routes(some, &mut sessions));
         }

@@ -2308,6 +2308,15 @@ export interface components {
              */
             readonly withdrawn: number;
         };
+        /** @description What the operator can announce against a verdict: proposed, never sent. */
+        readonly RoutingRemedy: {
+            /** @description As configuration of BIRD 2; empty if there is nothing to announce. */
+            readonly bird: string;
+            /** @description As configuration of FRR. */
+            readonly frr: string;
+            /** @description What to do, or what is in the way, one sentence each. */
+            readonly words: readonly string[];
+        };
         /** @description Something that is or was wrong with routes to a registered prefix, or of an own AS. */
         readonly RoutingVerdict: {
             /** @description What is wrong: `hijack.exact.origin`, `leak.path`, … */
@@ -2349,6 +2358,7 @@ export interface components {
             readonly prefix: string;
             /** @description One sentence. */
             readonly reason: string;
+            readonly remedy?: components["schemas"]["RoutingRemedy"] | null;
             /** @description `information`, `warning`, `error` or `critical`. */
             readonly severity: string;
             /**

@@ -69,6 +69,16 @@ export function VerdictTable({ verdicts, label }: { verdicts: readonly RoutingVe
                     {plural(one.peers, "peer")}: {one.as_path}
                   </div>
                 ))}
+                {verdict.remedy?.words.map((one) => (
+                  <div key={one}>To do: {one}</div>
+                ))}
+                {(verdict.remedy?.bird ?? "") !== "" && (
+                  <details>
+                    <summary>Configuration to announce it (a proposal, never sent)</summary>
+                    <pre className="fm-small">{verdict.remedy?.bird}</pre>
+                    <pre className="fm-small">{verdict.remedy?.frr}</pre>
+                  </details>
+                )}
               </td>
               <td>
                 {verdict.counter_evidence.length === 0

@@ -109,7 +109,10 @@ impl Station {
     ) {
         let router: IpAddr = from.ip().to_canonical();
         info!(%router, "bmp session opened");
-        self.update(|status| status.sessions += 1);
+        self.update(|status| {
+            status.sessions += 1;
+            status.sessions_begun += 1;
+        });
         let mut session = Session::new(self.feed, router);
         let mut told = SessionCounters::default();
         let mut buffer = vec![0; READ];

@@ -10,6 +10,7 @@ use crate::class::{Class, Severity};
 use crate::examine::Finding;
 use crate::instance::Key;
 use crate::path::Hop;
+use crate::remedy::{Remedy, remedy};
 use crate::routes::RouteId;
 use crate::verdict::{Ending, MAX_EVIDENCE, Phase, Verdict};
 use crate::vrp::{Change, Rov, Vrp};
@@ -46,6 +47,7 @@ impl Detector {
         evidence.truncate(MAX_EVIDENCE);
         let peers = instance.seen();
         let counter = self.counter_evidence(&key, others);
+        let remedy = self.remedy(phase, &key, instance.matched);
         match phase {
             Phase::Start => self.counters.started += 1,
             Phase::End => self.counters.ended += 1,
@@ -67,12 +69,20 @@ impl Detector {
             },
             evidence,
             counter,
+            remedy,
             ending: if self.is_blind {
                 Ending::OutOfSight
             } else {
                 Ending::Over
             },
         });
+    }
+
+    /// What the operator can announce against what starts.
+    fn remedy(&self, phase: Phase, key: &Key, matched: Option<IpNet>) -> Option<Remedy> {
+        let matched = matched.filter(|_| phase == Phase::Start)?;
+        let vrps = self.vrps.as_ref();
+        remedy(&self.registry, vrps, key.class, key.prefix, matched)
     }
 
     /// Whether one of several paths of a peer is the one that is wrong.
@@ -167,6 +177,7 @@ impl Detector {
             Phase::End => self.counters.ended += 1,
         }
         let blind = phase == Phase::End && self.is_blind;
+        let remedy = self.remedy(phase, &key, matched);
         self.verdicts.push(Verdict {
             at,
             phase,
@@ -180,6 +191,7 @@ impl Detector {
             reason,
             evidence: Vec::new(),
             counter: Vec::new(),
+            remedy,
             ending: if blind {
                 Ending::OutOfSight
             } else {

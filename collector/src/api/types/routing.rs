@@ -30,6 +30,9 @@ pub struct RoutingVerdict {
     #[serde(default)]
     #[schema(required = true)]
     pub counter_evidence: Vec<String>,
+    /// What can be announced against it; absent where announcing helps nothing.
+    #[serde(default)]
+    pub remedy: Option<RoutingRemedy>,
     /// When it started, by the clock of the feed.
     pub started_unix_ms: i64,
     /// When it was stored.
@@ -51,6 +54,17 @@ pub struct RoutingEvidence {
     pub as_path: String,
     /// Peers that have it.
     pub peers: u32,
+}
+
+/// What the operator can announce against a verdict: proposed, never sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoutingRemedy {
+    /// What to do, or what is in the way, one sentence each.
+    pub words: Vec<String>,
+    /// As configuration of BIRD 2; empty if there is nothing to announce.
+    pub bird: String,
+    /// As configuration of FRR.
+    pub frr: String,
 }
 
 /// How a feed of routes is.

@@ -5,6 +5,7 @@ use firstmile_peering::id::{Kind, ResourceId};
 use firstmile_peering::model::{Envelope, Properties, Resource, Service, ServicePrefix};
 use firstmile_routing::asn::Asn;
 use firstmile_routing::class::{Class, Severity};
+use firstmile_routing::remedy::Remedy;
 use firstmile_routing::verdict::{Ending, Phase, Verdict};
 
 use super::events::event;
@@ -26,6 +27,12 @@ fn verdict(phase: Phase, class: Class, offender: Option<u32>, at: f64) -> Verdic
         reason: "somebody else announces it".to_owned(),
         evidence: vec![("64510 64497".to_owned(), 2)],
         counter: vec!["5 peers have another route to 198.51.100.0/24".to_owned()],
+        remedy: Some(Remedy {
+            announce: vec!["198.51.100.0/25".parse().unwrap()],
+            origin: Some(Asn(64_496)),
+            communities: Vec::new(),
+            words: vec!["announce 198.51.100.0/25".to_owned()],
+        }),
         ending: Ending::Over,
     }
 }
@@ -157,6 +164,9 @@ pub(crate) async fn verdicts_of_one_cause_are_one_incident(store: &impl Store) {
     assert_eq!(told.class, EventClass::PrefixOriginChange);
     assert_eq!(told.prefix.as_deref(), Some("198.51.100.0/24"));
     assert_eq!(told.verdicts[0].counter_evidence.len(), 1);
+    let remedy = told.verdicts[0].remedy.as_ref().expect("it is kept");
+    assert_eq!(remedy.words.len(), 1);
+    assert!(remedy.bird.contains("198.51.100.0/25") && remedy.frr.contains("router bgp 64496"));
     let check = told.cross_check.expect("it can be asked for");
     assert_eq!(check.grade, "not_testable");
     put(

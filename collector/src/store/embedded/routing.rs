@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use firstmile_routing::class::{Class, Severity};
+use firstmile_routing::remedy::Router;
 use firstmile_routing::verdict::{Ending, Phase, Verdict};
 use firstmile_wire::ids::OrganisationId;
 use rusqlite::{Row, Transaction, params};
@@ -12,13 +13,13 @@ use uuid::Uuid;
 use super::registry::all;
 use super::writer::Durability;
 use super::{Embedded, engine, forms, incidents, joined};
-use crate::api::types::{RoutingEvidence, RoutingVerdict};
+use crate::api::types::{RoutingEvidence, RoutingRemedy, RoutingVerdict};
 use crate::incident::route::{self, VERDICTS_MAX};
 use crate::store::StoreResult;
 use crate::store::routing::{RoutingVerdicts, VerdictQuery};
 
 const COLUMNS: &str = "verdict_no, class, prefix, matched, offender, severity, peers, others, reason, evidence, started_unix_ms, \
-    stored_unix_ms, ended_unix_ms, ending, incident_id, counter";
+    stored_unix_ms, ended_unix_ms, ending, incident_id, counter, remedy";
 
 #[async_trait]
 impl RoutingVerdicts for Embedded {
@@ -178,6 +179,11 @@ fn told(verdict: &Verdict, now_unix_ms: i64) -> RoutingVerdict {
             })
             .collect(),
         counter_evidence: verdict.counter.clone(),
+        remedy: verdict.remedy.as_ref().map(|remedy| RoutingRemedy {
+            words: remedy.words.clone(),
+            bird: remedy.render(Router::Bird),
+            frr: remedy.render(Router::Frr),
+        }),
         started_unix_ms: started,
         stored_unix_ms: now_unix_ms,
         ended_unix_ms: ended,
@@ -193,9 +199,12 @@ fn insert(
 ) -> StoreResult<()> {
     let evidence = forms::write("the evidence of a verdict", &told.evidence)?;
     let counter = forms::write("the evidence of a verdict", &told.counter_evidence)?;
+    let remedy = told.remedy.as_ref();
+    let remedy = remedy.map(|one| forms::write("the remedy of a verdict", one));
+    let remedy = remedy.transpose()?;
     let sql = "INSERT INTO routing_verdict (organisation, class, prefix, matched, offender, severity, peers, others, reason, evidence,
-        started_unix_ms, stored_unix_ms, ended_unix_ms, ending, incident_id, counter, confirmed_unix_ms)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?12)";
+        started_unix_ms, stored_unix_ms, ended_unix_ms, ending, incident_id, counter, confirmed_unix_ms, remedy)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?12, ?17)";
     let row = params![
         organisation.as_str(),
         told.class,
@@ -212,7 +221,8 @@ fn insert(
         told.ended_unix_ms,
         told.ending,
         told.incident_id,
-        counter
+        counter,
+        remedy
     ];
     tx.prepare_cached(sql)
         .and_then(|mut put| put.execute(row))
@@ -354,7 +364,7 @@ fn ids(
 }
 
 fn verdict_of(row: &Row<'_>) -> StoreResult<RoutingVerdict> {
-    let read = || -> rusqlite::Result<(RoutingVerdict, String, String)> {
+    let read = || -> rusqlite::Result<(RoutingVerdict, String, String, Option<String>)> {
         let verdict = RoutingVerdict {
             verdict_no: row.get(0)?,
             class: row.get(1)?,
@@ -372,12 +382,16 @@ fn verdict_of(row: &Row<'_>) -> StoreResult<RoutingVerdict> {
             ending: row.get(13)?,
             incident_id: row.get(14)?,
             counter_evidence: Vec::new(),
+            remedy: None,
         };
-        Ok((verdict, row.get(9)?, row.get(15)?))
+        Ok((verdict, row.get(9)?, row.get(15)?, row.get(16)?))
     };
-    let (mut verdict, evidence, counter) = read().map_err(engine("read verdicts of routing"))?;
+    let (mut verdict, evidence, counter, remedy) =
+        read().map_err(engine("read verdicts of routing"))?;
     verdict.evidence = forms::read("the evidence of a verdict", &evidence)?;
     verdict.counter_evidence = forms::read("the evidence of a verdict", &counter)?;
+    let remedy = remedy.map(|text| forms::read("the remedy of a verdict", &text));
+    verdict.remedy = remedy.transpose()?;
     Ok(verdict)
 }
 

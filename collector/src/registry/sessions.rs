@@ -12,6 +12,8 @@ use firstmile_routing::detector::PathId;
 use firstmile_routing::path::Hop;
 use ipnet::IpNet;
 
+use crate::clock;
+
 /// A session tells its table within this time after it began.
 const WHOLE_AFTER_S: f64 = 60.0;
 /// Routes of one session: a partner announces its customers', not the whole table.
@@ -208,7 +210,7 @@ fn route_of(said: &Routes) -> Route {
     Route {
         path: hops.flat_map(Hop::members).map(|asn| asn.0).collect(),
         communities: said.communities.clone(),
-        received_unix_ms: super::unix_ms(said.at),
+        received_unix_ms: clock::from_seconds(said.at),
     }
 }
 
