@@ -172,3 +172,21 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn buckets_of_many_are_those_of_each(
+        mut values in vec(prop_oneof![0u32..300, 0u32..1 << 24, any::<u32>()], 0..100),
+        small in any::<bool>(),
+    ) {
+        if small {
+            values.retain(|us| *us < 1 << 24);
+            values.extend((0..24).flat_map(|shift| [(1 << shift) - 1, 1 << shift, (1 << shift) + 1]));
+            values.retain(|us| *us < 1 << 24);
+        }
+        let mut found = vec![7];
+        buckets_of(&values, &mut found);
+        let want: Vec<u16> = std::iter::once(7).chain(values.iter().map(|us| bucket_of(*us))).collect();
+        prop_assert_eq!(found, want);
+    }
+}

@@ -1,11 +1,13 @@
 //! Many values counted at once: their buckets wait in a row, and are counted into the range of buckets in use. What comes out is
 //! the same [`Histogram`] that recording them one by one gives, at a tenth of the time.
 
-use crate::Histogram;
-use crate::histogram::bucket_of;
+use crate::histogram::buckets_of;
+use crate::{AGENT_WEIGHT, Histogram};
 
 /// Buckets that wait until they are counted: 4 KiB.
 const WAITING: usize = 2_048;
+/// Up to so many are sorted rather than counted.
+const FEW: usize = 256;
 
 /// Counts of values; see the module.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +25,7 @@ impl Tally {
             if self.waiting.len() + some.len() > WAITING {
                 self.settle();
             }
-            self.waiting.extend(some.iter().map(|us| bucket_of(*us)));
+            buckets_of(some, &mut self.waiting);
         }
     }
 
@@ -56,6 +58,28 @@ impl Tally {
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.counts.iter().all(|n| *n == 0)
+    }
+
+    /// Adds its values to another, weighted so that they add up to [`AGENT_WEIGHT`]: as [`Histogram::spread`] of what was counted.
+    pub fn spread_into(&mut self, into: &mut Self) {
+        if !self.counts.is_empty() || self.waiting.len() > FEW {
+            into.add(&self.clone().histogram().spread());
+            return;
+        }
+        self.waiting.sort_unstable();
+        if let Some((low, high)) = self.waiting.first().zip(self.waiting.last()) {
+            into.make_room(*low, *high);
+        }
+        let total = self.waiting.len() as u64;
+        let (mut below, mut shared) = (0, 0);
+        for equal in self.waiting.chunk_by(|left, right| left == right) {
+            below += equal.len() as u64;
+            let share = below * AGENT_WEIGHT / total;
+            if let Some(bucket) = equal.first() {
+                into.bump(*bucket, share - shared);
+            }
+            shared = share;
+        }
     }
 
     /// Everything as a histogram.
@@ -124,6 +148,17 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn weights_are_those_of_the_histogram(values in vec(prop_oneof![any::<u32>(), 1_000u32..2_000], 0..600)) {
+            let (mut tally, mut weights) = (Tally::default(), Tally::default());
+            tally.record_all(&values);
+            tally.spread_into(&mut weights);
+            tally.spread_into(&mut weights);
+            let mut want = tally.histogram().spread();
+            want.merge(&want.clone());
+            prop_assert_eq!(weights.histogram(), want);
+        }
+
         #[test]
         fn a_tally_is_the_histogram_of_its_values(
             parts in vec(vec(prop_oneof![Just(0u32), any::<u32>(), 1_000u32..2_000], 0..3_000), 0..4),

@@ -81,7 +81,23 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] at the end, [`DecodeError::OutOfRange`] beyond 64 bits.
+    #[inline]
     pub fn number(&mut self) -> Result<u64, DecodeError> {
+        // Most numbers take one byte or two.
+        match *self.rest {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(first))
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -116,6 +132,16 @@ impl<'a> Reader<'a> {
             .ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(first)
+    }
+
+    /// Bytes that are left.
+    pub const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Whether all is read.

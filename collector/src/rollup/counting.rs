@@ -57,6 +57,16 @@ impl Counting {
         self.rest.merge_counts(&other.rest);
     }
 
+    /// Adds the answered ones to `weights`, so that they weigh as much as one agent in one window.
+    pub fn weigh(&mut self, weights: &mut Tally) {
+        self.answered.spread_into(weights);
+    }
+
+    /// Whether one of them counts for loss.
+    pub fn counts(&self) -> bool {
+        self.rest.n() > 0 || !self.answered.is_empty()
+    }
+
     /// What is counted so far, without weights.
     pub fn cell(self) -> Cell {
         Cell {

@@ -356,12 +356,13 @@ impl Part {
         self.agents.merge(&other.agents);
     }
 
-    fn cell(self) -> (Cell, AgentSet) {
+    /// With what was not answered where nothing ever is.
+    fn whole(self) -> (Counting, AgentSet) {
         let mut counting = self.counting;
         if let Some(unheard) = self.unheard {
             counting.add(&unheard.cell().where_never_answered());
         }
-        (counting.cell(), self.agents)
+        (counting, self.agents)
     }
 }
 
@@ -400,32 +401,28 @@ struct Group {
     counting: Counting,
     weights: Tally,
     agents: AgentSet,
-    /// A group of which there is one part needs no merging.
-    only: Option<Cell>,
 }
 
 impl Group {
     fn add(&mut self, agent: Option<u32>, part: Part) {
-        let (cell, agents) = part.cell();
+        let (mut counting, agents) = part.whole();
         let Some(agent) = agent else {
             self.agents.merge(&agents);
-            if cell.probes() > 0 {
-                self.only = Some(cell);
-            }
+            self.counting = counting;
             return;
         };
-        self.weights.add(&cell.answered.spread());
-        if cell.n() > 0 {
+        counting.weigh(&mut self.weights);
+        if counting.counts() {
             self.agents.insert(agent);
         }
-        self.counting.add(&cell);
+        self.counting.merge(&counting);
     }
 
     fn put(self, slots: &Slots, key: u32, window: i64, rows: &mut Rows) {
         let Some(key) = slots.keys.get(key as usize) else {
             return;
         };
-        let mut cell = self.only.unwrap_or_else(|| self.counting.cell());
+        let mut cell = self.counting.cell();
         cell.weights = self.weights.histogram();
         let merged = Merged {
             cell,
