@@ -87,6 +87,8 @@ enum BenchCommand {
     Shift(PassedOn),
     /// What samples take in bytes and processor time in the store of the collector, beside other stores
     Store(PassedOn),
+    /// What a collector of 5,000 agents takes of memory and processor, and how soon it acknowledges
+    Scale(PassedOn),
     /// RTT, paths and a failover that the whole product sees, against the lab's truth
     Lab(lab::CheckArgs),
 }
@@ -110,13 +112,14 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         BenchCommand::Bgp(options) => bgp(options),
         BenchCommand::Shift(options) => shift(options),
         BenchCommand::Store(options) => store(options),
+        BenchCommand::Scale(options) => load("scale", "scale.json", options),
         BenchCommand::Lab(args) => lab::check(args),
     }
 }
 
 /// The benches that `cargo xtask test --full` runs, each with its options as they are.
-pub(crate) const TIERS: [&str; 7] = [
-    "accuracy", "bgp", "capacity", "cost", "trace", "shift", "store",
+pub(crate) const TIERS: [&str; 8] = [
+    "accuracy", "bgp", "capacity", "cost", "trace", "shift", "store", "scale",
 ];
 
 /// Runs one of [`TIERS`].
@@ -132,6 +135,7 @@ pub(crate) fn tier(name: &str) -> Result<()> {
         "trace" => BenchCommand::Trace(usual),
         "shift" => BenchCommand::Shift(usual),
         "store" => BenchCommand::Store(usual),
+        "scale" => BenchCommand::Scale(usual),
         other => bail!("there is no bench {other}"),
     };
     bench(&BenchArgs { command })
@@ -201,6 +205,15 @@ fn shift(passed_on: &PassedOn) -> Result<()> {
     step::run(command.current_dir(tree::root()))
 }
 
+/// Sends as agents do, by the thousand, to a collector beside; figures are added to `target/bench/FILE`.
+fn load(what: &str, file: &str, passed_on: &PassedOn) -> Result<()> {
+    let bin = artefacts::binaries(&["firstmile-loadgen"], Profile::Release)?;
+    let json = tree::target().join("bench").join(file);
+    let mut command = Command::new(bin.join("firstmile-loadgen"));
+    command.arg(what).arg("--json").arg(json);
+    step::run(command.args(&passed_on.options).current_dir(tree::root()))
+}
+
 /// Writes and reads the reference stream, and lets peers do the same; the figures go to `target/bench/store.json`.
 fn store(passed_on: &PassedOn) -> Result<()> {
     needs::install(&STORE_PEERS.iter().collect::<Vec<_>>())?;
@@ -208,7 +221,12 @@ fn store(passed_on: &PassedOn) -> Result<()> {
     let json = tree::target().join("bench/store.json");
     let mut command = Command::new(bin.join("firstmile-bench-store"));
     command.arg("--json").arg(json).args(&passed_on.options);
-    step::run(command.current_dir(tree::root()))
+    let stored = step::run(command.current_dir(tree::root()));
+    // Its figures go into the same file, whatever was missed before.
+    let usual = PassedOn {
+        options: Vec::new(),
+    };
+    stored.and(load("socket", "store.json", &usual))
 }
 
 /// Runs a bench on optimised binaries; its figures go to `target/bench/NAME.json`.
