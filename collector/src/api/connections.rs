@@ -1,6 +1,6 @@
 //! Connections with their compliance: what was promised, and where traffic went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -8,7 +8,6 @@ use firstmile_peering::compliance::{self, Compliance, Place, Promise, Redundancy
 use firstmile_peering::connection::{prefixes_of, promise_of, sites_of};
 use firstmile_peering::desk::{World, verdict_of};
 use firstmile_peering::model::{Resource, Service};
-use firstmile_wire::ids::OrganisationId;
 use serde::Deserialize;
 
 use super::ApiState;
@@ -16,16 +15,16 @@ use super::failure::Failure;
 use super::principal::Access;
 use super::query;
 use super::types::{
-    ApiError, Connection, ConnectionPrefix, ConnectionSite, EventClass, PathCompliance,
-    PathIdentity, Window,
+    ApiError, Connection, ConnectionPrefix, ConnectionSite, PathCompliance, PathIdentity, Window,
 };
-use crate::registry::{Agent, Site};
-use crate::store::{EventQuery, Scope};
+use crate::registry::{Agent, Site, SiteId, Target};
+use crate::store::past::{Past, PastQuery};
+use crate::store::{ByAgent, Scope};
 
 /// Spans of one path that are looked at, newest first: a path that moves more often says nothing by its shares.
 const SPANS_MAX: u32 = 2_000;
-/// Events of one agent that are looked at.
-const EVENTS_MAX: u32 = 1_000;
+/// Failures of all agents that are looked at, newest first.
+const FAILURES_MAX: u32 = 20_000;
 
 /// What can be asked.
 #[derive(Debug, Deserialize)]
@@ -63,16 +62,33 @@ pub(super) async fn connections(
     };
     let sites = state.store.sites(organisation).await?;
     let agents = state.store.agents(organisation).await?;
+    let served: BTreeSet<String> = resources.all().flat_map(sites_of).collect();
+    let served: BTreeSet<SiteId> = sites
+        .iter()
+        .filter(|site| served.contains(&site.name))
+        .map(|site| site.id)
+        .collect();
+    let asked = agents.iter().filter(|agent| served.contains(&agent.site));
+    let past = PastQuery {
+        agents: asked.map(|agent| agent.id).collect(),
+        from_unix_ms: window.from_unix_ms,
+        to_unix_ms: window.to_unix_ms,
+        spans_each: SPANS_MAX,
+        failures: FAILURES_MAX,
+    };
+    let past = state.store.past(organisation, past).await?;
+    let targets = state.store.targets(organisation, &Scope::World).await?;
     let desk = Desk {
         state: &state,
-        organisation,
         window,
         agents: &agents,
+        targets,
+        past,
     };
     let mut all = Vec::new();
     for resource in resources.all() {
         if let Some(service) = resource.properties.service() {
-            all.push(desk.connection(&world, resource, service, &sites).await?);
+            all.push(desk.connection(&world, resource, service, &sites));
         }
     }
     Ok(Json(all))
@@ -80,19 +96,20 @@ pub(super) async fn connections(
 
 struct Desk<'a> {
     state: &'a ApiState,
-    organisation: &'a OrganisationId,
     window: Window,
     agents: &'a [Agent],
+    targets: ByAgent<Target>,
+    past: Past,
 }
 
 impl Desk<'_> {
-    async fn connection(
+    fn connection(
         &self,
         world: &World<'_>,
         resource: &Resource,
         service: &Service,
         sites: &[Site],
-    ) -> Result<Connection, Failure> {
+    ) -> Connection {
         let promise = promise_of(world.resources, world.directory, service);
         let wanted = sites_of(resource);
         let mut served = Vec::new();
@@ -100,14 +117,14 @@ impl Desk<'_> {
             served.push(ConnectionSite {
                 site_id: site.id.to_string(),
                 site_name: site.name.clone(),
-                paths: self.paths(site, &promise).await?,
+                paths: self.paths(site, &promise),
             });
         }
         let unknown = wanted
             .iter()
             .filter(|name| !sites.iter().any(|site| site.name == **name));
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        Ok(Connection {
+        Connection {
             id: resource.id.to_string(),
             name: resource.id.name().to_owned(),
             provider: text(&service.peering_service_provider),
@@ -119,28 +136,22 @@ impl Desk<'_> {
                 .collect(),
             unknown_sites: unknown.cloned().collect(),
             sites: served,
-        })
+        }
     }
 
-    async fn paths(&self, site: &Site, promise: &Promise) -> Result<Vec<PathCompliance>, Failure> {
+    fn paths(&self, site: &Site, promise: &Promise) -> Vec<PathCompliance> {
         let mut paths = Vec::new();
         for agent in self.agents.iter().filter(|agent| agent.site == site.id) {
-            let store = &self.state.store;
-            let targets = store
-                .targets(self.organisation, &Scope::Agent(agent.id))
-                .await?;
-            let unreachable = self.unreachable(agent).await?;
-            for target in targets.into_values().flatten() {
-                let spans = store
-                    .spans(self.organisation, agent.id, &target.name, SPANS_MAX)
-                    .await?;
-                let seen = spans.into_iter().map(|span| Stretch {
+            let dead = self.unreachable(agent);
+            for target in self.targets.get(&agent.id).into_iter().flatten() {
+                let spans = self.past.spans.get(&(agent.id, target.name.clone()));
+                let seen = spans.into_iter().flatten().map(|span| Stretch {
                     from_unix_ms: span.from_unix_ms,
                     to_unix_ms: span.to_unix_ms,
                     rounds: span.rounds,
-                    seen: self.seen(span.identity),
+                    seen: self.seen(span.identity.clone()),
                 });
-                let dead = unreachable.iter().filter(|(name, _)| *name == target.name);
+                let dead = dead.iter().filter(|(name, _)| *name == target.name);
                 let stretches: Vec<Stretch> = seen
                     .chain(dead.map(|(_, stretch)| stretch.clone()))
                     .collect();
@@ -149,39 +160,27 @@ impl Desk<'_> {
                     to_unix_ms,
                 } = self.window;
                 let judged = compliance::judge(promise, &stretches, from_unix_ms, to_unix_ms);
-                paths.push(shown(agent, target.name, &judged));
+                paths.push(shown(agent, target.name.clone(), &judged));
             }
         }
-        Ok(paths)
+        paths
     }
 
     /// When targets could not be reached, by the events that say so.
-    async fn unreachable(&self, agent: &Agent) -> Result<Vec<(String, Stretch)>, Failure> {
-        let Window {
-            from_unix_ms,
-            to_unix_ms,
-        } = self.window;
-        let query = EventQuery {
-            from_unix_ms,
-            to_unix_ms,
-            open: None,
-            agent: Some(agent.id),
-            limit: EVENTS_MAX,
-        };
-        let events = self.state.store.events(self.organisation, &query).await?;
-        let dead = events
-            .into_iter()
-            .filter(|event| event.class == EventClass::Unreachable);
+    fn unreachable(&self, agent: &Agent) -> Vec<(String, Stretch)> {
+        let id = agent.id.to_string();
+        let dead = self.past.failures.iter();
+        let dead = dead.filter(|event| event.agent_id == id);
         let stretch = dead.map(|event| {
             let stretch = Stretch {
                 from_unix_ms: event.first_novel_unix_ms,
-                to_unix_ms: event.ended_unix_ms.unwrap_or(to_unix_ms),
+                to_unix_ms: event.ended_unix_ms.unwrap_or(self.window.to_unix_ms),
                 rounds: 0,
                 seen: Seen::Unreachable,
             };
-            (event.target, stretch)
+            (event.target.clone(), stretch)
         });
-        Ok(stretch.collect())
+        stretch.collect()
     }
 
     fn seen(&self, identity: PathIdentity) -> Seen {

@@ -201,7 +201,7 @@ macro_rules! suite {
             questions: questions_are_answered_by_any_grouping, losses_can_count_as_longer_than_all_answers,
                 the_first_groups_are_those_of_all_the_time, rollups_and_samples_give_the_same_figures,
                 an_answer_that_would_be_too_long_is_refused_with_what_is_not;
-            paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, names_of_hops_are_kept,
+            paths: the_newest_of_its_kind_is_kept, what_is_known_comes_by_scope, spans_follow_the_path, the_past_of_several_agents_is_told_at_once, names_of_hops_are_kept,
                 targets_no_longer_measured_go;
             facts: the_newest_fact_of_each_key_is_kept, the_last_few_changes_are_kept;
             things: sites_have_one_name_each, a_join_string_for_many_lets_in_as_many, rules_lead_to_one_site_each, an_agent_moves_with_its_figures, clones_of_clones_are_clones_of_the_first, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,

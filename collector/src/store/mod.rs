@@ -10,6 +10,7 @@ pub mod desk;
 pub mod embedded;
 pub mod incidents;
 pub mod notifying;
+pub mod past;
 pub mod questions;
 pub mod registered;
 pub mod roll_out;
@@ -292,6 +293,7 @@ pub trait Store:
     + questions::Questions
     + registered::Registered
     + roll_out::RollOut
+    + past::PastPaths
     + routing::RoutingVerdicts
 {
     /// Makes reports durable in one group commit; returns only after the data is synced. Outcomes are in the order given.
@@ -357,14 +359,6 @@ pub trait Store:
         organisation: &OrganisationId,
         agent: AgentId,
     ) -> StoreResult<Vec<Round>>;
-    /// Newest identities of an agent's target, newest first.
-    async fn spans(
-        &self,
-        organisation: &OrganisationId,
-        agent: AgentId,
-        target: &str,
-        limit: u32,
-    ) -> StoreResult<Vec<Span>>;
     /// Known names of hops, by address text. Names are DNS facts of an agent's resolver, kept per organisation.
     async fn hop_names(
         &self,

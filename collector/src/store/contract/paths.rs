@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use firstmile_wire::v1::TraceKind;
 
 use super::*;
-use crate::api::types::{GeographyLevel, PathIdentity};
+use crate::api::types::{Event, EventClass, GeographyLevel, PathIdentity};
 use crate::detect::{PathBrief, PathMemory, PathState};
 use crate::ingest::batch::{Flow, Hop, Resolution, Round, Sighting};
 use crate::registry::Target;
 use crate::store::ByAgent;
+use crate::store::past::PastQuery;
 
 const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -214,6 +215,52 @@ pub(crate) async fn spans_follow_the_path(store: &impl Store) {
             .unwrap(),
         []
     );
+}
+
+pub(crate) async fn the_past_of_several_agents_is_told_at_once(store: &impl Store) {
+    let agent = settle(store, &site(1, None, None), 1).await;
+    let mut sender = Sender::default();
+    for (at, router) in [(0, "r1"), (1, "r1"), (2, "r2"), (3, "r1"), (10, "r1")] {
+        let applied = Applied {
+            identities: vec![("a".to_owned(), T0 + at * MINUTE, identity(router))],
+            ..Applied::default()
+        };
+        sender.apply(store, agent, applied).await;
+    }
+    let spans = store.spans(&default_organisation(), agent, "a", 9).await;
+    let spans = spans.unwrap();
+    let since = |minutes: i64, spans_each| PastQuery {
+        agents: vec![agent],
+        from_unix_ms: T0 + minutes * MINUTE,
+        to_unix_ms: T0 + 10 * MINUTE,
+        spans_each,
+        failures: 9,
+    };
+    let path = (agent, "a".to_owned());
+    for (query, want) in [
+        (since(0, 9), &spans[1..]),
+        (since(0, 1), &spans[1..2]),
+        (since(3, 9), &spans[1..2]),
+    ] {
+        let past = store.past(&default_organisation(), query).await.unwrap();
+        assert_eq!(past.spans.get(&path).map(Vec::as_slice), Some(want));
+        assert!(past.spans.len() == 1 && past.failures.is_empty());
+    }
+    let moved = events::event("moved", agent, T0 + MINUTE, None);
+    let failed = Event {
+        event_id: "failed".to_owned(),
+        class: EventClass::Unreachable,
+        ..moved.clone()
+    };
+    let applied = Applied {
+        events: vec![moved, failed],
+        ..Applied::default()
+    };
+    sender.apply(store, agent, applied).await;
+    let past = store.past(&default_organisation(), since(0, 9)).await;
+    let failures = past.unwrap().failures;
+    let failures: Vec<&str> = failures.iter().map(|one| one.event_id.as_str()).collect();
+    assert_eq!(failures, ["failed"], "a path that moves is none");
 }
 
 pub(crate) async fn names_of_hops_are_kept(store: &impl Store) {

@@ -8,6 +8,7 @@ use super::registry::agent_no;
 use super::{engine, forms, incidents, joined};
 use crate::api::types::{Event, EventClass};
 use crate::detect::tell;
+use crate::store::past::PastQuery;
 use crate::store::{EventQuery, StoreError, StoreResult};
 
 /// Writes an event over an earlier state of itself; its incident changes with it.
@@ -98,6 +99,27 @@ pub(super) fn events(
         query.open,
         agent,
         query.limit
+    ];
+    read(tx, sql, key)
+}
+
+/// Events of targets that these agents could not reach, the newest first.
+pub(super) fn failures(
+    tx: &Transaction<'_>,
+    organisation: &OrganisationId,
+    query: &PastQuery,
+) -> StoreResult<Vec<Event>> {
+    let sql = "SELECT form FROM event
+        WHERE organisation = ?1 AND begun_unix_ms < ?3 AND (ended_unix_ms IS NULL OR ended_unix_ms >= ?2)
+            AND agent IN (SELECT value FROM json_each(?4)) AND json_extract(form, '$.class') = 'unreachable'
+        ORDER BY begun_unix_ms DESC, event_id LIMIT ?5";
+    let agents: Vec<String> = query.agents.iter().map(ToString::to_string).collect();
+    let key = params![
+        organisation.as_str(),
+        query.from_unix_ms,
+        query.to_unix_ms,
+        forms::write("agents", &agents)?,
+        query.failures
     ];
     read(tx, sql, key)
 }

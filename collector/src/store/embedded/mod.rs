@@ -22,6 +22,7 @@ mod joined;
 mod maintain;
 mod naming;
 mod notifying;
+mod past;
 mod paths;
 mod plan;
 mod raw;
@@ -55,7 +56,7 @@ pub use self::schema::FILE_NAME;
 use self::writer::{Durability, Writer};
 use super::{
     Appended, Applied, ByAgent, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory,
-    SampleQuery, Scope, Span, Store, StoreError, StoreResult,
+    SampleQuery, Scope, Store, StoreError, StoreResult,
 };
 use crate::api::types::Event;
 use crate::detect::{PathBrief, PathMemory};
@@ -249,21 +250,6 @@ impl Store for Embedded {
         self.readers
             .run("read path rounds", move |tx| {
                 paths::latest_rounds(tx, &organisation, agent)
-            })
-            .await
-    }
-
-    async fn spans(
-        &self,
-        organisation: &OrganisationId,
-        agent: AgentId,
-        target: &str,
-        limit: u32,
-    ) -> StoreResult<Vec<Span>> {
-        let (organisation, target) = (organisation.clone(), target.to_owned());
-        self.readers
-            .run("read past paths", move |tx| {
-                paths::spans(tx, &organisation, agent, &target, limit)
             })
             .await
     }

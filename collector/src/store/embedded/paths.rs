@@ -17,7 +17,7 @@ use crate::detect::span::joined;
 use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::Target;
-use crate::store::{Applied, ByAgent, Scope, Span, StoreError, StoreResult};
+use crate::store::{Applied, ByAgent, Scope, StoreError, StoreResult};
 
 /// After a silence longer than this nobody knows where the path was meanwhile: a span of its own begins.
 const UNSEEN_MS: i64 = 5 * 60_000;
@@ -409,39 +409,6 @@ pub(super) fn resolutions(
 ) -> StoreResult<ByAgent<Resolution>> {
     let sql = "SELECT target, form FROM resolution WHERE organisation = ?1 AND agent_no = ?2 ORDER BY target, ipv6";
     newest_of_each::<ResolutionForm, _>(tx, organisation, scope, "a resolution", sql)
-}
-
-/// Newest spans of a target, newest first.
-pub(super) fn spans(
-    tx: &Transaction<'_>,
-    organisation: &OrganisationId,
-    agent: AgentId,
-    target: &str,
-    limit: u32,
-) -> StoreResult<Vec<Span>> {
-    let Some(agent_no) = agent_no(tx, organisation, agent)? else {
-        return Ok(Vec::new());
-    };
-    let sql = "SELECT from_unix_ms, to_unix_ms, rounds, identity FROM path_span
-        WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 ORDER BY from_unix_ms DESC LIMIT ?4";
-    all(
-        tx,
-        sql,
-        params![organisation.as_str(), agent_no, target, limit],
-        |row| {
-            let read = || -> rusqlite::Result<(i64, i64, u32, String)> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            };
-            let (from_unix_ms, to_unix_ms, rounds, form) =
-                read().map_err(engine("read a past path"))?;
-            Ok(Span {
-                from_unix_ms,
-                to_unix_ms,
-                rounds,
-                identity: forms::read("a path identity", &form)?,
-            })
-        },
-    )
 }
 
 /// Known names of hops.
