@@ -20,7 +20,11 @@ pub struct Counting {
 impl Counting {
     /// Counts samples, given as columns of equal length; says whether one of them counts for loss ([`Cell::n`]).
     pub fn count_all(&mut self, outcomes: &[u8], rtts_us: &[u32], marks: &[u32]) -> bool {
-        let plain = outcomes.iter().all(|code| *code == ANSWERED) && marks.iter().all(|m| *m == 0);
+        // Without a branch for each, so that the processor takes several in a step.
+        let other = outcomes
+            .iter()
+            .fold(0, |all, code| all | (*code ^ ANSWERED));
+        let plain = other == 0 && marks.iter().fold(0, |all, marks| all | marks) == 0;
         if plain {
             self.answered.record_all(rtts_us);
             let min = rtts_us.iter().copied().min();

@@ -64,7 +64,8 @@ fn report(key: ReportKey) -> InboxReport {
     }
 }
 
-fn site(number: u128, country: Option<&str>, metro: Option<&str>) -> Site {
+/// A site of the default organisation, declared as far as it is given.
+pub(crate) fn site(number: u128, country: Option<&str>, metro: Option<&str>) -> Site {
     Site {
         id: SiteId(Uuid::from_u128(number)),
         organisation: default_organisation(),
@@ -110,7 +111,8 @@ fn grant(secret: u8, site: SiteId) -> JoinGrant {
 }
 
 /// Makes an agent at a site, as enrolment does.
-async fn settle(store: &impl Store, site: &Site, number: u8) -> AgentId {
+/// An agent with that number, enrolled at a site that is made or replaced.
+pub(crate) async fn settle(store: &impl Store, site: &Site, number: u8) -> AgentId {
     store.put_site(site).await.unwrap();
     store.put_join_grant(&grant(number, site.id)).await.unwrap();
     let agent = agent(u128::from(number), site.id);

@@ -11,8 +11,8 @@ use firstmile_wire::v1::{Outcome, Phase, Protocol};
 use uuid::Uuid;
 
 use super::*;
-use crate::geo::Geography;
 use crate::ingest::batch::Sample;
+use crate::store::contract::{settle, site};
 use crate::store::{Group, Scope};
 
 /// Its presence in the working directory tells a process that it is the child.
@@ -153,35 +153,8 @@ async fn stored(store: &Embedded) -> Vec<(u128, u64)> {
 async fn what_was_acknowledged_survives_kill_9_and_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(MARK), "").unwrap();
-    let site = Site {
-        id: SiteId(Uuid::from_u128(1)),
-        organisation: organisation(),
-        name: "site".to_owned(),
-        geography: Geography::default(),
-    };
-    let agent = Agent {
-        id: agent(),
-        organisation: organisation(),
-        site: site.id,
-        hostname: "host".to_owned(),
-        version: "0.1.0".to_owned(),
-        os: None,
-        icmp_capability: None,
-        enrolled_unix_ms: T0,
-        last_seen_unix_ms: None,
-        spool_dropped_reports: 0,
-        revoked: false,
-        usual_gap_ms: 0,
-    };
     let store = open(dir.path()).await.unwrap();
-    store.put_site(&site).await.unwrap();
-    store
-        .writer
-        .run(Durability::Full, "prepare", move |tx| {
-            registry::put_agent(tx, &agent)
-        })
-        .await
-        .unwrap();
+    assert_eq!(settle(&store, &site(1, None, None), 1).await, agent());
     drop(store);
 
     let mut promised = BTreeSet::new();
@@ -207,7 +180,7 @@ async fn what_was_acknowledged_survives_kill_9_and_counts_once() {
             protocol: Protocol::Tcp,
             phase: Phase::Rtt,
             target: None,
-            scope: Scope::Agent(self::agent()),
+            scope: Scope::Agent(agent()),
             group: Group::All,
         };
         let rows = store.cells(&organisation(), &query).await.unwrap();

@@ -6,9 +6,9 @@ use firstmile_wire::v1::{Outcome, Phase, Protocol};
 use uuid::Uuid;
 
 use super::*;
-use crate::geo::Geography;
 use crate::ingest::batch::{Marks, Sample};
 use crate::store::Group;
+use crate::store::contract::{settle, site};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -40,33 +40,7 @@ fn sample(at_unix_ms: i64, destination: u32) -> Sample {
 
 async fn prepared(dir: &Path) -> Embedded {
     let store = open(dir).await.unwrap();
-    let site = Site {
-        id: SiteId(Uuid::from_u128(1)),
-        organisation: organisation(),
-        name: "site".to_owned(),
-        geography: Geography::default(),
-    };
-    let agent = Agent {
-        id: agent(),
-        organisation: organisation(),
-        site: site.id,
-        hostname: "host".to_owned(),
-        version: "0.1.0".to_owned(),
-        os: None,
-        icmp_capability: None,
-        enrolled_unix_ms: T0,
-        last_seen_unix_ms: None,
-        spool_dropped_reports: 0,
-        revoked: false,
-        usual_gap_ms: 0,
-    };
-    store.put_site(&site).await.unwrap();
-    let put = move |tx: &rusqlite::Transaction<'_>| registry::put_agent(tx, &agent);
-    store
-        .writer
-        .run(Durability::Full, "prepare", put)
-        .await
-        .unwrap();
+    assert_eq!(settle(&store, &site(1, None, None), 1).await, agent());
     store
 }
 
