@@ -38,6 +38,7 @@ pub(crate) fn ingest(
     figures.note("clickhouse_version", version);
     line.ask("POST", "/", TABLE.as_bytes())?;
     let mut stream = Stream::new(agents, seed);
+    let metros = stream.metros();
     let (from, mut samples) = (server.processor()?, 0);
     for _ in 0..hours * 2 {
         let arrivals = stream.half_hour();
@@ -57,6 +58,14 @@ pub(crate) fn ingest(
         found == samples,
         "ClickHouse has {found} of {samples} samples"
     );
+    let of_agents: Vec<String> = metros.iter().map(u32::to_string).collect();
+    let question = format!(
+        "SELECT intDiv(at, 300000) AS t, arrayElement([{}], agent + 1) AS metro, quantilesExact(0.5, 0.95, 0.99)(rtt) \
+         FROM sample WHERE outcome = 1 GROUP BY t, metro FORMAT RowBinary",
+        of_agents.join(",")
+    );
+    let ms = server.asked(&mut line, ("POST", "/", question.as_bytes()))?;
+    figures.note("clickhouse_q_metro_ms", ms);
     server.stop()?;
     figures.note(
         "clickhouse_samples_per_cpu_s",

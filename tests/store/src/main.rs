@@ -97,5 +97,19 @@ fn stores(options: &Options, figures: &mut Figures) -> anyhow::Result<()> {
         "vm_bytes_per_sample",
         0.9,
     );
-    clickhouse::ingest(folder()?.path(), agents, hours, seed, figures)
+    clickhouse::ingest(folder()?.path(), agents, hours, seed, figures)?;
+    figures.ratio_at_least("vm_q_ratio", "vm_q_metro_ms", "q_metro_raw_ms", 5.0);
+    figures.ratio_at_least(
+        "clickhouse_q_ratio",
+        "clickhouse_q_metro_ms",
+        "q_metro_raw_ms",
+        3.0,
+    );
+    figures.ratio_at_least(
+        "clickhouse_q_rollup_ratio",
+        "clickhouse_q_metro_ms",
+        "q_metro_rollup_ms",
+        20.0,
+    );
+    Ok(())
 }

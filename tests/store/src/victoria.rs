@@ -13,6 +13,7 @@ use crate::clock;
 use crate::codec::count;
 use crate::figures::Figures;
 use crate::own::bytes_in;
+use crate::reference::START_UNIX_MS;
 use crate::server::{Server, free_port};
 
 /// Lines of one request: six series of ten agents.
@@ -44,11 +45,12 @@ pub(crate) fn ingest(
     let server = Server::start(&mut command, port, "/health")?;
     let mut line = server.connect()?;
     let mut stream = Stream::new(agents, seed);
+    let metros = stream.metros();
     let (from, mut wall, mut samples) = (server.processor()?, Duration::ZERO, 0);
     for _ in 0..hours * 2 {
         let arrivals = stream.half_hour();
         samples += arrivals.len();
-        let bodies = bodies(&arrivals);
+        let bodies = bodies(&arrivals, &metros);
         let started = clock::monotonic();
         for body in bodies {
             line.ask("POST", "/api/v1/import", body.as_bytes())?;
@@ -74,6 +76,17 @@ pub(crate) fn ingest(
         }
         used = now;
     }
+    let (from, to) = (
+        START_UNIX_MS / 1_000,
+        START_UNIX_MS / 1_000 + whole_seconds(hours),
+    );
+    // histogram_quantiles("q", 0.5, 0.95, 0.99, sum(histogram_over_time(rtt[5m])) by (metro, vmrange))
+    let question = format!(
+        "/api/v1/query_range?query=histogram_quantiles(%22q%22%2C0.5%2C0.95%2C0.99%2Csum(histogram_over_time(rtt%5B5m%5D))%20by%20(metro%2Cvmrange))\
+         &start={from}&end={to}&step=300&nocache=1"
+    );
+    let ms = server.asked(&mut line, ("GET", &question, b""))?;
+    figures.note("vm_q_metro_ms", ms);
     server.stop()?;
     figures.note("vm_samples_per_s_wall", count(samples) / wall.as_secs_f64());
     figures.note(
@@ -87,8 +100,12 @@ pub(crate) fn ingest(
     Ok(())
 }
 
+fn whole_seconds(hours: usize) -> i64 {
+    i64::try_from(hours).unwrap_or(0) * 3_600
+}
+
 /// The samples as requests.
-fn bodies(arrivals: &[Arrival]) -> Vec<String> {
+fn bodies(arrivals: &[Arrival], metros: &[u32]) -> Vec<String> {
     let mut series: BTreeMap<(u32, u32), (String, String)> = BTreeMap::new();
     for one in arrivals {
         let (values, times) = series.entry((one.agent, one.series)).or_default();
@@ -100,7 +117,8 @@ fn bodies(arrivals: &[Arrival]) -> Vec<String> {
         .iter()
         .map(|((agent, series), (values, times))| {
             format!(
-                "{{\"metric\":{{\"__name__\":\"rtt\",\"agent\":\"{agent}\",\"series\":\"{}\"}},\"values\":[{}],\"timestamps\":[{}]}}\n",
+                "{{\"metric\":{{\"__name__\":\"rtt\",\"agent\":\"{agent}\",\"metro\":\"{}\",\"series\":\"{}\"}},\"values\":[{}],\"timestamps\":[{}]}}\n",
+                metros.get(*agent as usize).copied().unwrap_or_default(),
                 series % 6,
                 values.trim_end_matches(','),
                 times.trim_end_matches(',')
