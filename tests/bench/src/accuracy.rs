@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use comfy_table::Table;
 
-use crate::figures::{Figures, load};
 use crate::peers::{self, Tool, micros};
 use crate::rig::{self, Path, TARGET, TARGET_V6};
 use crate::run::{self, Priority};
 use crate::spinner::Spinners;
 use crate::statistics::Errors;
 use crate::{Output, clock};
+use firstmile_figures::{Figures, load};
 
 /// One way; both make the 20 ms of the targets.
 const DELAY: Duration = Duration::from_millis(10);

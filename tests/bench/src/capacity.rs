@@ -6,9 +6,9 @@ use anyhow::Context;
 use comfy_table::Table;
 
 use crate::Output;
-use crate::figures::{Figures, load};
 use crate::rig::{self, Path};
 use crate::run::{self, Finished, Priority};
+use firstmile_figures::{Figures, load};
 
 const TARGETS: u32 = 2_000;
 /// Rounds of fping over all targets.

@@ -8,9 +8,9 @@ use comfy_table::Table;
 use crate::Output;
 use crate::agent::{self, Programs, Surroundings};
 use crate::capacity::{FPING_ROUNDS, read_fping, run_fping, values};
-use crate::figures::Figures;
 use crate::rig::{self, Path};
 use crate::run::{self, Finished, Priority};
+use firstmile_figures::Figures;
 
 /// Probes of the part without batches.
 const SINGLE: u16 = 2_000;

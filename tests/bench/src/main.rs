@@ -16,7 +16,6 @@ mod child;
 mod clock;
 mod cost;
 mod door;
-mod figures;
 mod frame;
 mod names;
 mod netns;

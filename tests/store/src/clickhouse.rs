@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 
 use crate::arrivals::{Arrival, Stream};
 use crate::codec::count;
-use crate::figures::Figures;
 use crate::server::{Server, free_port};
+use firstmile_figures::Figures;
 
 const TABLE: &str = "CREATE TABLE sample (at Int64, agent UInt32, series UInt32, rtt UInt32, outcome UInt8, marks UInt8) \
      ENGINE = MergeTree PARTITION BY toYYYYMMDD(toDateTime(intDiv(at, 1000))) ORDER BY (agent, series, at)";

@@ -4,8 +4,8 @@ use anyhow::Context;
 use firstmile_columns::{Block, Chunk, ChunkReader};
 
 use crate::clock;
-use crate::figures::Figures;
 use crate::reference::{self, Agent};
+use firstmile_figures::Figures;
 
 /// Rounds of one chunk: 60 of 6 series are 360 samples, half an hour of an agent of the stream.
 const ROUNDS: usize = 60;

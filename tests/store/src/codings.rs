@@ -6,8 +6,8 @@ use firstmile_columns::{Block, Chunk};
 
 use crate::clock;
 use crate::codec::count;
-use crate::figures::Figures;
 use crate::reference::{self, Agent};
+use firstmile_figures::Figures;
 
 const ROUNDS: usize = 60;
 

@@ -6,7 +6,6 @@ mod clickhouse;
 mod clock;
 mod codec;
 mod codings;
-mod figures;
 mod own;
 mod quantiles;
 mod queries;
@@ -21,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use crate::figures::Figures;
+use firstmile_figures::Figures;
 
 /// What the store of samples takes in bytes and time, beside named peers on the same samples.
 #[derive(Debug, Parser)]

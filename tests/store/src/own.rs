@@ -9,7 +9,7 @@ use firstmile_days::{Days, Seal, fsck};
 use crate::arrivals::Stream;
 use crate::clock;
 use crate::codec::count;
-use crate::figures::Figures;
+use firstmile_figures::Figures;
 
 /// A push waits no longer for its commit; the rest of 500 ms is for the commit itself.
 const COMMIT_EVERY: Duration = Duration::from_millis(400);

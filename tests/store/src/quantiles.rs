@@ -2,8 +2,8 @@
 
 use firstmile_columns::Histogram;
 
-use crate::figures::Figures;
 use crate::reference::{self, Agent};
+use firstmile_figures::Figures;
 
 /// Sketches that are merged, of as many samples each as five minutes of a series have.
 const MERGES: usize = 10_000;

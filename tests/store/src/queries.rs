@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::arrivals::{Arrival, Stream};
 use crate::clock;
 use crate::codec::count;
-use crate::figures::Figures;
 use crate::reference::START_UNIX_MS;
+use firstmile_figures::Figures;
 
 const HOUR_MS: i64 = 3_600_000;
 const FIVE_MINUTES_MS: i64 = 300_000;

@@ -3,8 +3,8 @@
 use firstmile_columns::rounds::{FlowPath, Path, Round, RoundsBuilder};
 
 use crate::codec::count;
-use crate::figures::Figures;
 use crate::reference::Agent;
+use firstmile_figures::Figures;
 
 const FLOWS: u8 = 8;
 const HOPS: u8 = 12;

@@ -11,10 +11,10 @@ use anyhow::{Context, ensure};
 use crate::arrivals::{Arrival, Stream};
 use crate::clock;
 use crate::codec::count;
-use crate::figures::Figures;
 use crate::own::bytes_in;
 use crate::reference::START_UNIX_MS;
 use crate::server::{Server, free_port};
+use firstmile_figures::Figures;
 
 /// Lines of one request: six series of ten agents.
 const LINES: usize = 60;

@@ -18,10 +18,10 @@ use comfy_table::Table;
 
 use crate::Output;
 use crate::capture::Truth;
-use crate::figures::{Figures, load};
 use crate::run::{self, Finished, Priority};
 use crate::{clock, rig};
 use chain::HOPS;
+use firstmile_figures::{Figures, load};
 use peers::{Peer, Shown};
 
 /// `trace`

@@ -6,8 +6,8 @@ use comfy_table::Table;
 
 use super::diamond::{self, Seen};
 use super::simulated;
-use crate::figures::Figures;
 use crate::statistics::most_misses;
+use firstmile_figures::Figures;
 
 /// Widths of the diamonds.
 const WIDTHS: [u8; 4] = [2, 3, 4, 8];

@@ -6,8 +6,8 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::own;
-use crate::figures::Figures;
 use crate::run::{self, Priority};
+use firstmile_figures::Figures;
 
 /// Hours that are rehearsed: some thirty changes.
 const HOURS: &str = "6";

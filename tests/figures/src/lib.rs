@@ -1,4 +1,5 @@
-//! Figures with their targets: the lines under the table, and the JSON file.
+//! Figures of a bench with their targets: the lines under the table, and the JSON file.
+#![expect(clippy::print_stdout, reason = "a bench talks to its user")]
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// Figures by name, and which of them miss their target.
 #[derive(Default)]
-pub(crate) struct Figures {
+pub struct Figures {
     values: Map<String, Value>,
     lines: Vec<String>,
     missed: usize,
@@ -15,14 +16,14 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Notes a figure that has no target.
-    pub(crate) fn note(&mut self, name: &str, value: impl Into<Value>) {
+    pub fn note(&mut self, name: &str, value: impl Into<Value>) {
         let value = value.into();
         let rounded = value.as_f64().map_or(value, |number| round(number).into());
         self.values.insert(name.to_owned(), rounded);
     }
 
     /// Notes a figure that is to be at most `target`.
-    pub(crate) fn at_most(&mut self, name: &str, value: f64, target: f64) {
+    pub fn at_most(&mut self, name: &str, value: f64, target: f64) {
         self.judge(
             name,
             value,
@@ -32,7 +33,7 @@ impl Figures {
     }
 
     /// Notes a figure that is to be at least `target`.
-    pub(crate) fn at_least(&mut self, name: &str, value: f64, target: f64) {
+    pub fn at_least(&mut self, name: &str, value: f64, target: f64) {
         self.judge(
             name,
             value,
@@ -42,12 +43,12 @@ impl Figures {
     }
 
     /// Notes how many times one figure is another, which is to be at least `target`.
-    pub(crate) fn ratio_at_least(&mut self, name: &str, ours: &str, theirs: &str, target: f64) {
+    pub fn ratio_at_least(&mut self, name: &str, ours: &str, theirs: &str, target: f64) {
         self.at_least(name, self.ratio(ours, theirs), target);
     }
 
     /// Notes how many times one figure is another, which is to be at most `target`.
-    pub(crate) fn ratio_at_most(&mut self, name: &str, ours: &str, theirs: &str, target: f64) {
+    pub fn ratio_at_most(&mut self, name: &str, ours: &str, theirs: &str, target: f64) {
         self.at_most(name, self.ratio(ours, theirs), target);
     }
 
@@ -65,7 +66,10 @@ impl Figures {
     }
 
     /// Prints the targets, writes the file, and says whether all targets are met.
-    pub(crate) fn publish(mut self, json: Option<&Path>) -> anyhow::Result<bool> {
+    ///
+    /// # Errors
+    /// If the file or its folder cannot be written.
+    pub fn publish(mut self, json: Option<&Path>) -> anyhow::Result<bool> {
         for line in &self.lines {
             println!("{line}");
         }
@@ -81,6 +85,15 @@ impl Figures {
         }
         Ok(self.missed == 0)
     }
+}
+
+/// The load of the machine, which every table names.
+///
+/// # Errors
+/// Where there is no `/proc/loadavg`.
+pub fn load() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string("/proc/loadavg").context("no /proc/loadavg")?;
+    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
 /// Three digits behind the point say enough.
