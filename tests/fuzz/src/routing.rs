@@ -98,7 +98,7 @@ pub(super) fn vrp_file(bytes: &[u8]) {
     if let Ok((vrps, _)) = read_json(text) {
         assert!(
             vrps.iter()
-                .all(|vrp| vrp.max_length <= vrp.prefix.max_prefix_len())
+                .all(|(vrp, _)| vrp.max_length <= vrp.prefix.max_prefix_len())
         );
     }
 }
