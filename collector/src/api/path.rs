@@ -72,6 +72,8 @@ pub(super) async fn path(
     let spans = store
         .spans(organisation, id, &wanted, HISTORY_MAX + 1)
         .await?;
+    let current = spans.iter().find(|span| span.holds(round.at_unix_ms));
+    let shown = current.map(|span| span.identity.clone());
     let memories = store.path_memories(organisation, id).await?;
     let site = store.site(organisation, agent.site).await?;
     let now = (state.now_unix_ms)();
@@ -94,7 +96,7 @@ pub(super) async fn path(
         state: path_state.as_str().to_owned(),
         hops: hops(round, &names, &projection, &state.meaning.now()),
         history: history(spans, round.at_unix_ms),
-        identity: projection.identity,
+        identity: shown.unwrap_or(projection.identity),
         target: wanted,
     }))
 }
@@ -137,11 +139,9 @@ const fn kind(kind: TraceKind) -> &'static str {
 
 /// The spans before the one that the newest round belongs to.
 fn history(spans: Vec<Span>, newest_unix_ms: i64) -> Vec<PathSpan> {
-    let current =
-        |span: &Span| span.from_unix_ms <= newest_unix_ms && span.to_unix_ms >= newest_unix_ms;
     let before = spans
         .into_iter()
-        .filter(|span| !current(span))
+        .filter(|span| !span.holds(newest_unix_ms))
         .take(HISTORY_MAX as usize);
     let shown = |span: Span| PathSpan {
         from_unix_ms: span.from_unix_ms,

@@ -18,6 +18,8 @@ use crate::ingest::batch::{Flow, Round};
 pub struct Projection {
     /// What people see and what spans of equal path are made of.
     pub identity: PathIdentity,
+    /// Its AS path with the places where silent hops may hide another AS.
+    pub as_path: AsPath,
     /// What each flow says.
     pub flows: Vec<FlowProjection>,
 }
@@ -93,6 +95,16 @@ impl AsPath {
     /// Whether no AS can hide.
     pub fn is_whole(&self) -> bool {
         !self.0.iter().any(|step| matches!(step, AsStep::Gap(_)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(steps: &[AsStep]) -> Self {
+        Self(steps.to_vec())
+    }
+
+    /// A path in which nothing hides.
+    pub fn whole(known: &[u32]) -> Self {
+        Self(known.iter().copied().map(AsStep::As).collect())
     }
 
     /// Whether both can be views of one path.
@@ -174,14 +186,22 @@ pub fn identity_of(
         .iter()
         .map(|flow| project(flow, round, names, meaning))
         .collect();
-    let ingresses = || flows.iter().filter_map(|flow| flow.ingress.as_ref());
+    let met = || flows.iter().filter_map(|flow| flow.ingress.as_ref());
+    // Behind a silent hop, a router further inside looks like the ingress.
+    let certain = met().any(|ingress| ingress.certain);
+    let ingresses = || met().filter(|ingress| ingress.certain || !certain);
+    let as_path = usual_as_path(&flows);
     let identity = PathIdentity {
-        as_path: usual_as_path(&flows),
+        as_path: as_path.known(),
         ingress_metros: sorted(ingresses().filter_map(|ingress| ingress.metro.clone())),
         ingress_routers: sorted(ingresses().map(Ingress::label)),
         edge_metros: edge.map(|pop| pop.metro.clone()).into_iter().collect(),
     };
-    Projection { identity, flows }
+    Projection {
+        identity,
+        as_path,
+        flows,
+    }
 }
 
 fn project(
@@ -314,7 +334,7 @@ const HIDDEN_MAX: u8 = 8;
 const STEPS_MAX: usize = 32;
 
 /// Whole paths before those with gaps, then the one of most flows, then the smallest.
-fn usual_as_path(flows: &[FlowProjection]) -> Vec<u32> {
+fn usual_as_path(flows: &[FlowProjection]) -> AsPath {
     let mut counts: BTreeMap<&AsPath, usize> = BTreeMap::new();
     for flow in flows.iter().filter(|flow| !flow.as_path.is_empty()) {
         *counts.entry(&flow.as_path).or_default() += 1;
@@ -323,7 +343,7 @@ fn usual_as_path(flows: &[FlowProjection]) -> Vec<u32> {
         .into_iter()
         .rev()
         .max_by_key(|(path, count)| (path.is_whole(), *count));
-    usual.map(|(path, _)| path.known()).unwrap_or_default()
+    usual.map(|(path, _)| path.clone()).unwrap_or_default()
 }
 
 fn sorted(values: impl Iterator<Item = String>) -> Vec<String> {

@@ -12,6 +12,7 @@ use firstmile_wire::v1::{Outcome, Phase as SamplePhase, Protocol, TraceKind, Tra
 use super::comparability::{Comparability, comparability, is_whole};
 use super::desk::{Desk, seconds, unix_ms};
 use super::identity::identity_of;
+use super::span::Sight;
 use super::table::Table;
 use super::{PathMemory, beside, cost, tell};
 use crate::api::types::{Event, PathIdentity, Pop};
@@ -67,8 +68,8 @@ impl Observation<'_> {
 /// What a round showed, beside its events.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Showed {
-    /// The path as it was.
-    pub identity: PathIdentity,
+    /// The path as it was seen.
+    pub sight: Sight,
     /// Whether it was looked at from its first hop on.
     pub whole: bool,
 }
@@ -121,26 +122,27 @@ impl Watch<'_> {
         }
         memory.kind = i32::from(round.kind);
         memory.newest_unix_ms = memory.newest_unix_ms.max(Some(round.at_unix_ms));
-        let mut identity =
-            identity_of(round, self.names, edge.map(|(_, pop)| pop), self.meaning).identity;
+        let projection = identity_of(round, self.names, edge.map(|(_, pop)| pop), self.meaning);
+        let mut sight = Sight::of(projection, edge.map(|(at, _)| *at));
         let whole = is_whole(round);
         if !whole {
             // Its flows begin on the way: they can contradict the AS path, not tell it.
-            identity.as_path.clear();
+            sight.forget_as_path();
         }
+        let identity = &sight.identity;
         let changes = self.classify(memory, round, edge);
         let mut events = ended;
-        events.extend(self.tell(memory, &changes, Some(&identity)));
-        events.extend(tell::follow(memory, &identity));
+        events.extend(self.tell(memory, &changes, Some(identity)));
+        events.extend(tell::follow(memory, identity));
         events.extend(tell::settle(memory, round.at_unix_ms));
         if round.stream == TraceStream::Refresh {
             return (events, None); // it looks for every branch there is: not what the pinned flows took
         }
         if memory.shift.is_quiet() {
-            memory.usual.admit(&identity);
+            memory.usual.admit(identity);
         }
         memory.latest = Some(identity.clone());
-        (events, Some(Showed { identity, whole }))
+        (events, Some(Showed { sight, whole }))
     }
 
     fn classify(

@@ -218,7 +218,7 @@ fn put_showed(
     let target = round.target.to_string();
     applied
         .identities
-        .push((target, round.at_unix_ms, showed.identity));
+        .push((target, round.at_unix_ms, showed.sight));
     let silent = |flow: &Flow| {
         flow.destination_ttl.is_none() && flow.hops.iter().all(|hop| hop.address.is_none())
     };

@@ -185,6 +185,7 @@ fn what_lies_behind_a_nat64_has_the_as_of_the_address_inside() {
             .applied
             .identities[0]
             .2
+            .identity
             .as_path
             .clone()
     };
@@ -362,7 +363,7 @@ fn rounds_become_identities_in_order_and_one_memory_each_target() {
     let edges: Vec<usize> = applied
         .identities
         .iter()
-        .map(|(_, _, identity)| identity.edge_metros.len())
+        .map(|(_, _, sight)| sight.identity.edge_metros.len())
         .collect();
     assert_eq!(edges, [0, 0, 1], "the edge was seen before the last round");
     assert_eq!(applied.path_memories.len(), 1);

@@ -25,6 +25,7 @@ use firstmile_wire::v1::{Phase, Protocol};
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::{Event, GeographyLevel, PathIdentity};
+use crate::detect::span::Sight;
 use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sample, Sighting};
 use crate::ingest::facts::{Fact, FactKind};
@@ -99,7 +100,7 @@ pub struct Applied {
     /// Whole rounds on the path that an open event went to, by the identity of the event: the first is what it shows as after.
     pub event_rounds: Vec<(String, Round)>,
     /// Identities of all rounds, to extend or open spans of `path_span`: (target, round start, identity).
-    pub identities: Vec<(String, i64, PathIdentity)>,
+    pub identities: Vec<(String, i64, Sight)>,
     /// Memory of the path comparison, one for each target touched.
     pub path_memories: Vec<(String, PathMemory)>,
     /// Events opened, changed or closed.
@@ -200,6 +201,13 @@ pub struct Span {
     pub rounds: u32,
     /// The path.
     pub identity: PathIdentity,
+}
+
+impl Span {
+    /// Whether a round of this time lies on it.
+    pub fn holds(&self, at_unix_ms: i64) -> bool {
+        (self.from_unix_ms..=self.to_unix_ms).contains(&at_unix_ms)
+    }
 }
 
 /// Which events are asked for.

@@ -192,7 +192,10 @@ function SpanRow({ span }: { span: PathSpan }) {
       <td className="fm-nowrap">{duration(span.to_unix_ms - span.from_unix_ms)}</td>
       <td data-align="right">{span.rounds}</td>
       <td className="fm-nowrap">{identity.as_path.map((as) => `AS${as}`).join(" → ") || "–"}</td>
-      <td title={identity.ingress_routers.join(", ")}>{identity.ingress_metros.join(", ") || "–"}</td>
+      <td>
+        {identity.ingress_metros.join(", ") || "–"}
+        <div className="fm-small fm-muted">{identity.ingress_routers.join(", ")}</div>
+      </td>
       <td>{identity.edge_metros.join(", ") || "–"}</td>
     </tr>
   );

@@ -285,8 +285,12 @@ fn applied(agent: &Agent, event: &Event) -> Applied {
         usual_rounds: vec![round(address)],
         event_rounds: vec![(event.event_id.clone(), round(address))],
         identities: vec![
-            ("exchange".to_owned(), NOW - 600_000, event.before.clone()),
-            ("exchange".to_owned(), NOW - 10_000, identity),
+            (
+                "exchange".to_owned(),
+                NOW - 600_000,
+                event.before.clone().into(),
+            ),
+            ("exchange".to_owned(), NOW - 10_000, identity.into()),
         ],
         path_memories: vec![("exchange".to_owned(), memory)],
         facts: facts(),

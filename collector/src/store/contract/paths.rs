@@ -177,7 +177,8 @@ pub(crate) async fn spans_follow_the_path(store: &impl Store) {
         (4, "r1"),
         (10, "r1"),
     ];
-    let told = |(at, router): &(i64, &str)| ("a".to_owned(), T0 + at * MINUTE, identity(router));
+    let told =
+        |(at, router): &(i64, &str)| ("a".to_owned(), T0 + at * MINUTE, identity(router).into());
     for part in rounds.chunks(2) {
         let applied = Applied {
             identities: part.iter().map(told).collect(),
@@ -222,7 +223,7 @@ pub(crate) async fn the_past_of_several_agents_is_told_at_once(store: &impl Stor
     let mut sender = Sender::default();
     for (at, router) in [(0, "r1"), (1, "r1"), (2, "r2"), (3, "r1"), (10, "r1")] {
         let applied = Applied {
-            identities: vec![("a".to_owned(), T0 + at * MINUTE, identity(router))],
+            identities: vec![("a".to_owned(), T0 + at * MINUTE, identity(router).into())],
             ..Applied::default()
         };
         sender.apply(store, agent, applied).await;

@@ -315,7 +315,7 @@ pub(crate) async fn nothing_crosses_organisations(store: &impl Store) {
     let applied = Applied {
         samples: vec![sample(T0, "a", Some(10_000))],
         latest_rounds: vec![round(T0, "a")],
-        identities: vec![("a".to_owned(), T0, identity("r1"))],
+        identities: vec![("a".to_owned(), T0, identity("r1").into())],
         path_memories: vec![("a".to_owned(), PathMemory::default())],
         events: vec![event("first", agent, T0, None)],
         hop_names: vec![("192.0.2.1".to_owned(), Some("r1.example.net".to_owned()))],

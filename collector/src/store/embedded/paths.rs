@@ -12,8 +12,7 @@ use super::forms::{self, DestinationForm, ResolutionForm, RoundForm, SightingFor
 use super::registry::{agent_no, all};
 use super::vantage::of_each;
 use super::{engine, millis};
-use crate::api::types::PathIdentity;
-use crate::detect::span::joined;
+use crate::detect::span::Sight;
 use crate::detect::{PathBrief, PathMemory};
 use crate::ingest::batch::{Resolution, Round, Sighting};
 use crate::registry::Target;
@@ -42,8 +41,8 @@ pub(super) fn put(
     for (target, memory) in &applied.path_memories {
         put_memory(tx, subject, target, memory)?;
     }
-    for (target, at_unix_ms, identity) in &applied.identities {
-        put_identity(tx, subject, target, *at_unix_ms, identity)?;
+    for (target, at_unix_ms, sight) in &applied.identities {
+        put_identity(tx, subject, target, *at_unix_ms, sight)?;
     }
     for (address, name) in &applied.hop_names {
         tx.prepare_cached(
@@ -189,22 +188,22 @@ fn put_identity(
     subject: Subject<'_>,
     target: &str,
     at_unix_ms: i64,
-    identity: &PathIdentity,
+    sight: &Sight,
 ) -> StoreResult<()> {
     let organisation = subject.organisation.as_str();
     let newest = newest_span(tx, subject, target, at_unix_ms)?;
-    let span = newest.and_then(|(from, to, before)| {
+    let mut first = sight.clone();
+    let mut span = None;
+    if let Some((from, to, before)) = newest.filter(|(_, to, _)| at_unix_ms - to <= UNSEEN_MS) {
         let again = from == at_unix_ms;
-        if at_unix_ms - to > UNSEEN_MS {
-            return None;
-        }
-        let whole = joined(&before, identity).or(again.then_some(before));
-        whole.map(|whole| (from, whole))
-    });
+        let whole = before.joined(sight).or(again.then_some(before));
+        span = whole.map(|whole| (from, whole));
+        first = first.after(to);
+    }
     let (from, form, sql) = match &span {
         Some((from, whole)) => (*from, whole, "UPDATE path_span SET to_unix_ms = max(to_unix_ms, ?5), rounds = rounds + 1, identity = ?6
              WHERE organisation = ?1 AND agent_no = ?2 AND target = ?3 AND from_unix_ms = ?4"),
-        None => (at_unix_ms, identity, "INSERT INTO path_span (organisation, agent_no, target, from_unix_ms, to_unix_ms, rounds, identity)
+        None => (at_unix_ms, &first, "INSERT INTO path_span (organisation, agent_no, target, from_unix_ms, to_unix_ms, rounds, identity)
              VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)"),
     };
     let form = forms::write("a path identity", form)?;
@@ -229,7 +228,7 @@ fn newest_span(
     subject: Subject<'_>,
     target: &str,
     at_unix_ms: i64,
-) -> StoreResult<Option<(i64, i64, PathIdentity)>> {
+) -> StoreResult<Option<(i64, i64, Sight)>> {
     let row: Option<(i64, i64, String)> = tx
         .prepare_cached(
             "SELECT from_unix_ms, to_unix_ms, identity FROM path_span
