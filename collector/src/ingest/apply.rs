@@ -4,13 +4,13 @@
 //! again, and applying is one transaction that marks them. A report that cannot be applied is set aside, counted and
 //! logged; it never holds up the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use firstmile_wire::ids::{OrganisationId, ReportKey};
+use firstmile_wire::ids::{AgentId, OrganisationId, ReportKey};
 use firstmile_wire::nat64::Nat64Prefix;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, broadcast};
@@ -24,15 +24,17 @@ use super::derive::{Known, derive};
 use super::facts::{Fact, FactKind};
 use super::refusal::with_sources;
 use crate::api::LiveMessage;
-use crate::api::types::{Handshake, HostState};
+use crate::api::types::{Handshake, HostState, Live};
 use crate::auth::identity::Identity;
-use crate::detect::{Desk, PathMemory};
+use crate::detect::Desk;
 use crate::geo::Tables;
 use crate::store::incidents::IncidentQuery;
-use crate::store::{InboxReport, Scope, Store, StoreError};
+use crate::store::{Before, InboxReport, Sender, Store, StoreError, StoreResult};
 
 /// Reports fetched at once; their frames are in memory together.
 const FETCH: u32 = 64;
+/// How long the first report waits for company: many at once cost a fraction of one after the other.
+const LINGER: Duration = Duration::from_millis(100);
 /// Times that the store may fail on a report, while others succeed, before it is set aside.
 const MAX_ATTEMPTS: u32 = 3;
 /// Incidents that were over for longer are joined by nobody.
@@ -96,9 +98,11 @@ impl Worker {
                 Progress::Stuck => Some(PAUSE),
             };
             let rest = async {
-                match pause {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => self.appended.notified().await,
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                } else {
+                    self.appended.notified().await;
+                    tokio::time::sleep(LINGER).await;
                 }
             };
             tokio::select! {
@@ -128,18 +132,25 @@ impl Worker {
             return Progress::Done;
         }
         let (mut settled, mut failed) = (false, Vec::new());
-        for report in pending {
+        for round in rounds_of(pending) {
             if cancel.is_cancelled() {
                 return Progress::Done;
             }
-            match self.apply_one(&report).await {
-                Ok(()) => settled = true,
-                Err(error) if error.is_certain() => {
-                    settled |= self.set_aside(&report.key, &error).await;
-                }
-                Err(error) => {
-                    warn!(agent = %report.key.agent, error = with_sources(&error), "report cannot be applied now");
-                    failed.push((report.key, error));
+            if round.len() > 1 && self.apply_together(&round).await.is_ok() {
+                settled = true;
+                continue;
+            }
+            // One of them failed: which one, and why, shows when each goes by itself.
+            for report in round {
+                match self.apply_together(std::slice::from_ref(&report)).await {
+                    Ok(()) => settled = true,
+                    Err(error) if error.is_certain() => {
+                        settled |= self.set_aside(&report.key, &error).await;
+                    }
+                    Err(error) => {
+                        warn!(agent = %report.key.agent, error = with_sources(&error), "report cannot be applied now");
+                        failed.push((report.key, error));
+                    }
                 }
             }
         }
@@ -200,38 +211,54 @@ impl Worker {
         }
     }
 
-    async fn apply_one(&self, report: &InboxReport) -> Result<(), ApplyError> {
-        let sender = Identity {
-            organisation: report.key.organisation.clone(),
-            agent: report.key.agent,
-        };
-        let batch = decode(&report.frame, &sender, report.received_unix_ms)?;
-        let known = self.known(&batch).await?;
-        let mut desk = self
-            .desk(&sender.organisation, report.received_unix_ms)
-            .await?;
+    /// Applies reports of different agents: what is known of all is read at once, and all is written at once. A failure may
+    /// leave some of them applied.
+    async fn apply_together(&self, reports: &[InboxReport]) -> Result<(), ApplyError> {
+        let batches = reports.iter().map(decoded);
+        let batches = batches.collect::<Result<Vec<Batch>, ApplyError>>()?;
+        let senders = batches.iter().map(sender_of).collect();
+        let before = self.store.before(senders).await;
+        let before = before.map_err(ApplyError::Store)?;
         let meaning = self.meaning.now();
-        let derived = catch_unwind(AssertUnwindSafe(|| {
-            derive(&batch, known, &meaning, &mut desk)
-        }));
-        let derived = derived.map_err(|_| ApplyError::Panic)?;
-        // A report that is not applied leaves no trace: its desk is dropped, and read again.
-        self.store
-            .apply(&report.key, derived.applied)
-            .await
-            .map_err(ApplyError::Store)?;
-        self.put_desk(sender.organisation, desk);
-        self.counters.count_applied();
-        for live in derived.live {
+        let mut desks = BTreeMap::new();
+        let (mut all, mut live) = (Vec::new(), Vec::new());
+        for ((report, batch), before) in reports.iter().zip(&batches).zip(before) {
+            let organisation = &report.key.organisation;
+            let known = self.known(batch, before).await?;
+            if !desks.contains_key(organisation) {
+                let desk = self.desk(organisation, report.received_unix_ms).await?;
+                desks.insert(organisation.clone(), desk);
+            }
+            let Some(desk) = desks.get_mut(organisation) else {
+                continue;
+            };
+            let derived = catch_unwind(AssertUnwindSafe(|| derive(batch, known, &meaning, desk)));
+            let derived = derived.map_err(|_| ApplyError::Panic)?;
+            all.push((report.key.clone(), derived.applied));
+            live.push((organisation, derived.live));
+        }
+        // Reports that are not applied leave no trace: their desks are dropped, and read again.
+        self.store.apply_all(all).await.map_err(ApplyError::Store)?;
+        for (organisation, desk) in desks {
+            self.put_desk(organisation, desk);
+        }
+        for (organisation, live) in live {
+            self.counters.count_applied();
+            self.tell(organisation, live);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, organisation: &OrganisationId, all: Vec<Live>) {
+        for live in all {
             let message = LiveMessage {
-                organisation: report.key.organisation.clone(),
+                organisation: organisation.clone(),
                 live,
             };
             if self.live.send(message).is_err() {
                 break; // nobody watches
             }
         }
-        Ok(())
     }
 
     /// Takes what agents of an organisation see together; [`Worker::put_desk`] gives it back.
@@ -297,69 +324,66 @@ impl Worker {
         Ok(told.into_iter().filter_map(read).collect())
     }
 
-    async fn known(&self, batch: &Batch) -> Result<Known, ApplyError> {
-        let (organisation, agent) = (&batch.key.organisation, batch.key.agent);
-        let orphan = |failure| match failure {
+    async fn known(&self, batch: &Batch, before: StoreResult<Before>) -> Result<Known, ApplyError> {
+        let before = before.map_err(|failure| match failure {
             StoreError::NotFound { .. } => ApplyError::Orphan(failure),
             StoreError::Engine { .. }
             | StoreError::Damaged { .. }
             | StoreError::TooMuch { .. }
             | StoreError::Stopped
             | StoreError::Conflict { .. } => ApplyError::Store(failure),
-        };
-        let agent = self
-            .store
-            .agent(organisation, agent)
-            .await
-            .map_err(orphan)?;
-        let site = self
-            .store
-            .site(organisation, agent.site)
-            .await
-            .map_err(orphan)?;
-        let (mut memories, mut sightings, mut names) =
-            (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let mut shown = Vec::new();
-        if says_of_paths(batch) {
-            shown = self
-                .store
-                .latest_rounds(organisation, agent.id)
-                .await
-                .map_err(ApplyError::Store)?;
-            memories = self
-                .store
-                .path_memories(organisation, agent.id)
-                .await
-                .map_err(ApplyError::Store)?;
-            sightings = self
-                .store
-                .sightings(organisation, &Scope::Agent(agent.id))
-                .await
-                .map_err(ApplyError::Store)?
-                .remove(&agent.id)
-                .unwrap_or_default();
-            let addresses = hop_addresses(batch, &memories);
-            let known = self
-                .store
-                .hop_names(organisation, &addresses)
-                .await
-                .map_err(ApplyError::Store)?;
-            let parsed = known
-                .into_iter()
-                .filter_map(|(address, name)| Some((address.parse::<IpAddr>().ok()?, name)));
-            names = parsed.collect();
-        }
+        })?;
+        let names = before.hop_names.into_iter();
+        let names =
+            names.filter_map(|(address, name)| Some((address.parse::<IpAddr>().ok()?, name)));
         Ok(Known {
-            agent,
-            site,
-            memories,
-            names,
-            shown,
-            sightings,
+            agent: before.agent,
+            site: before.site,
+            memories: before.memories,
+            names: names.collect(),
+            shown: before.latest_rounds,
+            sightings: before.sightings,
             handshakes: self.handshakes(batch).await?,
             nat64: self.nat64(batch).await?,
         })
     }
+}
+
+fn decoded(report: &InboxReport) -> Result<Batch, ApplyError> {
+    let sender = Identity {
+        organisation: report.key.organisation.clone(),
+        agent: report.key.agent,
+    };
+    Ok(decode(&report.frame, &sender, report.received_unix_ms)?)
+}
+
+fn sender_of(batch: &Batch) -> Sender {
+    let flows = batch.rounds.iter().flat_map(|round| &round.flows);
+    let hops = flows.flat_map(|flow| &flow.hops);
+    Sender {
+        organisation: batch.key.organisation.clone(),
+        agent: batch.key.agent,
+        paths: says_of_paths(batch),
+        addresses: hops.filter_map(|hop| hop.address).collect(),
+    }
+}
+
+/// Reports in rounds that follow each other: in each at most one of an agent, since the next one goes by what that one left.
+fn rounds_of(pending: Vec<InboxReport>) -> Vec<Vec<InboxReport>> {
+    let mut rounds: Vec<Vec<InboxReport>> = Vec::new();
+    let mut turns: BTreeMap<(OrganisationId, AgentId), usize> = BTreeMap::new();
+    for report in pending {
+        let sender = (report.key.organisation.clone(), report.key.agent);
+        let turn = turns.entry(sender).or_default();
+        if rounds.len() <= *turn {
+            rounds.push(Vec::new());
+        }
+        if let Some(round) = rounds.get_mut(*turn) {
+            round.push(report);
+        }
+        *turn += 1;
+    }
+    rounds
 }
 
 enum Progress {
@@ -371,22 +395,4 @@ enum Progress {
 /// Rounds, pulses and gaps are what the path comparison takes in.
 fn says_of_paths(batch: &Batch) -> bool {
     !(batch.rounds.is_empty() && batch.samples.is_empty() && batch.facts.changes.is_empty())
-}
-
-/// Addresses whose names are needed: of this report's rounds, and of the paths that they are compared with.
-fn hop_addresses(batch: &Batch, memories: &BTreeMap<String, PathMemory>) -> Vec<String> {
-    let hops = batch
-        .rounds
-        .iter()
-        .flat_map(|round| &round.flows)
-        .flat_map(|flow| &flow.hops);
-    let remembered = memories.values().flat_map(PathMemory::addresses);
-    let addresses: BTreeSet<IpAddr> = hops
-        .filter_map(|hop| hop.address)
-        .chain(remembered)
-        .collect();
-    addresses
-        .into_iter()
-        .map(|address| address.to_string())
-        .collect()
 }

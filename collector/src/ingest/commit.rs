@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firstmile_wire::ids::{AgentId, Epoch, OrganisationId};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::Counters;
 use super::refusal::with_sources;
-use crate::store::{Appended, InboxReport, Store, StoreResult};
+use crate::store::{Appended, InboxReport, Store};
 
 /// Reports that wait for the disk; their bytes are bounded by [`super::gate`]. Two groups, so that the next one fills
 /// while one is written.
 pub const QUEUE: usize = 2 * GROUP;
 /// Reports in one commit.
 const GROUP: usize = 256;
-/// How long the first report of a group waits for company. A commit costs a sync of the disk, some milliseconds.
-const LINGER: Duration = Duration::from_millis(10);
+/// How long a group waits for another report. A commit costs a sync of the disk, some milliseconds.
+const QUIET: Duration = Duration::from_millis(10);
+/// How long the first report of a group waits at most.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// A report on its way to the disk, and who waits for it.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub async fn commit_reports(
     }
 }
 
-/// Whatever comes within [`LINGER`], at most [`GROUP`].
+/// Whatever comes within [`LINGER`] without a gap of [`QUIET`], at most [`GROUP`].
 async fn gather(first: Waiting, queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     let mut group = vec![first];
     let linger = tokio::time::sleep(LINGER);
@@ -71,6 +72,7 @@ async fn gather(first: Waiting, queue: &mut mpsc::Receiver<Waiting>) -> Vec<Wait
     while group.len() < GROUP {
         tokio::select! {
             () = &mut linger => break,
+            () = tokio::time::sleep(QUIET) => break,
             next = queue.recv() => match next {
                 Some(next) => group.push(next),
                 None => break,
@@ -100,28 +102,23 @@ async fn commit(group: Vec<Waiting>, store: &dyn Store, counters: &Counters) {
             return;
         }
     };
-    for ((key, waiter), outcome) in keys.into_iter().zip(waiters).zip(outcomes) {
+    let marks = match store.watermarks(&keys).await {
+        Ok(marks) => marks,
+        Err(failure) => {
+            let error = with_sources(&failure);
+            error!(error, reports = keys.len(), "watermarks cannot be read");
+            Vec::new()
+        }
+    };
+    for (place, (waiter, outcome)) in waiters.into_iter().zip(outcomes).enumerate() {
         if outcome == Appended::Conflict {
             tell(waiter, Verdict::Conflict);
             continue;
         }
         counters.count_accepted(outcome == Appended::Stored);
-        let stored = watermark(store, &key.organisation, key.agent, key.epoch).await;
+        let stored = marks.get(place).copied();
         tell(waiter, stored.map_or(Verdict::Failed, Verdict::Durable));
     }
-}
-
-async fn watermark(
-    store: &dyn Store,
-    organisation: &OrganisationId,
-    agent: AgentId,
-    epoch: Epoch,
-) -> StoreResult<u64> {
-    let stored = store.watermark(organisation, agent, epoch).await;
-    if let Err(failure) = &stored {
-        error!(error = with_sources(failure), %agent, "watermark cannot be read");
-    }
-    stored
 }
 
 fn tell(waiter: oneshot::Sender<Verdict>, verdict: Verdict) {

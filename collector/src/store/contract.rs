@@ -192,7 +192,8 @@ macro_rules! suite {
         $crate::store::contract::suite! { @ $fresh;
             reports: an_appended_report_is_pending_until_applied, a_report_is_stored_once,
                 the_watermark_is_the_highest_sequence_of_its_epoch, a_report_set_aside_is_never_pending_again,
-                applying_twice_counts_once, a_report_counts_for_its_own_agent_alone,
+                applying_twice_counts_once, reports_applied_at_once_count_as_one_after_the_other,
+                what_is_known_before_reports_is_told_of_each_agent, a_report_counts_for_its_own_agent_alone,
                 what_retention_took_is_still_a_duplicate;
             figures: cells_add_up_over_reports, groups_and_scopes_agree, a_busy_agent_weighs_as_much_as_a_quiet_one,
                 what_was_never_answered_here_is_no_loss, rollups_give_the_same_answers_as_cells,

@@ -4,6 +4,7 @@
 //! appended and not yet applied; [`Store::apply`] writes everything derived from it and marks it applied, in one transaction.
 //! So a sample is counted exactly once, whatever dies in between.
 
+pub mod before;
 #[cfg(test)]
 mod contract;
 pub mod desk;
@@ -24,6 +25,7 @@ use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 use firstmile_wire::v1::{Phase, Protocol};
 use serde::{Deserialize, Serialize};
 
+pub use self::before::{Before, Sender};
 use crate::api::types::{Event, GeographyLevel, PathIdentity};
 use crate::detect::span::Sight;
 use crate::detect::{PathBrief, PathMemory};
@@ -313,11 +315,30 @@ pub trait Store:
         agent: AgentId,
         epoch: Epoch,
     ) -> StoreResult<u64>;
+    /// The same of the epochs of several reports, in the order given.
+    async fn watermarks(&self, keys: &[ReportKey]) -> StoreResult<Vec<u64>> {
+        let mut marks = Vec::with_capacity(keys.len());
+        for key in keys {
+            let mark = self.watermark(&key.organisation, key.agent, key.epoch);
+            marks.push(mark.await?);
+        }
+        Ok(marks)
+    }
     /// Reports appended and not applied, oldest first, at most `limit`.
     async fn pending(&self, limit: u32) -> StoreResult<Vec<InboxReport>>;
     /// Writes what was derived from the report `key` and marks it applied, in one transaction.
     /// A report that is applied already stays as it is.
     async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()>;
+    /// The same of several reports at once, at less cost. After a failure some of them may be applied.
+    async fn apply_all(&self, reports: Vec<(ReportKey, Applied)>) -> StoreResult<()> {
+        for (key, applied) in reports {
+            self.apply(&key, applied).await?;
+        }
+        Ok(())
+    }
+    /// What is known of agents before their next reports, in the order given; of each alone [`StoreError::NotFound`] if the
+    /// agent or its site is gone.
+    async fn before(&self, senders: Vec<Sender>) -> StoreResult<Vec<StoreResult<Before>>>;
     /// Marks a report that cannot be applied: it stays on disk as long as any raw report, but is never pending again.
     async fn set_aside(&self, key: &ReportKey, reason: &str) -> StoreResult<()>;
     /// Builds the geography rollups (5 min, 1 h) of closed windows that changed, ends open events whose path had no round

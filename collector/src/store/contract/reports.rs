@@ -1,7 +1,7 @@
 //! Promises about reports: durable, once, pending until applied.
 
 use super::*;
-use crate::store::{Appended, StoreError};
+use crate::store::{Appended, Sender, StoreError};
 
 pub(crate) async fn an_appended_report_is_pending_until_applied(store: &impl Store) {
     let agent = settle(store, &site(1, None, None), 1).await;
@@ -125,6 +125,56 @@ pub(crate) async fn applying_twice_counts_once(store: &impl Store) {
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+}
+
+pub(crate) async fn reports_applied_at_once_count_as_one_after_the_other(store: &impl Store) {
+    let agents = [
+        settle(store, &site(1, None, None), 1).await,
+        settle(store, &site(2, None, None), 2).await,
+    ];
+    // Two of an agent, the second of which goes by what the first left, and one that is applied already.
+    let keys = [
+        key(agents[0], 1),
+        key(agents[1], 1),
+        key(agents[0], 2),
+        key(agents[1], 2),
+    ];
+    let reports = keys.iter().cloned().map(report).collect();
+    store.append(reports).await.unwrap();
+    let applied = || Applied {
+        samples: vec![sample(T0, "a", Some(10_000)), sample(T0, "b", Some(9_000))],
+        ..Applied::default()
+    };
+    store.apply(&keys[3], applied()).await.unwrap();
+    let all = keys.iter().map(|key| (key.clone(), applied()));
+    store.apply_all(all.collect()).await.unwrap();
+    assert_eq!(store.pending(9).await.unwrap(), []);
+    let world = cells(store, &hour()).await;
+    assert_eq!((world[0].cell.n(), world[0].agents), (8, 2));
+    assert_eq!(store.watermarks(&keys).await.unwrap(), [2; 4]);
+}
+
+pub(crate) async fn what_is_known_before_reports_is_told_of_each_agent(store: &impl Store) {
+    let known = settle(store, &site(1, None, None), 1).await;
+    let sender = |agent| Sender {
+        organisation: default_organisation(),
+        agent,
+        paths: true,
+        addresses: Vec::new(),
+    };
+    let senders = vec![sender(agent_id(9)), sender(known)];
+    let told = store.before(senders).await.unwrap();
+    assert!(
+        matches!(&told[0], Err(StoreError::NotFound { .. })),
+        "{:?}",
+        told[0]
+    );
+    let before = told[1].as_ref().unwrap();
+    assert_eq!(
+        (before.agent.id, before.site.id),
+        (known, before.agent.site)
+    );
+    assert!(before.memories.is_empty());
 }
 
 pub(crate) async fn a_report_counts_for_its_own_agent_alone(store: &impl Store) {

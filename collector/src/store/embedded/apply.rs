@@ -14,12 +14,45 @@ use super::{Embedded, dirty, engine, events, facts, inbox, incidents, registry, 
 use crate::rollup::{Cell, FIVE_MINUTES_MS, cells_of, window_start};
 use crate::store::{Applied, CellKey, StoreResult};
 
+/// Reports of one transaction at most.
+const TOGETHER: usize = 64;
+
 /// Writes all of `applied` in one transaction, and shows its samples when that is committed.
 pub(super) async fn run(store: &Embedded, key: &ReportKey, applied: Applied) -> StoreResult<()> {
-    let key = key.clone();
+    together(store, vec![(key.clone(), applied)]).await
+}
+
+/// Writes what several reports say, in as few transactions as may be: no two reports of an agent are in one, since the second
+/// goes by what the first left.
+pub(super) async fn run_all(
+    store: &Embedded,
+    reports: Vec<(ReportKey, Applied)>,
+) -> StoreResult<()> {
+    let (mut some, mut agents) = (Vec::new(), BTreeSet::new());
+    for (key, applied) in reports {
+        let is_other = agents.insert((key.organisation.clone(), key.agent));
+        if !is_other || some.len() >= TOGETHER {
+            together(store, std::mem::take(&mut some)).await?;
+            agents = BTreeSet::from([(key.organisation.clone(), key.agent)]);
+        }
+        some.push((key, applied));
+    }
+    together(store, some).await
+}
+
+async fn together(store: &Embedded, reports: Vec<(ReportKey, Applied)>) -> StoreResult<()> {
+    if reports.is_empty() {
+        return Ok(());
+    }
     let (samples, then) = (Arc::clone(&store.samples), Arc::clone(&store.samples));
-    let work = move |tx: &Transaction<'_>| apply(tx, &samples, &key, &applied);
-    let took = move |taken: Option<Taken>| taken.into_iter().for_each(|taken| then.took(taken));
+    let work = move |tx: &Transaction<'_>| {
+        let mut taken = Vec::new();
+        for (key, applied) in &reports {
+            apply(tx, &samples, key, applied, &mut taken)?;
+        }
+        Ok(taken)
+    };
+    let took = move |taken: Vec<Taken>| then.took_all(taken);
     let action = "apply a report";
     let run = store
         .writer
@@ -34,10 +67,11 @@ fn apply(
     samples: &Samples,
     key: &ReportKey,
     applied: &Applied,
-) -> StoreResult<Option<Taken>> {
+    taken: &mut Vec<Taken>,
+) -> StoreResult<()> {
     let report = inbox::find(tx, key)?;
     if !report.pending {
-        return Ok(None);
+        return Ok(());
     }
     if let Some(agent) = &applied.agent {
         registry::put_agent(tx, agent)?;
@@ -49,7 +83,9 @@ fn apply(
         agent_no,
     };
     let cells = cells_of(key.agent, &applied.samples);
-    let (taken, others) = samples.put(tx, subject, report.received_unix_ms, &applied.samples)?;
+    let received = report.received_unix_ms;
+    let (own, others) = samples.put(tx, subject, received, &applied.samples, taken.len())?;
+    taken.extend(own);
     put_cells(tx, subject, &cells_of(key.agent, &others))?;
     mark_windows(tx, subject, &cells)?;
     put_histories(tx, subject, &cells)?;
@@ -59,8 +95,7 @@ fn apply(
         events::put(tx, &key.organisation, event, report.received_unix_ms)?;
     }
     incidents::put_rounds(tx, subject, applied)?;
-    inbox::mark_applied(tx, report.inbox_no)?;
-    Ok(taken)
+    inbox::mark_applied(tx, report.inbox_no)
 }
 
 /// Notes the rollups that cells put out of date.

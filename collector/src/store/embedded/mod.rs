@@ -5,6 +5,7 @@
 
 mod apply;
 mod ask;
+mod before;
 mod cell_table;
 mod cells;
 mod copy;
@@ -22,6 +23,7 @@ mod joined;
 mod maintain;
 mod naming;
 mod notifying;
+mod opening;
 mod past;
 mod paths;
 mod plan;
@@ -41,7 +43,6 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,14 +50,15 @@ use async_trait::async_trait;
 use firstmile_wire::ids::{AgentId, Epoch, OrganisationId, ReportKey};
 
 pub use self::copy::{Checked, check, copy_into, has_days, is_file_of, is_in};
+pub use self::opening::{open, open_with};
 use self::readers::Readers;
 pub use self::retention::Retention;
 use self::samples::Samples;
 pub use self::schema::FILE_NAME;
 use self::writer::{Durability, Writer};
 use super::{
-    Appended, Applied, ByAgent, CellQuery, CellRow, EventQuery, InboxReport, ProtocolHistory,
-    SampleQuery, Scope, Store, StoreError, StoreResult,
+    Appended, Applied, Before, ByAgent, CellQuery, CellRow, EventQuery, InboxReport,
+    ProtocolHistory, SampleQuery, Scope, Sender, Store, StoreError, StoreResult,
 };
 use crate::api::types::Event;
 use crate::detect::{PathBrief, PathMemory};
@@ -71,35 +73,6 @@ pub struct Embedded {
     readers: Readers,
     retention: Retention,
     samples: Arc<Samples>,
-}
-
-/// Opens the store in `dir`, with the default retention; makes and migrates it where needed. See [`open_with`].
-///
-/// # Errors
-/// As [`open_with`].
-pub async fn open(dir: &Path) -> StoreResult<Embedded> {
-    open_with(dir, Retention::default()).await
-}
-
-/// Opens the store in `dir`, which must exist; makes and migrates it where needed. Several processes may have it open.
-///
-/// # Errors
-/// [`StoreError::Engine`] if the file cannot be made, opened or migrated; [`StoreError::Damaged`] if a later program wrote it.
-pub async fn open_with(dir: &Path, retention: Retention) -> StoreResult<Embedded> {
-    let path = dir.join(FILE_NAME);
-    let samples = Arc::new(Samples::new(dir));
-    let opened = tokio::task::spawn_blocking(move || {
-        let mut connection = schema::open_writer(&path)?;
-        schema::migrate(&mut connection, &path)?;
-        Ok((connection, path))
-    });
-    let (connection, path) = opened.await.map_err(engine("open"))??;
-    Ok(Embedded {
-        writer: Writer::start(connection)?,
-        readers: Readers::new(path),
-        retention,
-        samples,
-    })
 }
 
 /// Names what was tried when the engine failed.
@@ -138,6 +111,17 @@ impl Store for Embedded {
             .await
     }
 
+    async fn watermarks(&self, keys: &[ReportKey]) -> StoreResult<Vec<u64>> {
+        let keys = keys.to_vec();
+        self.readers
+            .run("read watermarks", move |tx| {
+                let mark =
+                    |key: &ReportKey| inbox::watermark(tx, &key.organisation, key.agent, key.epoch);
+                keys.iter().map(mark).collect()
+            })
+            .await
+    }
+
     async fn pending(&self, limit: u32) -> StoreResult<Vec<InboxReport>> {
         self.readers
             .run("read its inbox", move |tx| inbox::pending(tx, limit))
@@ -146,6 +130,19 @@ impl Store for Embedded {
 
     async fn apply(&self, key: &ReportKey, applied: Applied) -> StoreResult<()> {
         apply::run(self, key, applied).await
+    }
+
+    async fn apply_all(&self, reports: Vec<(ReportKey, Applied)>) -> StoreResult<()> {
+        apply::run_all(self, reports).await
+    }
+
+    async fn before(&self, senders: Vec<Sender>) -> StoreResult<Vec<StoreResult<Before>>> {
+        self.readers
+            .run("read what it knows of agents", move |tx| {
+                let each = senders.iter().map(|sender| before::read(tx, sender));
+                Ok(each.collect())
+            })
+            .await
     }
 
     async fn set_aside(&self, key: &ReportKey, reason: &str) -> StoreResult<()> {

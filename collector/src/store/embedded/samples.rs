@@ -138,7 +138,7 @@ impl Samples {
         Ok(())
     }
 
-    /// Writes samples; [`Samples::took`] is to follow when the transaction is committed. Gives back those that are to be kept as
+    /// Writes samples, behind `before` rows of this transaction; [`Samples::took_all`] is to follow when it is committed. Gives back those that are to be kept as
     /// cells: they came later than samples are kept, or their agent has too many series.
     pub(super) fn put(
         &self,
@@ -146,6 +146,7 @@ impl Samples {
         subject: Subject<'_>,
         received_unix_ms: i64,
         samples: &[Sample],
+        before: usize,
     ) -> StoreResult<(Option<Taken>, Vec<Sample>)> {
         self.keep(tx, received_unix_ms)?;
         let from = dirty::horizon(tx, subject.organisation, MINUTE_MS)?;
@@ -169,6 +170,9 @@ impl Samples {
         if taken.is_empty() {
             return Ok((None, others));
         }
+        let row_no = keeper
+            .next
+            .saturating_add(i64::try_from(before).unwrap_or(i64::MAX));
         let mut batch = Batch::default();
         for sample in &taken {
             batch.push(sample);
@@ -177,15 +181,11 @@ impl Samples {
             "INSERT INTO sample_inbox (row_no, organisation, batch) VALUES (?1, ?2, ?3)",
         )
         .and_then(|mut put| {
-            put.execute(params![
-                keeper.next,
-                subject.organisation.as_str(),
-                batch.take()
-            ])
+            put.execute(params![row_no, subject.organisation.as_str(), batch.take()])
         })
         .map_err(engine("write samples"))?;
         let taken = Taken {
-            row_no: keeper.next,
+            row_no,
             received_unix_ms,
             samples: taken,
             new: numbering.new_ones(),
@@ -194,21 +194,24 @@ impl Samples {
     }
 
     /// Shows what was written, now that it is committed.
-    pub(super) fn took(&self, taken: Taken) {
-        if !taken.new.is_empty() {
+    pub(super) fn took_all(&self, taken: Vec<Taken>) {
+        if taken.iter().any(|taken| !taken.new.is_empty()) {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, dictionary)) = open.as_mut() {
+                // Copied only if somebody reads it now; so it is for all of them at once.
                 let dictionary = Arc::make_mut(dictionary);
-                for (agent, series) in taken.new {
-                    dictionary.add(agent, series);
+                for (agent, series) in taken.iter().flat_map(|taken| &taken.new) {
+                    dictionary.add(*agent, series.clone());
                 }
             }
         }
         if let Some(keeper) = self.lock().as_mut() {
-            keeper
-                .shelf
-                .take(&taken.samples, taken.row_no, taken.received_unix_ms);
-            keeper.next = keeper.next.max(taken.row_no + 1);
+            for taken in taken {
+                keeper
+                    .shelf
+                    .take(&taken.samples, taken.row_no, taken.received_unix_ms);
+                keeper.next = keeper.next.max(taken.row_no + 1);
+            }
         }
     }
 

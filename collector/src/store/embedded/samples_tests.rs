@@ -1,5 +1,6 @@
 //! Samples in files of days: the same figures from the head, from chunks, beside the writer, after a death and from a backup.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use firstmile_wire::v1::{Outcome, Phase, Protocol};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::Progress;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::engine;
@@ -88,6 +89,10 @@ fn open_connection(path: &Path) -> StoreResult<Connection> {
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .map_err(engine("set its patience"))?;
+    // Else a statement is made anew whenever another value is bound: a fifth of a writer's time.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(engine("keep its plans"))?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }

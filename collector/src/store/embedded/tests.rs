@@ -1,5 +1,7 @@
 //! The contract of every store, and what is particular to this one: two processes, panics, damaged files.
 
+use std::path::Path;
+
 use super::*;
 
 async fn fresh() -> (Embedded, tempfile::TempDir) {
