@@ -51,6 +51,8 @@ pub struct Config {
     pub rollout: Rollout,
     /// Whether to offer the project's simulated internet where no real one is reached; from the command line only.
     pub hint_lab: bool,
+    /// Whether `file` was there and read; one that was may not be away when it is read again.
+    pub was_read: bool,
 }
 
 /// How agents reach the collector.
@@ -128,12 +130,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], one line that names file, key, value and the fix.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        Self::read(path.unwrap_or(Path::new(DEFAULT_PATH)), path.is_some())
+    }
+
+    fn read(file: &Path, must_exist: bool) -> Result<Self, ConfigError> {
         match fs::read_to_string(file) {
             Ok(text) => Self::parse(&text, file),
-            Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                Self::parse("", file)
-            }
+            Err(error) if !must_exist && error.kind() == io::ErrorKind::NotFound => Ok(Self {
+                was_read: false,
+                ..Self::parse("", file)?
+            }),
             Err(source) => Err(ConfigError::Read {
                 file: file.display().to_string(),
                 source,
@@ -144,12 +150,11 @@ impl Config {
     /// Reads the same file once more.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// As [`Self::load`], and when a file that was read before is away.
     pub fn load_again(&self) -> Result<Self, ConfigError> {
-        let path = (self.file != Path::new(DEFAULT_PATH)).then_some(self.file.as_path());
         Ok(Self {
             hint_lab: self.hint_lab,
-            ..Self::load(path)?
+            ..Self::read(&self.file, self.was_read)?
         })
     }
 
@@ -183,6 +188,7 @@ impl Config {
             routing,
             rollout,
             hint_lab: false,
+            was_read: true,
         })
     }
 
@@ -305,6 +311,23 @@ pub(crate) fn host_name() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_read_may_not_be_away_when_it_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("collector.toml");
+        let without = Config::read(&file, false).unwrap();
+        assert_eq!(
+            without.load_again().unwrap(),
+            without,
+            "there never was one"
+        );
+        fs::write(&file, "data_dir = \"kept\"\n").unwrap();
+        let with = without.load_again().unwrap();
+        assert_eq!(with.data_dir, folder.path().join("kept"));
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(with.load_again(), Err(ConfigError::Read { .. })));
+    }
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, Path::new("/etc/firstmile/collector.toml"))

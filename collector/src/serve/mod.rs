@@ -402,6 +402,7 @@ impl Running {
         self.rollout.send_replace(fresh.rollout.clone());
         info!(is_news, stages, "roll-out plan read again");
         self.config.rollout = fresh.rollout.clone();
+        self.config.was_read = fresh.was_read;
         if self.config != fresh {
             warn!("other settings changed as well: they are taken up by a restart");
         }
