@@ -1,7 +1,7 @@
 //! The tables that say what addresses mean: built in, or given by the administrator.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,8 @@ pub(super) struct Follower {
     tables: Arc<Tables>,
     taken: Stamps,
     seen: Stamps,
+    /// Whether it was told that files are away.
+    told_away: bool,
 }
 
 impl Follower {
@@ -40,6 +42,7 @@ impl Follower {
             seen: taken.clone(),
             taken,
             geo: geo.clone(),
+            told_away: false,
         })
     }
 
@@ -75,9 +78,20 @@ impl Follower {
     fn look(&mut self) {
         let now = stamps(&self.geo);
         let settled = now == std::mem::replace(&mut self.seen, now.clone());
-        if now == self.taken || !settled || now.contains(&None) {
+        if now == self.taken || !settled {
             return;
         }
+        let away = away(&self.geo, &now);
+        if !away.is_empty() {
+            if !std::mem::replace(&mut self.told_away, true) {
+                warn!(
+                    files = away.join(", "),
+                    "tables of addresses are away: those read before stay, and no changed one is taken up until all are there"
+                );
+            }
+            return;
+        }
+        self.told_away = false;
         self.taken = now;
         match read_meaning(&self.geo) {
             Ok(meaning) => {
@@ -92,14 +106,24 @@ impl Follower {
     }
 }
 
+fn files(geo: &Geo) -> impl Iterator<Item = &PathBuf> {
+    let tables = geo.ip_to_as.iter();
+    tables.chain(&geo.asn_mmdb).chain(&geo.country_mmdb)
+}
+
+/// Files that are not there.
+fn away(geo: &Geo, stamps: &Stamps) -> Vec<String> {
+    let all = files(geo).zip(stamps);
+    let away = all.filter(|(_, stamp)| stamp.is_none());
+    away.map(|(path, _)| path.display().to_string()).collect()
+}
+
 fn stamps(geo: &Geo) -> Stamps {
-    let files = geo.ip_to_as.iter();
-    let files = files.chain(&geo.asn_mmdb).chain(&geo.country_mmdb);
     let stamp = |path| {
         let file = fs::metadata(path).ok()?;
         Some((file.modified().ok()?, file.len()))
     };
-    files.map(stamp).collect()
+    files(geo).map(stamp).collect()
 }
 
 /// Reads every table that the configuration names.
@@ -197,8 +221,10 @@ mod tests {
             Some(64_501),
             "nor does a file that is away"
         );
+        assert!(follower.told_away, "it is told");
         fs::write(&path, "192.0.2.0/24,64502,A third\n").unwrap();
         assert_eq!(looks(&mut follower).1, Some(64_502));
+        assert!(!follower.told_away, "the next time is told again");
         assert_eq!(
             held.asn(HOP).map(|(asn, _)| asn),
             Some(64_500),
