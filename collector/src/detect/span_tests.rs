@@ -1,3 +1,5 @@
+//! Which rounds lie on one span, and which do not.
+
 use proptest::prelude::*;
 
 use super::*;
