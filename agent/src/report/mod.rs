@@ -1,5 +1,6 @@
 //! From samples to the collector: batch, spool on disk, upload. Nothing in here can slow probing down.
 
+mod answer;
 pub(crate) mod batch;
 pub(crate) mod counters;
 pub(crate) mod durable;

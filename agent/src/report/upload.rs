@@ -3,19 +3,16 @@
 //! A report leaves the spool when the collector says that it needs no keeping (`replicated`), or that it will never take
 //! it (`retry: false`). Everything else is tried again, with a backoff that no fault of the collector ends.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstmile_wire::enroll::Refusal;
 use firstmile_wire::{CONTENT_ENCODING, CONTENT_TYPE, REPORTS_PATH, v1};
-use prost::Message;
 use reqwest::header;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use url::Url;
 
+use super::answer::{read_address, read_answer, read_retry_after};
 use super::counters::Counters;
 use super::pipeline::Store;
 use super::status::Status;
@@ -446,53 +443,6 @@ fn client(identity: &Identity, proxy: Option<&Proxy>) -> Result<reqwest::Client,
         .map_err(|source| TlsError::Settings {
             source: rustls::Error::General(source.to_string()),
         })
-}
-
-fn read_answer(
-    status: u16,
-    answer: &[u8],
-    retry_after: Option<Duration>,
-    collector: Url,
-) -> Result<v1::Ack, UploadError> {
-    if status == 200 {
-        return v1::Ack::decode(answer)
-            .map_err(|_| UploadError::NotACollector { collector, status });
-    }
-    if matches!(status, 429 | 503) {
-        return Err(UploadError::Overloaded {
-            collector,
-            status,
-            retry_after,
-        });
-    }
-    match serde_json::from_slice::<Refusal>(answer) {
-        Ok(refusal) => Err(UploadError::Refused {
-            refusal,
-            retry_after,
-        }),
-        Err(_) => Err(UploadError::NotACollector { collector, status }),
-    }
-}
-
-/// 4 or 16 bytes; an IPv4 address that a dual-stack socket wears as IPv6 is shown as IPv4.
-fn read_address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let v6 = || <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::from(octets).to_canonical());
-    v4.or_else(|_| v6()).ok()
-}
-
-/// Retry-After as seconds or as a date (RFC 9110 §10.2.3).
-fn read_retry_after(value: &str) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let then = jiff::fmt::rfc2822::parse(value.trim())
-        .ok()?
-        .timestamp()
-        .as_millisecond();
-    Some(Duration::from_millis(
-        u64::try_from(then - clock::unix_ms()).unwrap_or(0),
-    ))
 }
 
 #[cfg(test)]

@@ -19,10 +19,12 @@ pub(super) enum UploadError {
         why: String,
         source: reqwest::Error,
     },
-    #[error("collector {collector} asks to be left alone ({status})")]
+    #[error("collector {collector} takes nothing now ({status}): {why}")]
     Overloaded {
         collector: Url,
         status: u16,
+        /// Its own words.
+        why: Box<str>,
         retry_after: Option<Duration>,
     },
     #[error("collector refuses ({}): {}", refusal.code, refusal.message)]

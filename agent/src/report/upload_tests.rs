@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use firstmile_wire::enroll::EnrollResponse;
+use firstmile_wire::enroll::{EnrollResponse, Refusal};
 use firstmile_wire::frame;
 use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::join::{CaHash, JoinSecret, JoinString};
@@ -14,73 +14,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use url::Url;
 
 use super::*;
 use crate::config::SpoolLimits;
 use crate::enroll::request::{Newcomer, enroll};
 use crate::report::spool::Spool;
 use crate::report::upload_error::{CLOCK_SKEW, ENROL_AGAIN};
-
-fn collector_url() -> Url {
-    Url::parse("https://collector.example/").expect("a URL")
-}
-
-fn answer(status: u16, body: &[u8]) -> Result<v1::Ack, UploadError> {
-    read_answer(status, body, None, collector_url())
-}
-
-#[test]
-fn answers_say_whether_to_keep_a_report() {
-    let refusal =
-        |retry| format!("{{\"code\":\"c\",\"message\":\"m\",\"retry\":{retry}}}").into_bytes();
-    let ack = v1::Ack {
-        epoch: vec![1; 16],
-        stored: 4,
-        replicated: 3,
-        plan_version: 0,
-        ..v1::Ack::default()
-    };
-    assert_eq!(answer(200, &ack.encode_to_vec()).expect("an ack"), ack);
-    assert!(
-        matches!(
-            answer(200, b"<html>"),
-            Err(UploadError::NotACollector { .. })
-        ),
-        "a captive portal is no collector"
-    );
-    assert!(
-        matches!(answer(403, &refusal(false)), Err(UploadError::Refused { refusal, .. }) if !refusal.retry)
-    );
-    assert!(
-        matches!(answer(422, &refusal(true)), Err(UploadError::Refused { refusal, .. }) if refusal.retry)
-    );
-    assert!(matches!(
-        answer(503, &refusal(true)),
-        Err(UploadError::Overloaded { .. })
-    ));
-    assert!(
-        matches!(
-            answer(403, b"<html>"),
-            Err(UploadError::NotACollector { .. })
-        ),
-        "a proxy's refusal drops nothing"
-    );
-}
-
-#[test]
-fn retry_after_is_seconds_or_a_date() {
-    assert_eq!(read_retry_after(" 120 "), Some(Duration::from_mins(2)));
-    assert_eq!(
-        read_retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
-        Some(Duration::ZERO)
-    );
-    assert_eq!(read_retry_after("soon"), None);
-    assert_eq!(read_retry_after("-1"), None);
-}
 
 /// One answer of the script: status, headers, body.
 type Scripted = (u16, Vec<(&'static str, &'static str)>, Vec<u8>);

@@ -9,6 +9,7 @@ use tracing::{debug, error};
 
 use super::Counters;
 use super::refusal::with_sources;
+use crate::store::obstacle::Obstacle;
 use crate::store::{Appended, InboxReport, Store};
 
 /// Reports that wait for the disk; their bytes are bounded by [`super::gate`]. Two groups, so that the next one fills
@@ -37,8 +38,8 @@ pub enum Verdict {
     Durable(u64),
     /// Another report has its key.
     Conflict,
-    /// It is not on disk, or nobody knows.
-    Failed,
+    /// It is not on disk, or nobody knows; what keeps the disk from being written, where that is known.
+    Failed(Option<Obstacle>),
 }
 
 /// Commits queued reports until cancelled, then those still queued, then returns.
@@ -96,8 +97,9 @@ async fn commit(group: Vec<Waiting>, store: &dyn Store, counters: &Counters) {
                 reports = keys.len(),
                 "reports cannot be stored"
             );
+            let verdict = Verdict::Failed(Obstacle::of(&failure));
             for waiter in waiters {
-                tell(waiter, Verdict::Failed);
+                tell(waiter, verdict);
             }
             return;
         }
@@ -117,7 +119,10 @@ async fn commit(group: Vec<Waiting>, store: &dyn Store, counters: &Counters) {
         }
         counters.count_accepted(outcome == Appended::Stored);
         let stored = marks.get(place).copied();
-        tell(waiter, stored.map_or(Verdict::Failed, Verdict::Durable));
+        tell(
+            waiter,
+            stored.map_or(Verdict::Failed(None), Verdict::Durable),
+        );
     }
 }
 

@@ -11,6 +11,7 @@ pub struct Counters {
     duplicates: AtomicU64,
     applied: AtomicU64,
     set_aside: AtomicU64,
+    store_failures: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -41,6 +42,11 @@ impl Counters {
         let count = refused.entry(code).or_default();
         *count += 1;
         *count
+    }
+
+    /// Counts a request that the store failed and returns how many there are now.
+    pub fn count_store_failure(&self) -> u64 {
+        self.store_failures.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Reports accepted for the first time.

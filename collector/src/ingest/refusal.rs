@@ -7,8 +7,9 @@ use firstmile_wire::enroll::Refusal as Body;
 use firstmile_wire::frame::FrameError;
 
 use super::decode::DecodeError;
+use crate::store::obstacle::Obstacle;
 
-/// Seconds after which a busy collector may be asked again (RFC 9110 §10.2.3).
+/// Seconds after which a collector that is busy, or whose store failed, may be asked again (RFC 9110 §10.2.3).
 const RETRY_AFTER_S: &str = "5";
 /// Seconds until somebody may have mended a clock.
 const RETRY_AFTER_SKEW_S: &str = "60";
@@ -42,8 +43,10 @@ pub enum Code {
     ClockSkew,
     /// A time over 30 days ago.
     TooOld,
-    /// Too much at once, or the store cannot write now.
+    /// Too much at once.
     Busy,
+    /// The store failed: its disk is full, for example.
+    StoreFailed,
     /// The body took too long.
     TooSlow,
     /// No join string has this secret.
@@ -80,6 +83,7 @@ impl Code {
             Self::ClockSkew => "clock_skew",
             Self::TooOld => "too_old",
             Self::Busy => "busy",
+            Self::StoreFailed => "store_failed",
             Self::TooSlow => "too_slow",
             Self::JoinStringUnknown => "join_string_unknown",
             Self::JoinStringUsed => "join_string_used",
@@ -111,7 +115,7 @@ impl Code {
             Self::EpochConflict => StatusCode::CONFLICT,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongVersion | Self::ClockSkew | Self::TooOld => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::StoreFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
@@ -125,6 +129,7 @@ impl Code {
             | Self::WrongVersion
             | Self::ClockSkew
             | Self::Busy
+            | Self::StoreFailed
             | Self::TooSlow
             | Self::AgentUnknown => true,
             Self::NoCertificate
@@ -150,7 +155,7 @@ impl Code {
         if self == Self::ClockSkew {
             return Some(RETRY_AFTER_SKEW_S);
         }
-        (self == Self::Busy).then_some(RETRY_AFTER_S)
+        matches!(self, Self::Busy | Self::StoreFailed).then_some(RETRY_AFTER_S)
     }
 }
 
@@ -172,11 +177,23 @@ impl Refusal {
         }
     }
 
-    /// The store, or a bound, does not let the request in now.
+    /// A bound does not let the request in now.
     pub fn busy() -> Self {
         Self::new(
             Code::Busy,
             "the collector is busy; the report is kept by the agent and sent again",
+        )
+    }
+
+    /// The store failed the request; what keeps it from writing, where that is known.
+    pub fn store_failed(obstacle: Option<Obstacle>) -> Self {
+        let why = obstacle.map_or_else(
+            || "the collector's store failed; its log says why".to_owned(),
+            |obstacle| format!("the collector's disk {}", obstacle.predicate()),
+        );
+        Self::new(
+            Code::StoreFailed,
+            format!("{why}; what was sent is kept by the agent and sent again"),
         )
     }
 

@@ -31,6 +31,7 @@ use crate::auth::authority::Authority;
 use crate::auth::identity::Identity;
 use crate::clock;
 use crate::registry::Agent;
+use crate::store::obstacle::Obstacle;
 use crate::store::{InboxReport, Store, StoreError};
 
 /// Time for a body to arrive: 4 MiB over a line of 1.2 Mbit/s.
@@ -137,14 +138,14 @@ impl Ingest {
     }
 
     pub(super) fn unavailable(&self, failure: &StoreError) -> Refusal {
-        let count = self.counters.count_refused("store_failed");
+        let count = self.counters.count_store_failure();
         if count <= 10 || count.is_power_of_two() {
             warn!(
                 error = with_sources(failure),
                 count, "store failed a request"
             );
         }
-        Refusal::busy()
+        Refusal::store_failed(Obstacle::of(failure))
     }
 
     /// Everything that can be said of a report before its body is read.
@@ -191,10 +192,10 @@ impl Ingest {
         self.queue
             .try_send(Waiting { report, done })
             .map_err(|_| Refusal::busy())?;
-        let stored = match outcome.await.unwrap_or(Verdict::Failed) {
+        let stored = match outcome.await.unwrap_or(Verdict::Failed(None)) {
             Verdict::Durable(stored) => stored,
             Verdict::Conflict => return Err(Refusal::epoch_conflict()),
-            Verdict::Failed => return Err(Refusal::busy()),
+            Verdict::Failed(obstacle) => return Err(Refusal::store_failed(obstacle)),
         };
         self.locator
             .locate(self.store.as_ref(), &admitted.agent, peer.ip())

@@ -11,6 +11,7 @@ pub mod desk;
 pub mod embedded;
 pub mod incidents;
 pub mod notifying;
+pub mod obstacle;
 pub mod past;
 pub mod questions;
 pub mod registered;

@@ -106,7 +106,7 @@ async fn a_failed_audit_line_does_not_burn_a_join_string() {
         )
         .expect("writes");
     let refused = bench.ask_to_enroll(&secret, &csr(&key)).await;
-    assert_eq!(refusal_of(refused, 503).await.code, "busy");
+    assert_eq!(refusal_of(refused, 503).await.code, "store_failed");
     beside.execute_batch("DROP TRIGGER full").expect("writes");
     let granted = bench.ask_to_enroll(&secret, &csr(&key)).await;
     assert_eq!(granted.status(), StatusCode::OK);

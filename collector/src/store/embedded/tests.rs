@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::store::obstacle::Obstacle;
 
 async fn fresh() -> (Embedded, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -157,6 +158,7 @@ async fn a_full_disk_refuses_reports_and_loses_none() {
         ),
         "{error}"
     );
+    assert_eq!(Obstacle::of(&error), Some(Obstacle::Full), "{error:?}");
     assert!(acknowledged > 0);
     limit(u32::MAX - 1).await;
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -168,19 +169,18 @@ fn append_gathered(connection: &mut Connection, gathered: Vec<(Vec<InboxReport>,
             }
         }
         Err(error) => {
-            let detail = describe(&error);
+            let shared = Shared(Arc::new(error));
             for reply in replies {
-                drop(reply.send(Err(engine("store reports")(detail.clone()))));
+                drop(reply.send(Err(engine("store reports")(shared.clone()))));
             }
         }
     }
 }
 
-/// An error and its causes in one line: an error cannot be shared by several callers.
-fn describe(error: &StoreError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
+/// One failure for several callers, each of whom may look for its causes.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+struct Shared(Arc<StoreError>);
 
 /// `IMMEDIATE`: the lock is taken at the start, so the transaction cannot fail half way because another process writes.
 fn in_transaction<T>(
