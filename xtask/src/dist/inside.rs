@@ -40,10 +40,11 @@ impl Host {
 
     /// What the packages say of how soon a service is tried again is looked at; then it is sooner, as a test has no patience.
     pub(super) fn hurry(&self, unit: &str, said: &str) -> Result<()> {
-        self.ensure(
-            &format!("grep -qx 'RestartSec={said}' /usr/lib/systemd/system/{unit}"),
-            "the package says another time until the next try",
-        )?;
+        let meant = self.sh(&format!("systemctl show -P RestartUSec {unit}"))?;
+        ensure!(
+            meant == said,
+            "{unit} is tried again after {meant}, not after {said}"
+        );
         // Not found by those who look for what a package leaves: it is the test's.
         let drop_in = format!("/run/systemd/system/{unit}.d/hurry.conf");
         self.write(&drop_in, "[Service]\nRestartSec=2s")?;
@@ -107,6 +108,16 @@ impl Host {
             .output()
             .context("cannot enter the machine")?;
         Ok(serde_json::from_slice(&output.stdout).ok())
+    }
+
+    /// What systemd makes of the rights that a unit leaves a service, from 0 (none) to 10.
+    pub(super) fn exposure(&self, unit: &str) -> Result<f64> {
+        let text = self.sh(&format!(
+            "systemd-analyze security --no-pager {unit} | tail -n 1"
+        ))?;
+        text.split_whitespace()
+            .find_map(|word| word.parse().ok())
+            .with_context(|| format!("systemd-analyze says no number: {text}"))
     }
 
     /// What the services said, for somebody who has to find out.

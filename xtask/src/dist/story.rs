@@ -11,7 +11,9 @@ use super::check::Measures;
 use super::clone;
 use super::desktop::{self, Installers};
 use super::inside::{COLLECTOR, Host, OWN_LINE, SOON, agent_config};
+use super::ipv6;
 use super::machine::{Machine, SHARE, wait_until};
+use super::server;
 use super::trouble;
 use crate::step::{now, step};
 
@@ -39,7 +41,7 @@ pub(super) fn tell(
             ("systemd_exposure_agent", "firstmile-agent.service"),
             ("systemd_exposure_collector", "firstmile-collector.service"),
         ] {
-            measures.set(key, json!(story.exposure(unit)?));
+            measures.set(key, json!(story.host.exposure(unit)?));
         }
         measures.set("first_sample_s", json!(story.first_sample()?));
         for (key, name, chapter) in [
@@ -54,6 +56,12 @@ pub(super) fn tell(
                 "say what is wrong, and go on when it is mended",
                 trouble::tell,
             ),
+            (
+                "deb_collector_bad_input_ok",
+                "say what is wrong with the collector, and go on when it is mended",
+                server::tell,
+            ),
+            ("deb_ipv6_ok", "do without IPv4", ipv6::tell),
             (
                 "deb_rollout_ok",
                 "say which version is expected",
@@ -461,15 +469,6 @@ impl Story {
         )
     }
 
-    fn exposure(&self, unit: &str) -> Result<f64> {
-        let text = self.host.sh(&format!(
-            "systemd-analyze security --no-pager {unit} | tail -n 1"
-        ))?;
-        text.split_whitespace()
-            .find_map(|word| word.parse().ok())
-            .with_context(|| format!("systemd-analyze says no number: {text}"))
-    }
-
     /// Nothing of a package is left: no file, no unit, no process, no answer in debconf.
     fn ensure_no_trace(&self, name: &str) -> Result<()> {
         let look = format!(
@@ -481,7 +480,8 @@ impl Story {
         );
         // systemd forgets a unit when the last job that names it is done, and looks again where it was not told that a container's
         // processes are gone.
-        if self.host.ensure_silent(&look).is_err() {
+        if let Err(left) = self.host.ensure_silent(&look) {
+            println!("    looking again: {left:#}");
             self.host.sh("systemctl daemon-reload")?;
             self.host.ensure_silent(&look)?;
         }

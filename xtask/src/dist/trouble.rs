@@ -16,7 +16,7 @@ use crate::step::captured;
 use crate::tree;
 
 /// Longest wait for something to be said.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The agent's folder, as root sees it.
 const STATE: &str = "/var/lib/private/firstmile-agent";
@@ -265,7 +265,7 @@ pub(super) fn roll_out(story: &Story) -> Result<()> {
 }
 
 /// Waits for a line of a unit's log.
-fn logged(host: &Host, unit: &str, text: &str, of_what: &str) -> Result<()> {
+pub(super) fn logged(host: &Host, unit: &str, text: &str, of_what: &str) -> Result<()> {
     wait_until(&format!("the log to tell of {of_what}"), PATIENCE, || {
         Ok(host
             .holds(&format!("journalctl -n 60 -u {unit} | grep -q '{text}'"))?
@@ -274,7 +274,7 @@ fn logged(host: &Host, unit: &str, text: &str, of_what: &str) -> Result<()> {
 }
 
 /// Waits for what the agent's status says under a key.
-fn says(host: &Host, key: &str, text: &str) -> Result<()> {
+pub(super) fn says(host: &Host, key: &str, text: &str) -> Result<()> {
     wait_until(
         &format!("the agent's status to say \"{text}\""),
         PATIENCE,
@@ -288,6 +288,6 @@ fn says(host: &Host, key: &str, text: &str) -> Result<()> {
 }
 
 /// Reports that the agent says it dropped, by its log.
-fn dropped(host: &Host) -> Result<String> {
+pub(super) fn dropped(host: &Host) -> Result<String> {
     host.sh("journalctl -u firstmile-agent | grep -c 'report dropped' || true")
 }
