@@ -49,9 +49,7 @@ export function Prefixes() {
             all.length > 0 ? (
               <VerdictTable verdicts={all} label="Verdicts" />
             ) : (
-              <Empty title={feeds.data?.length === 0 ? "Nobody looks" : `Nothing wrong in the ${windowWords(window)}`}>
-                <p>{feeds.data?.some((feed) => feed.alarms.length > 0) ? "Not every feed below is well: what they would show may be missing." : "Hijacks, leaks and lost routes of what is registered appear here within seconds of a connected feed showing them."}</p>
-              </Empty>
+              <NoVerdict feeds={feeds.data ?? []} window={windowWords(window)} />
             )
           }
         </Loaded>
@@ -73,6 +71,29 @@ export function Prefixes() {
         </Loaded>
       </section>
     </div>
+  );
+}
+
+/** That no verdict is there says as much as the feeds see. */
+function NoVerdict({ feeds, window }: { readonly feeds: readonly RoutingFeed[]; readonly window: string }) {
+  if (feeds.length === 0) {
+    return (
+      <Empty title="No feed shows these routes">
+        <p>Hijacks, leaks and lost routes of what is registered appear here once a feed of routes is connected.</p>
+      </Empty>
+    );
+  }
+  if (feeds.some((feed) => feed.alarms.length > 0)) {
+    return (
+      <Empty title={`Nothing seen in the ${window}`}>
+        <p>Not every feed below is well: what they would show may be missing.</p>
+      </Empty>
+    );
+  }
+  return (
+    <Empty title={`Nothing wrong in the ${window}`}>
+      <p>Hijacks, leaks and lost routes of what is registered appear here within seconds of a connected feed showing them.</p>
+    </Empty>
   );
 }
 
