@@ -29,6 +29,7 @@ use crate::auth::identity::Identity;
 use crate::detect::Desk;
 use crate::geo::Tables;
 use crate::store::incidents::IncidentQuery;
+use crate::store::obstacle::Obstacle;
 use crate::store::{Before, InboxReport, Sender, Store, StoreError, StoreResult};
 
 /// Reports fetched at once; their frames are in memory together.
@@ -84,6 +85,17 @@ impl ApplyError {
             Self::Decode(_) | Self::Panic | Self::Orphan(_) => true,
             Self::Store(_) => false,
         }
+    }
+
+    /// Whether a failure may lie in the report: a disk without room fails on a large one and takes a small one.
+    fn may_be_the_reports(&self) -> bool {
+        let (Self::Store(failure) | Self::Orphan(failure)) = self else {
+            return true;
+        };
+        !matches!(
+            Obstacle::of(failure),
+            Some(Obstacle::Full | Obstacle::ReadOnly)
+        )
     }
 }
 
@@ -162,7 +174,7 @@ impl Worker {
         }
     }
 
-    /// A store that fails on everything is in trouble; one that fails on a report again and again, and on that alone, has a
+    /// A store that fails on everything, or has no room, is in trouble; one that fails on a report again and again, and on that alone, has a
     /// bad report.
     async fn judge(
         &self,
@@ -172,6 +184,9 @@ impl Worker {
     ) -> bool {
         let mut settled = false;
         for (key, error) in failed {
+            if !error.may_be_the_reports() {
+                continue;
+            }
             let count = attempts.entry(key.clone()).or_default();
             *count += u32::from(others_settled || self.is_writable(&key).await);
             if *count >= MAX_ATTEMPTS {
@@ -395,4 +410,28 @@ enum Progress {
 /// Rounds, pulses and gaps are what the path comparison takes in.
 fn says_of_paths(batch: &Batch) -> bool {
     !(batch.rounds.is_empty() && batch.samples.is_empty() && batch.facts.changes.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_report_is_given_up_for_a_disk_that_is_full_or_read_only() {
+        use rusqlite::ffi::{SQLITE_CONSTRAINT, SQLITE_FULL, SQLITE_IOERR, SQLITE_READONLY};
+        for (code, may) in [
+            (SQLITE_FULL, false),
+            (SQLITE_READONLY, false),
+            (SQLITE_IOERR, true),
+            (SQLITE_CONSTRAINT, true),
+        ] {
+            let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            let error = ApplyError::Store(StoreError::Engine {
+                action: "apply a report",
+                source: failure.into(),
+            });
+            assert_eq!(error.may_be_the_reports(), may, "{error:?}");
+        }
+        assert!(ApplyError::Panic.may_be_the_reports());
+    }
 }

@@ -78,6 +78,10 @@ fn full(story: &Story) -> Result<()> {
     host.ensure(
         &format!("test \"$(systemctl show -P MainPID firstmile-collector)\" = {process}"),
         "the collector did not outlive a full disk",
+    )?;
+    host.ensure(
+        "curl -sf http://127.0.0.1:8080/metrics | grep -q 'reports_set_aside_total 0$'",
+        "reports that were acknowledged were set aside",
     )
 }
 
