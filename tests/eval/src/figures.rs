@@ -197,8 +197,10 @@ pub(crate) fn print(found: &Found, figures: &Value, examples: bool) {
         }
     }
     if examples {
-        for example in run.score.examples.iter().chain(&quiet.score.examples) {
-            println!("{example}");
+        for run in [run, quiet, &found.fleet] {
+            for example in &run.score.examples {
+                println!("{example}");
+            }
         }
     }
 }

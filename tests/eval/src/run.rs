@@ -1,6 +1,6 @@
 //! Histories through the judge, one seed at a time: figures that can be kept, and added up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -92,7 +92,12 @@ impl Run {
         };
         let lines = judge.finish();
         let claims = in_true_time(claims(&lines), how.hardship, size);
-        run.groups_false = false_groups(&lines, &truths);
+        let groups = false_groups(&lines, &truths);
+        run.groups_false = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+        let told = groups
+            .into_values()
+            .map(|incident| format!("GROUP seed {seed} {incident}"));
+        run.score.examples.extend(told);
         run.score.seed = seed;
         run.score
             .add(&truths, &claims, &nuisances, size.agents, size.days);
@@ -184,9 +189,9 @@ fn of_baseline(said: &[(u64, f64)], truths: &[Truth]) -> (f64, f64, f64) {
     (real(wrong), seen, all)
 }
 
-/// Incidents of two agents and more without any event in their group.
-fn false_groups(lines: &[Line], truths: &[Truth]) -> u32 {
-    let mut ids = BTreeSet::new();
+/// Incidents of two agents and more without any event in their group, as they began, by their names.
+fn false_groups(lines: &[Line], truths: &[Truth]) -> BTreeMap<String, String> {
+    let mut ids = BTreeMap::new();
     for line in lines {
         if let Line::Incident(incident) = line {
             let agents: Vec<u64> = incident
@@ -199,11 +204,12 @@ fn false_groups(lines: &[Line], truths: &[Truth]) -> u32 {
                 .iter()
                 .any(|truth| agents.contains(&truth.agent) && (truth.at - at).abs() < 600.0);
             if !real && incident.phase == firstmile_shift::track::Phase::Start {
-                ids.insert(incident.incident.clone());
+                let told = serde_json::to_string(line).unwrap_or_default();
+                ids.entry(incident.incident.clone()).or_insert(told);
             }
         }
     }
-    u32::try_from(ids.len()).unwrap_or(u32::MAX)
+    ids
 }
 
 /// Both ends of all events, but for those after the scored time.
