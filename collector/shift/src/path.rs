@@ -27,6 +27,8 @@ const FAILING: u8 = 2;
 /// A suspicion that is not sure by then, or by six tail rounds of a thin plan, becomes part of the baseline, seconds.
 const PATIENCE_S: f64 = 900.0;
 const PATIENCE_ROUNDS: f64 = 6.0;
+/// What is over by then is a blink, of which no one is told: among thousands of agents others blink at the same time, seconds.
+const BLINK_S: f64 = 8.0;
 /// Rounds of one burst are this part of its spacing apart at least, by jitter.
 const SPACING: f64 = 0.9;
 
@@ -229,7 +231,6 @@ fn agree(
         weak: finding.weak,
         unresolved: finding.class == Class::Local
             && (!finding.resolved || remapped)
-            && agreeing_peers == 0
             && !edge_agrees,
     };
     let (sum, reasons) = confidence::weigh(&evidence);
@@ -240,15 +241,17 @@ fn agree(
     } else {
         AGREEING
     };
+    let lasted = sight.at - suspicion.first_novel;
     let spacing = f64::from(needed - 1) * sight.plan.burst_s * SPACING;
-    let mature = suspicion.agreeing >= needed && sight.at - suspicion.first_novel >= spacing;
+    let mature = suspicion.agreeing >= needed && lasted >= spacing.max(BLINK_S);
     if mature && sure >= EVENT && kind != Kind::Alias {
         return vec![open(memory, sight, finding, claim, (sure, reasons))];
     }
-    if sight.at - suspicion.first_novel > patience(sight.plan) {
+    if lasted > patience(sight.plan) {
         return adopt(memory, sight.at);
     }
-    if suspicion.agreeing >= AGREEING_WITH_PEER && sure >= POSSIBLE && suspicion.told.is_none() {
+    let worth_telling = suspicion.agreeing >= AGREEING_WITH_PEER && lasted >= BLINK_S;
+    if worth_telling && sure >= POSSIBLE && suspicion.told.is_none() {
         return vec![possible(
             memory,
             sight.at,
