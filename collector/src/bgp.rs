@@ -1,4 +1,4 @@
-//! `bgp judge` and `bgp replay`: recorded updates in, verdicts out, by the detector of the live collector.
+//! `bgp judge` and `bgp replay`: recorded updates in, verdicts out, by the detector of the live collector. `bgp statistics`: what it counted.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -6,10 +6,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use firstmile_collector::clock;
+use firstmile_collector::config::Config;
+use firstmile_collector::route_statistics::{csv_of, statistics_of};
+use firstmile_collector::store::route_counts::{Month, RouteMonths};
 use firstmile_feeds::event::FeedId;
 use firstmile_feeds::mrt::{self, Tally};
 use firstmile_feeds::watch::Watch;
 use firstmile_routing::judge::{Judge, Line, RulesFile};
+use firstmile_wire::ids::OrganisationId;
+
+use super::commands::{open_existing_store, print as print_text};
 
 /// Routes, offline.
 #[derive(Debug, Subcommand)]
@@ -32,14 +39,33 @@ pub(super) enum BgpCommand {
         #[arg(required = true, value_name = "MRT")]
         mrt: Vec<PathBuf>,
     },
+    /// Print how routes to registered prefixes fared in a month, each prefix a line of CSV; the collector may run.
+    Statistics {
+        /// A month of UTC such as `2026-11`; this one without.
+        #[arg(long)]
+        month: Option<Month>,
+    },
 }
 
-/// Runs a command.
-pub(super) fn run(command: &BgpCommand) -> Result<()> {
+/// Runs a command that needs no configuration; `None`: this one does.
+pub(super) fn run(command: &BgpCommand) -> Option<Result<()>> {
     match command {
-        BgpCommand::Judge { rules, updates } => judge(rules, updates),
-        BgpCommand::Replay { rules, mrt } => replay(rules, mrt),
+        BgpCommand::Judge { rules, updates } => Some(judge(rules, updates)),
+        BgpCommand::Replay { rules, mrt } => Some(replay(rules, mrt)),
+        BgpCommand::Statistics { .. } => None,
     }
+}
+
+/// Prints the statistics of a month.
+pub(super) async fn statistics(config: &Config, command: BgpCommand) -> Result<()> {
+    let BgpCommand::Statistics { month } = command else {
+        return Ok(());
+    };
+    let store = open_existing_store(config).await?;
+    let month = month.unwrap_or_else(|| Month::of(clock::unix_ms()));
+    let organisation = OrganisationId::default_organisation();
+    let statistics = statistics_of(&store.route_counts(&organisation, month).await?);
+    print_text(csv_of(month, &statistics).trim_end())
 }
 
 fn judge(rules: &Path, updates: &Path) -> Result<()> {

@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod notify;
 pub mod registry;
 pub mod rollup;
+pub mod route_statistics;
 pub mod serve;
 pub mod store;
 mod systemd;

@@ -111,7 +111,7 @@ enum Command {
         #[command(subcommand)]
         command: paths::PathsCommand,
     },
-    /// Judge recorded routes, offline: what would have been said, by the live detector.
+    /// Judge recorded routes, offline, by the live detector; print how routes fared in a month.
     Bgp {
         #[command(subcommand)]
         command: bgp::BgpCommand,
@@ -195,8 +195,10 @@ fn main() -> ExitCode {
     if let Command::Paths { command } = &cli.command {
         return commands::done(paths::run(command));
     }
-    if let Command::Bgp { command } = &cli.command {
-        return commands::done(bgp::run(command));
+    if let Command::Bgp { command } = &cli.command
+        && let Some(outcome) = bgp::run(command)
+    {
+        return commands::done(outcome);
     }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
@@ -234,7 +236,7 @@ fn main() -> ExitCode {
             Command::Fsck => commands::done(commands::check_store(&config)),
             Command::Passwd { user } => commands::done(commands::passwd(&config, &user).await),
             Command::Paths { command } => commands::done(paths::run(&command)),
-            Command::Bgp { command } => commands::done(bgp::run(&command)),
+            Command::Bgp { command } => commands::done(bgp::statistics(&config, command).await),
             Command::Event { command } => {
                 commands::done(event_commands::run(&config, command).await)
             }

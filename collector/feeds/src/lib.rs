@@ -5,6 +5,7 @@
 
 pub mod bmp;
 pub mod convert;
+mod counting;
 pub mod event;
 pub mod mrt;
 pub mod ris_live;

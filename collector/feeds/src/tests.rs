@@ -635,3 +635,53 @@ fn records_that_lag_do_not_begin_an_allowance_again_that_ended() {
     let once = ["30 Start hijack.exact.origin 198.51.100.0/24 AS64497"];
     assert_eq!(told, once, "one start, and no end");
 }
+
+#[test]
+fn what_comes_and_goes_is_counted_of_registered_prefixes_and_of_peers_that_are_heard() {
+    let rules =
+        r#"{"rules":[{"prefix":"198.51.100.0/24","origins":[64496]}],"mute":["192.0.2.9"]}"#;
+    let mut watch = watch(rules);
+    let said = |last: u8, announced: &[&str], withdrawn: &[&str], path: &[u32]| {
+        Event::Routes(Box::new(Routes {
+            feed: FEED,
+            at: 10.0,
+            peer: Peer::Recorded {
+                address: IpAddr::from([192, 0, 2, last]),
+                asn: Asn(64_510),
+            },
+            path: PathId::NONE,
+            withdrawn: nets(withdrawn),
+            announced: nets(announced),
+            route: Route::new(AsPath::of(path)),
+            communities: None,
+        }))
+    };
+    let ours = "198.51.100.0/24";
+    watch.apply(said(1, &[ours], &[], &[64_510, 64_496]));
+    assert_eq!(watch.take_counts(), [], "nothing is counted unasked");
+    watch.count();
+    watch.apply(said(1, &[ours], &[], &[64_510, 64_496, 64_496]));
+    watch.apply(said(
+        2,
+        &[ours, "198.51.100.0/25", "203.0.113.0/24"],
+        &[ours],
+        &[64_510, 64_499, 64_496],
+    ));
+    watch.apply(said(9, &[ours], &[], &[64_496]));
+    watch.apply(Event::Tick { at: 100.0 });
+    watch.apply(Event::Tick { at: 101.0 });
+    watch.apply(said(2, &[], &[ours, "203.0.113.0/24"], &[]));
+    watch.apply(Event::Tick { at: 160.0 });
+    let counts = watch.take_counts();
+    let [(prefix, counts)] = counts.as_slice() else {
+        panic!("{counts:?}")
+    };
+    assert_eq!(*prefix, net(ours));
+    assert_eq!(counts.announced_by_hops, [(2, 1), (3, 1)].into());
+    assert_eq!(
+        (counts.withdrawn, counts.looks, counts.unseen_looks),
+        (1, 2, 0)
+    );
+    assert_eq!((counts.seen_peers, counts.known_peers), (2 + 1, 2 + 2));
+    assert_eq!(watch.take_counts(), []);
+}

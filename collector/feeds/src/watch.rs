@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use firstmile_routing::allow::Mute;
+use firstmile_routing::counts::RouteCounts;
 use firstmile_routing::detector::{Detector, Options, PeerId};
 use firstmile_routing::examine::Registry;
 use firstmile_routing::path::Route;
 use firstmile_routing::verdict::Verdict;
 use ipnet::IpNet;
 
+use crate::counting::Counting;
 use crate::event::{Event, FeedId, Peer, Routes};
 
 /// Peers that are told apart; what comes beyond is refused and counted.
@@ -23,6 +25,7 @@ pub struct Watch {
     /// Numbers of peers that are out of sight, of which nothing is kept.
     free: Vec<PeerId>,
     peers_refused: u64,
+    counting: Option<Counting>,
 }
 
 impl Watch {
@@ -33,12 +36,25 @@ impl Watch {
             peers: HashMap::new(),
             free: Vec::new(),
             peers_refused: 0,
+            counting: None,
         }
     }
 
     /// The detector.
     pub fn detector(&self) -> &Detector {
         &self.detector
+    }
+
+    /// Counts from now on how routes to registered prefixes come and go: of events, not of recordings that are replayed.
+    pub fn count(&mut self) {
+        let counting = self.counting.get_or_insert_default();
+        counting.replace(self.detector.registry());
+    }
+
+    /// What was counted since the last call, by prefix.
+    pub fn take_counts(&mut self) -> Vec<(IpNet, RouteCounts)> {
+        let counting = self.counting.as_mut();
+        counting.map(Counting::take).unwrap_or_default()
     }
 
     /// What it judges by.
@@ -59,13 +75,22 @@ impl Watch {
             Event::Rules { at, rules } => {
                 let (registry, options) = *rules;
                 self.detector.replace_rules(at, registry, options);
+                if let Some(counting) = &mut self.counting {
+                    counting.replace(self.detector.registry());
+                }
                 let mute = &self.detector.registry().mute;
                 let muted = self.peers.keys().map(|(_, peer)| peer);
                 let muted = muted.filter(|peer| is_muted(mute, peer)).cloned();
                 let muted: HashSet<Peer> = muted.collect();
                 self.out_of_sight(at, |_, peer| muted.contains(peer));
             }
-            Event::Tick { at } => self.detector.tick(at),
+            Event::Tick { at } => {
+                self.detector.tick(at);
+                if let Some(counting) = &mut self.counting {
+                    let seen = |prefix: &IpNet| self.detector.peers_with_route_to(prefix);
+                    counting.look(at, self.peers.len(), seen);
+                }
+            }
             Event::PeerDown {
                 feed,
                 at,
@@ -125,6 +150,9 @@ impl Watch {
         let Some(peer) = self.peer(routes.feed, routes.peer.clone()) else {
             return;
         };
+        if let Some(counting) = &mut self.counting {
+            counting.hear(routes);
+        }
         let (at, path) = (routes.at, routes.path);
         if !routes.withdrawn.is_empty() {
             let announced: HashSet<&IpNet> = routes.announced.iter().collect();

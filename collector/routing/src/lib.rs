@@ -8,6 +8,7 @@ pub mod allow;
 pub mod asn;
 pub mod bogon;
 pub mod class;
+pub mod counts;
 pub mod cross_check;
 pub mod detector;
 pub mod examine;

@@ -144,6 +144,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/prefixes", get(prefixes::prefixes))
         .route("/routing/verdicts", get(routing::verdicts))
         .route("/routing/feeds", get(routing::feeds))
+        .route("/routing/statistics", get(routing::statistics))
         .route("/events/{id}/paths", get(incidents::event_paths))
         .route("/incidents", get(incidents::incidents))
         .route("/incidents/{id}", get(incidents::incident))

@@ -39,6 +39,7 @@ use utoipa::OpenApi;
         super::prefixes::prefixes,
         super::routing::verdicts,
         super::routing::feeds,
+        super::routing::statistics,
         super::incidents::event_paths,
         super::incidents::incidents,
         super::incidents::incident,

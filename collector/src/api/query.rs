@@ -88,6 +88,17 @@ pub(super) struct VerdictsQuery {
     pub(super) state: Option<String>,
 }
 
+/// Which statistics of routes.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StatisticsQuery {
+    /// A month of UTC such as `2026-11`; this one when absent.
+    pub(super) month: Option<String>,
+    /// `json` or `csv`; `json` when absent.
+    pub(super) format: Option<String>,
+}
+
 /// The window, the state and the agent that events or incidents are asked for by.
 ///
 /// # Errors

@@ -2,12 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 
 use super::ApiState;
 use super::failure::Failure;
 use super::principal::Access;
-use super::query::{self, Asked, VerdictsQuery};
-use super::types::{ApiError, RoutingFeed, RoutingVerdict};
+use super::query::{self, Asked, StatisticsQuery, VerdictsQuery};
+use super::types::{ApiError, RouteStatistics, RoutingFeed, RoutingVerdict};
+use crate::route_statistics::{csv_of, statistics_of};
+use crate::store::route_counts::Month;
 use crate::store::routing::VerdictQuery;
 
 /// Most verdicts in one answer: the newest.
@@ -47,4 +51,40 @@ pub(super) async fn feeds(
     _access: Access,
 ) -> Json<Vec<RoutingFeed>> {
     Json(state.feeds.told((state.now_unix_ms)()))
+}
+
+/// How routes to registered prefixes fared in a month: updates, withdrawals, lengths of paths, visibility.
+#[utoipa::path(get, path = "/api/v1/routing/statistics", tag = "routing", operation_id = "routing_statistics", params(StatisticsQuery),
+    responses((status = 200, body = [RouteStatistics], description = "With `format=csv` a table instead"),
+        (status = 400, body = ApiError), (status = 401, body = ApiError)))]
+pub(super) async fn statistics(
+    State(state): State<ApiState>,
+    access: Access,
+    Asked(asked): Asked<StatisticsQuery>,
+) -> Result<Response, Failure> {
+    let month = match asked.month.as_deref() {
+        None => Month::of((state.now_unix_ms)()),
+        Some(text) => text
+            .parse()
+            .map_err(|_| Failure::bad_parameter("month", text, "a month such as 2026-11"))?,
+    };
+    let is_csv = match asked.format.as_deref() {
+        None | Some("json") => false,
+        Some("csv") => true,
+        Some(other) => return Err(Failure::bad_parameter("format", other, "json or csv")),
+    };
+    let counts = state
+        .store
+        .route_counts(&access.organisation, month)
+        .await?;
+    let statistics = statistics_of(&counts);
+    if !is_csv {
+        return Ok(Json(statistics).into_response());
+    }
+    let file = format!("attachment; filename=\"routes-{month}.csv\"");
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, file),
+    ];
+    Ok((headers, csv_of(month, &statistics)).into_response())
 }

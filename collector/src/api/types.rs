@@ -28,8 +28,8 @@ pub use machine::{EngineCounters, Handshake, HostState, Machine, MachineChange};
 pub use path::{PathHop, PathIdentity, PathNode, PathReport, PathSpan};
 pub use query::{QueryFigure, QueryReport, QueryRestsOn, QueryRow, QuestionQuery};
 pub use routing::{
-    PrefixFinding, PrefixRoute, RegisteredPrefix, RoutingEvidence, RoutingFeed, RoutingRemedy,
-    RoutingVerdict,
+    AsHops, PrefixFinding, PrefixRoute, RegisteredPrefix, RouteStatistics, RoutingEvidence,
+    RoutingFeed, RoutingRemedy, RoutingVerdict,
 };
 
 /// A span of time that an answer covers.

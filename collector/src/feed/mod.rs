@@ -1,5 +1,6 @@
 //! Routing at work: feeds into one queue, the detector on a thread of its own, verdicts into the store at once.
 
+mod counting;
 mod files;
 mod keep;
 mod standings;
@@ -30,6 +31,8 @@ use crate::clock;
 use crate::config::routing::Routing;
 use crate::registry::peering::PeeringRegistry;
 use crate::store::Store;
+use crate::store::route_counts::Month;
+use counting::{Counted, Schedule};
 pub use statuses::Feeds;
 
 /// Events that wait for the detector. RIS Live drops what does not fit, BMP waits.
@@ -38,6 +41,8 @@ const QUEUE: usize = 16_384;
 const TICK: Duration = Duration::from_secs(1);
 /// Verdicts that wait for the store.
 const VERDICTS: usize = 4_096;
+/// Counts of routes that wait for the store.
+const COUNTS: usize = 4;
 /// BMP sessions at once.
 const MAX_SESSIONS: usize = 1_024;
 
@@ -73,6 +78,7 @@ pub fn start(
 ) {
     let (events, waiting) = mpsc::channel(QUEUE);
     let (verdicts, told) = mpsc::channel(VERDICTS);
+    let (counts, counted) = mpsc::channel(COUNTS);
     let registered: Vec<IpNet> = widest(&watch);
     let tables = Tables {
         paths: config.tables.clone(),
@@ -84,6 +90,7 @@ pub fn start(
     tasks.spawn_blocking(move || {
         let detecting = Detecting {
             verdicts,
+            counts,
             registry,
             stopping: started,
         };
@@ -128,6 +135,7 @@ pub fn start(
         prefixes,
         cancel.clone(),
     ));
+    tasks.spawn(counting::keep(Arc::clone(&store), counted));
     tasks.spawn(keep::keep(store, told, live, feeds, cancel.clone()));
     // Without a feed the queue would close at once, and the detector end; it holds what the tables said until the stop.
     let cancel = cancel.clone();
@@ -188,6 +196,7 @@ struct Tables {
 /// The detector at work.
 struct Detecting {
     verdicts: mpsc::Sender<Verdict>,
+    counts: mpsc::Sender<Counted>,
     registry: Arc<PeeringRegistry>,
     stopping: CancellationToken,
 }
@@ -196,13 +205,30 @@ impl Detecting {
     /// Runs until the last feed has ended.
     fn run(&self, mut watch: Watch, tables: &Tables, mut waiting: mpsc::Receiver<Event>) {
         read_tables(&mut watch, tables, &self.verdicts, &self.stopping);
+        // What the tables say did not come or go.
+        watch.count();
+        let mut schedule = Schedule::new(unix_s());
         while let Some(event) = waiting.blocking_recv() {
+            if let Event::Tick { at } = event
+                && let Some(month) = schedule.due(at)
+            {
+                self.hand_on(month, &mut watch);
+            }
             self.registry.hear(&event, unix_s());
             for verdict in watch.apply(event) {
                 if self.verdicts.blocking_send(verdict).is_err() {
                     return;
                 }
             }
+        }
+        self.hand_on(schedule.month(), &mut watch);
+    }
+
+    fn hand_on(&self, month: Month, watch: &mut Watch) {
+        // Verdicts do not wait for counts: those of a store that is too slow are added to the next ones.
+        if let Ok(permit) = self.counts.try_reserve() {
+            let counts = watch.take_counts();
+            permit.send(Counted { month, counts });
         }
     }
 }

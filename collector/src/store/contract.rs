@@ -210,7 +210,7 @@ macro_rules! suite {
             things: sites_have_one_name_each, a_join_string_for_many_lets_in_as_many, rules_lead_to_one_site_each, an_agent_moves_with_its_figures, clones_of_clones_are_clones_of_the_first, a_country_is_noted_unless_somebody_declared_one, a_join_string_is_spent_once, an_expired_or_revoked_join_string_is_no_use,
                 a_report_updates_its_agent_but_not_its_rights, nothing_crosses_organisations;
             registered: what_is_registered_stays_until_it_is_deleted, a_token_is_found_by_its_digest_until_it_is_taken_back;
-            routing: an_open_verdict_without_an_incident_gets_one_when_it_is_told_gravely, a_verdict_is_open_until_its_end_or_a_restart, verdicts_of_one_cause_are_one_incident,
+            routing: counts_of_routes_add_up_month_by_month, an_open_verdict_without_an_incident_gets_one_when_it_is_told_gravely, a_verdict_is_open_until_its_end_or_a_restart, verdicts_of_one_cause_are_one_incident,
                 a_path_that_moves_with_its_prefix_is_one_incident_with_it;
             events: events_are_found_by_time_state_and_agent, an_event_is_its_last_state_and_stays_while_open,
                 an_event_that_nobody_observes_ends, a_revoked_agent_stays_revoked;

@@ -16,6 +16,7 @@ pub mod past;
 pub mod questions;
 pub mod registered;
 pub mod roll_out;
+pub mod route_counts;
 pub mod routing;
 
 use std::collections::BTreeMap;
@@ -305,6 +306,7 @@ pub trait Store:
     + registered::Registered
     + roll_out::RollOut
     + past::PastPaths
+    + route_counts::RouteMonths
     + routing::RoutingVerdicts
 {
     /// Makes reports durable in one group commit; returns only after the data is synced. Outcomes are in the order given.

@@ -114,4 +114,27 @@ async fn a_hijack_that_a_router_hears_is_told_once_and_its_end_once() {
     );
     assert_eq!(seen.forged, 0, "every request is signed");
     assert_eq!(seen.messages.len(), 2, "{seen:?}");
+
+    // What was announced is in the statistics of the month; the halves have no rule of their own.
+    let (code, table) = rig.command(&["bgp", "statistics"]).await;
+    assert_eq!(code, Some(0), "{table}");
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("20"))
+        .map(|line| line.split(',').collect())
+        .collect();
+    let [line] = lines.as_slice() else {
+        panic!("{table}")
+    };
+    let announced: u32 = line[2].parse().unwrap();
+    assert!(announced >= 3, "ours, theirs, ours again: {table}");
+    assert_eq!(
+        (line[1], line[3], line[4], line[5]),
+        (
+            "198.51.100.0/24",
+            "0",
+            "2",
+            format!("2:{announced}").as_str()
+        )
+    );
 }

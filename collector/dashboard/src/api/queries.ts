@@ -16,6 +16,7 @@ import type {
   PathReport,
   Pop,
   RegisteredPrefix,
+  RouteStatistics,
   RoutingFeed,
   RoutingVerdict,
   Site,
@@ -158,6 +159,12 @@ export function verdictsQuery(window: string) {
     placeholderData: keepPreviousData,
   });
 }
+
+/** How routes to registered prefixes fared this month. */
+export const routeStatisticsQuery = queryOptions({
+  queryKey: [EVENTS, "route statistics"],
+  queryFn: ({ signal }) => get<readonly RouteStatistics[]>("/routing/statistics", {}, signal),
+});
 
 export const popsQuery = queryOptions({
   queryKey: ["pops"],

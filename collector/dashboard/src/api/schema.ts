@@ -486,6 +486,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/api/v1/routing/statistics": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** How routes to registered prefixes fared in a month: updates, withdrawals, lengths of paths, visibility. */
+        readonly get: operations["routing_statistics"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/api/v1/routing/verdicts": {
         readonly parameters: {
             readonly query?: never;
@@ -674,6 +691,19 @@ export interface components {
             readonly code: string;
             /** @description What was tried, on what, why it failed and what to do. */
             readonly message: string;
+        };
+        /** @description Announcements with paths of one length. */
+        readonly AsHops: {
+            /**
+             * Format: int64
+             * @description Announcements.
+             */
+            readonly announced: number;
+            /**
+             * Format: int32
+             * @description ASes in the path, prepends apart.
+             */
+            readonly hops: number;
         };
         /** @description A change window: a time in which incidents are recorded and not told. */
         readonly ChangeWindow: {
@@ -2248,6 +2278,43 @@ export interface components {
              * @description Verdicts of routing on it that are open.
              */
             readonly verdicts_open: number;
+        };
+        /** @description How routes to a registered prefix fared in a month of UTC. */
+        readonly RouteStatistics: {
+            /**
+             * Format: int64
+             * @description Announcements by peers of the feeds.
+             */
+            readonly announced: number;
+            /** @description Announcements by the number of ASes in their paths, prepends apart, the shortest first. */
+            readonly as_hops: readonly components["schemas"]["AsHops"][];
+            /**
+             * Format: int32
+             * @description The median of that number; null if nothing was announced.
+             */
+            readonly as_hops_p50?: number | null;
+            /**
+             * Format: int64
+             * @description Minutes at which it was looked who has a route.
+             */
+            readonly minutes: number;
+            /** @description The prefix. */
+            readonly prefix: string;
+            /**
+             * Format: double
+             * @description Of the minutes, those in which no peer had a route, in percent; null before the first.
+             */
+            readonly unseen_pct?: number | null;
+            /**
+             * Format: double
+             * @description Of the peers that feeds showed, those that had a route, in percent, over all these minutes; null if there was no peer.
+             */
+            readonly visibility_pct?: number | null;
+            /**
+             * Format: int64
+             * @description Withdrawals.
+             */
+            readonly withdrawn: number;
         };
         /** @description A path that shows a verdict. */
         readonly RoutingEvidence: {
@@ -3850,6 +3917,47 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": readonly components["schemas"]["RoutingFeed"][];
+                };
+            };
+            readonly 401: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    readonly routing_statistics: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description A month of UTC such as `2026-11`; this one when absent. */
+                readonly month?: string;
+                /** @description `json` or `csv`; `json` when absent. */
+                readonly format?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description With `format=csv` a table instead */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": readonly components["schemas"]["RouteStatistics"][];
+                };
+            };
+            readonly 400: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ApiError"];
                 };
             };
             readonly 401: {

@@ -37,6 +37,7 @@ export type PathSpan = Schemas["PathSpan"];
 export type Pop = Schemas["Pop"];
 export type ProtocolState = Schemas["ProtocolState"];
 export type RegisteredPrefix = Schemas["RegisteredPrefix"];
+export type RouteStatistics = Schemas["RouteStatistics"];
 export type RoutingFeed = Schemas["RoutingFeed"];
 export type RoutingVerdict = Schemas["RoutingVerdict"];
 export type RttCost = Schemas["RttCost"];

@@ -2,8 +2,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
-import { feedsQuery, prefixesQuery, verdictsQuery } from "../api/queries";
-import type { RegisteredPrefix, RoutingFeed, RoutingVerdict } from "../api/types";
+import { feedsQuery, prefixesQuery, routeStatisticsQuery, verdictsQuery } from "../api/queries";
+import type { RegisteredPrefix, RouteStatistics, RoutingFeed, RoutingVerdict } from "../api/types";
 import { DataTable, type Column } from "../components/DataTable";
 import { VerdictTable } from "../components/RoutingPanels";
 import { Empty, Loaded, WaitingRows } from "../components/states";
@@ -17,6 +17,7 @@ export function Prefixes() {
   const prefixes = useQuery(prefixesQuery);
   const feeds = useQuery(feedsQuery);
   const verdicts = useQuery(verdictsQuery(window));
+  const statistics = useQuery(routeStatisticsQuery);
   return (
     <div className="fm-page">
       <div className="fm-headline">
@@ -50,6 +51,23 @@ export function Prefixes() {
               <VerdictTable verdicts={all} label="Verdicts" />
             ) : (
               <NoVerdict feeds={feeds.data ?? []} window={windowWords(window)} />
+            )
+          }
+        </Loaded>
+      </section>
+      <section className="fm-panel" aria-label="Routes this month">
+        <div className="fm-panel-head">
+          <h2>Routes this month</h2>
+          <span className="fm-muted fm-small">UTC</span>
+        </div>
+        <Loaded query={statistics} what="the statistics of routes" waiting={<WaitingRows rows={3} label="statistics" />}>
+          {(all) =>
+            all.length > 0 ? (
+              <DataTable columns={STATISTICS_COLUMNS} rows={all} rowKey={(one) => one.prefix} label="Routes this month" initialSort={{ key: "prefix", order: "ascending" }} />
+            ) : (
+              <Empty title="Nothing is counted yet">
+                <p>Updates, path lengths and visibility of prefixes that have a rule are counted while a feed of routes is connected, and shown here within five minutes.</p>
+              </Empty>
             )
           }
         </Loaded>
@@ -155,6 +173,39 @@ const PREFIX_COLUMNS: readonly Column<RegisteredPrefix>[] = [
       ),
   },
 ];
+
+const STATISTICS_COLUMNS: readonly Column<RouteStatistics>[] = [
+  { key: "prefix", title: "Prefix", value: (one) => one.prefix, cell: (one) => <code>{one.prefix}</code> },
+  { key: "announced", title: "Announced", align: "right", value: (one) => one.announced },
+  { key: "withdrawn", title: "Withdrawn", align: "right", value: (one) => one.withdrawn },
+  {
+    key: "hops",
+    title: "ASes in the path",
+    hint: "The median, then how many announcements had paths of each length. Prepends count once.",
+    value: (one) => one.as_hops_p50,
+    cell: (one) =>
+      one.as_hops.length === 0 ? (
+        "–"
+      ) : (
+        <>
+          {one.as_hops_p50} <span className="fm-muted">({one.as_hops.map((of) => `${String(of.hops)}: ${String(of.announced)}`).join(", ")})</span>
+        </>
+      ),
+  },
+  {
+    key: "visibility",
+    title: "Visibility",
+    align: "right",
+    hint: "Of the peers that feeds showed, those that had a route, looked at each minute.",
+    value: (one) => one.visibility_pct,
+    cell: (one) => percent(one.visibility_pct),
+  },
+  { key: "unseen", title: "Seen by nobody", align: "right", hint: "Share of the minutes in which no peer had a route.", value: (one) => one.unseen_pct, cell: (one) => percent(one.unseen_pct) },
+];
+
+function percent(value: number | null | undefined): string {
+  return value === null || value === undefined ? "–" : `${value.toFixed(2)} %`;
+}
 
 const FEED_COLUMNS: readonly Column<RoutingFeed>[] = [
   { key: "name", title: "Feed", value: (feed) => feed.name },

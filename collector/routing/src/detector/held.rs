@@ -139,6 +139,14 @@ impl Held {
         self.routes.iter().copied().chain(paths)
     }
 
+    /// How many peers have a route.
+    pub(super) fn route_peers(&self) -> usize {
+        let mut peers: Vec<PeerId> = self.all().map(|(peer, _)| peer).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers.len()
+    }
+
     /// Peers that have a route, or at which something is wrong, once each.
     pub(super) fn peers(&self) -> Vec<PeerId> {
         let wrong = self.rest.iter().flat_map(|rest| &rest.wrong);

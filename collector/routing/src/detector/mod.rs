@@ -147,6 +147,11 @@ impl Detector {
         (self.table.len(), self.routes.len())
     }
 
+    /// How many peers have a route to exactly this prefix.
+    pub fn peers_with_route_to(&self, prefix: &IpNet) -> usize {
+        self.table.get(prefix).map_or(0, Held::route_peers)
+    }
+
     /// The verdicts since the last call, in order.
     pub fn take_verdicts(&mut self) -> Vec<Verdict> {
         std::mem::take(&mut self.verdicts)

@@ -32,7 +32,12 @@ async fn an_empty_collector_says_what_to_do() {
     );
     assert_eq!(good(&desk, "/api/v1/geographies").await["rows"], json!([]));
     assert_eq!(good(&desk, "/api/v1/latency").await["points"], json!([]));
-    for path in ["/api/v1/sites", "/api/v1/agents", "/api/v1/events"] {
+    for path in [
+        "/api/v1/sites",
+        "/api/v1/agents",
+        "/api/v1/events",
+        "/api/v1/routing/statistics",
+    ] {
         assert_eq!(good(&desk, path).await, json!([]), "{path}");
     }
 }
@@ -320,6 +325,8 @@ const REFUSED: &str = "
     /latency?from=0&to=1767227430000&step=60s | 400 | bad_parameter | 400 days
     /latency?scope=site:NOBODY | 404 | not_found | no site
     /latency?scope=agent:NOBODY | 404 | not_found | agent
+    /routing/statistics?month=11 | 400 | bad_parameter | 2026-11
+    /routing/statistics?format=xml | 400 | bad_parameter | json or csv
     /events?state=ajar | 400 | bad_parameter | open or closed
     /events/none | 404 | not_found | none
     /agents/7 | 400 | bad_parameter | UUID

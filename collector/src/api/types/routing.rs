@@ -67,6 +67,36 @@ pub struct RoutingRemedy {
     pub frr: String,
 }
 
+/// How routes to a registered prefix fared in a month of UTC.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RouteStatistics {
+    /// The prefix.
+    pub prefix: String,
+    /// Announcements by peers of the feeds.
+    pub announced: u64,
+    /// Withdrawals.
+    pub withdrawn: u64,
+    /// Announcements by the number of ASes in their paths, prepends apart, the shortest first.
+    pub as_hops: Vec<AsHops>,
+    /// The median of that number; null if nothing was announced.
+    pub as_hops_p50: Option<u16>,
+    /// Minutes at which it was looked who has a route.
+    pub minutes: u64,
+    /// Of the peers that feeds showed, those that had a route, in percent, over all these minutes; null if there was no peer.
+    pub visibility_pct: Option<f64>,
+    /// Of the minutes, those in which no peer had a route, in percent; null before the first.
+    pub unseen_pct: Option<f64>,
+}
+
+/// Announcements with paths of one length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AsHops {
+    /// ASes in the path, prepends apart.
+    pub hops: u16,
+    /// Announcements.
+    pub announced: u64,
+}
+
 /// How a feed of routes is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RoutingFeed {

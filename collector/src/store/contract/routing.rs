@@ -5,6 +5,7 @@ use firstmile_peering::id::{Kind, ResourceId};
 use firstmile_peering::model::{Envelope, Properties, Resource, Service, ServicePrefix};
 use firstmile_routing::asn::Asn;
 use firstmile_routing::class::{Class, Severity};
+use firstmile_routing::counts::RouteCounts;
 use firstmile_routing::remedy::Remedy;
 use firstmile_routing::verdict::{Ending, Phase, Verdict};
 
@@ -293,4 +294,40 @@ pub(crate) async fn a_path_that_moves_with_its_prefix_is_one_incident_with_it(st
         put(store, much_later, later + DAY).await,
         ["path of second"]
     );
+}
+
+pub(crate) async fn counts_of_routes_add_up_month_by_month(store: &impl Store) {
+    let organisation = default_organisation();
+    let (october, november) = ("2026-10".parse().unwrap(), "2026-11".parse().unwrap());
+    let (v4, v6): (ipnet::IpNet, ipnet::IpNet) = (
+        "198.51.100.0/24".parse().unwrap(),
+        "2001:db8::/32".parse().unwrap(),
+    );
+    let counts = |withdrawn| RouteCounts {
+        withdrawn,
+        announced_by_hops: [(2, withdrawn), (3, 1)].into(),
+        ..RouteCounts::default()
+    };
+    for (month, all) in [
+        (october, vec![(v4, counts(1))]),
+        (november, vec![(v6, counts(2)), (v4, counts(3))]),
+        (november, vec![(v4, counts(4))]),
+        (november, Vec::new()),
+    ] {
+        store
+            .add_route_counts(&organisation, month, all)
+            .await
+            .unwrap();
+    }
+    let read = async |organisation, month| store.route_counts(organisation, month).await.unwrap();
+    assert_eq!(read(&organisation, october).await, [(v4, counts(1))]);
+    let mut sum = counts(3);
+    sum.add(&counts(4));
+    assert_eq!(
+        read(&organisation, november).await,
+        [(v4, sum), (v6, counts(2))]
+    );
+    assert_eq!(read(&organisation, "2026-12".parse().unwrap()).await, []);
+    let other = other_organisation();
+    assert_eq!(read(&other, november).await, []);
 }

@@ -18,7 +18,7 @@ use super::vantage::{Answered, LEVELS, Vantage, level_number, merged_of};
 use super::writer::Durability;
 use super::{
     Embedded, Retention, cell_table, desk, engine, events, history, inbox, incidents, joined,
-    millis, notifying, paths, registry, routing, sampled,
+    millis, notifying, paths, registry, route_counts, routing, sampled,
 };
 use crate::registry::SiteId;
 use crate::rollup::{AgentMerge, FIVE_MINUTES_MS, HOUR_MS, MINUTE_MS, Merged, window_start};
@@ -114,6 +114,7 @@ fn step(
         + registry::forget(tx, past)?
         + notifying::forget(tx, past)?
         + desk::forget(tx, past)?
+        + route_counts::forget(tx, past)?
         + routing::forget(tx, past)?
         + joined::forget(tx)?
         > 0)

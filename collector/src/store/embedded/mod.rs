@@ -34,6 +34,7 @@ mod registry;
 mod retention;
 mod roll_out;
 mod rolled;
+mod route_counts;
 mod routing;
 mod sampled;
 mod samples;
