@@ -4,6 +4,7 @@
 
 mod keys;
 pub mod notify;
+mod partners;
 mod rollout;
 pub mod routing;
 mod values;
@@ -14,6 +15,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use firstmile_peering::directory::Provider;
 pub use keys::ConfigError;
 use keys::Section;
 use url::Url;
@@ -49,6 +51,8 @@ pub struct Config {
     pub routing: routing::Routing,
     /// Which version of the agent's program is expected of whom.
     pub rollout: Rollout,
+    /// Partners beside those of the published lists.
+    pub partners: Vec<Provider>,
     /// Whether to offer the project's simulated internet where no real one is reached; from the command line only.
     pub hint_lab: bool,
     /// Whether `file` was there and read; one that was may not be away when it is read again.
@@ -176,6 +180,7 @@ impl Config {
         let notify = notify::Notify::read(top.section("notify")?, file)?;
         let routing = routing::Routing::read(top.section("routing")?, folder)?;
         let rollout = rollout::read(&mut top)?;
+        let partners = partners::read(&mut top)?;
         top.finish()?;
         Ok(Self {
             file: file.to_owned(),
@@ -187,6 +192,7 @@ impl Config {
             notify,
             routing,
             rollout,
+            partners,
             hint_lab: false,
             was_read: true,
         })

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use firstmile_feeds::event::Event;
 use firstmile_peering::Resources;
 use firstmile_peering::desk::PrefixEvent;
-use firstmile_peering::directory::Directory;
+use firstmile_peering::directory::{Directory, Provider};
 use firstmile_peering::model::Resource;
 use firstmile_peering::routes::Sessions;
 use firstmile_wire::ids::OrganisationId;
@@ -31,16 +31,25 @@ pub struct PeeringRegistry {
 
 impl Default for PeeringRegistry {
     fn default() -> Self {
+        Self::with_partners(&[])
+    }
+}
+
+impl PeeringRegistry {
+    /// A registry that knows the partners of the published lists and these; one of a name that is published takes its place.
+    pub fn with_partners(partners: &[Provider]) -> Self {
+        let mut directory = Directory::builtin();
+        for partner in partners {
+            directory.put(partner.clone());
+        }
         Self {
-            directory: Directory::builtin(),
+            directory,
             table: Mutex::default(),
             standings: Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
         }
     }
-}
 
-impl PeeringRegistry {
     /// Takes in what a feed says; `now` in Unix seconds.
     pub fn hear(&self, event: &Event, now: f64) {
         self.with(|table| table.apply(event, now));

@@ -202,7 +202,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         logins,
         channels,
         feeds: Arc::default(),
-        registry: Arc::default(),
+        registry: Arc::new(PeeringRegistry::with_partners(&config.partners)),
     };
     starting.start_notifying(config);
     if let Some(watch) = routes {
