@@ -166,6 +166,29 @@ test("events equal what the collector says", async ({ page, api }) => {
   if (events.length === 0) await expect(page.getByText("No path shift in the last day")).toBeVisible();
 });
 
+test("a registered prefix is on its page, with the rules that nobody can show", async ({ page, request }) => {
+  const own = (process.env["FIRSTMILE_URL"] ?? "").replace(/\/$/, "");
+  const service = `${own}/subscriptions/browser/resourceGroups/net/providers/Microsoft.Peering/peeringServices/branches`;
+  const version = "api-version=2025-05-01";
+  const put = async (path: string, properties: object) => {
+    const made = await request.put(`${service}${path}?${version}`, { data: { location: "x", properties } });
+    expect(made.ok(), await made.text()).toBe(true);
+  };
+  await put("", { peeringServiceLocation: "Switzerland", peeringServiceProvider: "Swisscom", providerPrimaryPeeringLocation: "Zurich" });
+  try {
+    await put("/prefixes/lan", { prefix: "198.51.100.0/24", peeringServicePrefixKey: "00000000-0000-0000-0000-000000000001" });
+    await page.goto("/prefixes");
+    const row = page.getByRole("table", { name: "Registered prefixes" }).getByRole("row", { name: /198\.51\.100\.0\/24/ });
+    await expect(row).toContainText("branches");
+    await expect(row).toContainText("key_mismatch");
+    await expect(row).toContainText("none seen");
+    await expect(page.getByRole("heading", { level: 1 })).toContainText(/prefix/i);
+  } finally {
+    const gone = await request.delete(`${service}?${version}`);
+    expect(gone.status()).toBe(200);
+  }
+});
+
 test("no page overflows a phone or a wide screen, in light and dark", async ({ page, api }) => {
   const { agent, target } = await api.traced();
   for (const [width, colorScheme] of [[390, "light"], [1280, "dark"], [1920, "light"]] as const) {
@@ -203,5 +226,5 @@ test("no page breaks a rule of WCAG 2.2 A or AA that a machine can see, in light
 });
 
 function addressesOf(agent: Agent, target: string): string[] {
-  return ["/", `/latency/site:${agent.site.site_id}`, "/events", `/paths?agent=${agent.agent_id}&target=${encodeURIComponent(target)}`, "/agents", `/agents/${agent.agent_id}`, "/admin"];
+  return ["/", `/latency/site:${agent.site.site_id}`, "/events", `/paths?agent=${agent.agent_id}&target=${encodeURIComponent(target)}`, "/agents", `/agents/${agent.agent_id}`, "/prefixes", "/admin"];
 }

@@ -134,8 +134,10 @@ pub struct Compliance {
     pub more_hops_ms: i64,
     /// Two routers at the primary metro.
     pub redundancy: Redundancy,
-    /// The last stretch at the backup metro: from, to.
+    /// The last time at the backup metro: from, to.
     pub last_backup: Option<(i64, i64)>,
+    /// The last stretch at the primary metro before that: from, to.
+    pub before_backup: Option<(i64, i64)>,
 }
 
 impl Compliance {
@@ -160,12 +162,22 @@ pub fn judge(
     let usual = usual_routers(promise, &cut);
     let mut time_ms: BTreeMap<Place, i64> = BTreeMap::new();
     let (mut one_hop_ms, mut more_hops_ms) = (0, 0);
-    let mut last_backup = None;
+    let (mut last_backup, mut before_backup, mut at_primary) = (None, None, None);
     for stretch in &cut {
         let place = place_of(promise, &stretch.seen, &usual);
         *time_ms.entry(place).or_default() += stretch.length_ms();
-        if place == Place::BackupMetro {
-            last_backup = Some((stretch.from_unix_ms, stretch.to_unix_ms));
+        match place {
+            Place::BackupMetro => {
+                // Another path at the same metro goes on with it.
+                let goes_on = last_backup.filter(|(_, to)| *to == stretch.from_unix_ms);
+                let from = goes_on.map_or(stretch.from_unix_ms, |(from, _)| from);
+                last_backup = Some((from, stretch.to_unix_ms));
+                before_backup = at_primary;
+            }
+            Place::Primary | Place::LocalAlternate => {
+                at_primary = Some((stretch.from_unix_ms, stretch.to_unix_ms));
+            }
+            Place::OtherMetro | Place::OtherProvider | Place::Unreachable | Place::Unknown => {}
         }
         if let Some(hops) = hops_of(promise, &stretch.seen) {
             let slot = if hops == 1 {
@@ -185,6 +197,7 @@ pub fn judge(
         more_hops_ms,
         redundancy: redundancy(promise, &cut),
         last_backup,
+        before_backup,
     }
 }
 
@@ -474,6 +487,25 @@ mod tests {
         assert_eq!(compliance.time_ms, want);
         assert_eq!(compliance.preferred_ratio(), Some(11.0 / 25.0));
         assert_eq!(compliance.last_backup, Some((11 * HOUR, 13 * HOUR)));
+        assert_eq!(compliance.before_backup, Some((10 * HOUR, 11 * HOUR)));
+    }
+
+    #[test]
+    fn a_time_at_the_backup_location_goes_on_over_another_path_there() {
+        let story = days(&[
+            (1, path(&[64_496], &["GVA"], &["icr10"])),
+            (10, path(&[64_496], &["ZRH"], &["icr01"])),
+            (2, path(&[64_496], &["GVA"], &["icr11"])),
+            (3, path(&[64_496], &["GVA"], &["icr12"])),
+        ]);
+        let compliance = judge(&promise(), &story, 0, 16 * HOUR);
+        assert_eq!(compliance.last_backup, Some((11 * HOUR, 16 * HOUR)));
+        assert_eq!(compliance.before_backup, Some((HOUR, 11 * HOUR)));
+        let early = judge(&promise(), &story[..1], 0, HOUR);
+        assert_eq!(
+            (early.last_backup, early.before_backup),
+            (Some((0, HOUR)), None)
+        );
     }
 
     #[test]

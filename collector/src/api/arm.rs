@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use firstmile_peering::answer::Answer;
 use firstmile_peering::desk::{self, PrefixEvent, TestOutcome, World};
 use firstmile_peering::model::MonitorTest;
-use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::ids::{AgentId, OrganisationId};
 use firstmile_wire::v1::{Phase, Protocol};
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -211,12 +211,13 @@ async fn tests(
     Ok(outcomes)
 }
 
-async fn outcome_of(
+/// The agent and the target of a test, if both are known.
+pub(super) async fn measured_by(
     state: &ApiState,
     organisation: &OrganisationId,
     agents: &[Agent],
     test: &MonitorTest,
-) -> Result<Option<TestOutcome>, Failure> {
+) -> Result<Option<(AgentId, String)>, Failure> {
     let source = test.source_agent.as_deref().unwrap_or_default();
     let agent = agents
         .iter()
@@ -229,9 +230,18 @@ async fn outcome_of(
     let wanted = test.destination.as_deref().unwrap_or_default();
     let port = u32::from(test.destination_port.unwrap_or(443));
     let mut targets = targets.into_values().flatten();
-    let Some(target) =
-        targets.find(|target| target.host.eq_ignore_ascii_case(wanted) && target.port == port)
-    else {
+    let found =
+        targets.find(|target| target.host.eq_ignore_ascii_case(wanted) && target.port == port);
+    Ok(found.map(|target| (agent.id, target.name)))
+}
+
+async fn outcome_of(
+    state: &ApiState,
+    organisation: &OrganisationId,
+    agents: &[Agent],
+    test: &MonitorTest,
+) -> Result<Option<TestOutcome>, Failure> {
+    let Some((agent, target)) = measured_by(state, organisation, agents, test).await? else {
         return Ok(None);
     };
     let now = (state.now_unix_ms)();
@@ -241,13 +251,13 @@ async fn outcome_of(
         step_ms: None,
         protocol: Protocol::Tcp,
         phase: Phase::Rtt,
-        target: Some(target.name.clone()),
-        scope,
+        target: Some(target.clone()),
+        scope: Scope::Agent(agent),
         group: Group::All,
     };
     let cells = state.store.cells(organisation, &query).await?;
-    let rounds = state.store.latest_rounds(organisation, agent.id).await?;
-    let round = rounds.iter().find(|round| *round.target == *target.name);
+    let rounds = state.store.latest_rounds(organisation, agent).await?;
+    let round = rounds.iter().find(|round| *round.target == *target);
     Ok(Some(TestOutcome {
         successful: cells.iter().any(|row| !row.cell.answered.is_empty()),
         path: round.map(path_of).unwrap_or_default(),

@@ -8,6 +8,8 @@ use firstmile_peering::compliance::{self, Compliance, Place, Promise, Redundancy
 use firstmile_peering::connection::{prefixes_of, promise_of, sites_of};
 use firstmile_peering::desk::{World, verdict_of};
 use firstmile_peering::model::{Resource, Service};
+use firstmile_wire::ids::OrganisationId;
+use firstmile_wire::v1::{Phase, Protocol};
 use serde::Deserialize;
 
 use super::ApiState;
@@ -18,11 +20,16 @@ use super::types::{
     ApiError, Connection, ConnectionPrefix, ConnectionSite, PathCompliance, PathIdentity, Window,
 };
 use crate::registry::{Agent, Site, SiteId, Target};
+use crate::rollup::{MINUTE_MS, window_start};
 use crate::store::past::{Past, PastQuery};
-use crate::store::{ByAgent, Scope};
+use crate::store::{ByAgent, CellQuery, Group, Scope};
 
 /// Spans of one path that are looked at, newest first: a path that moves more often says nothing by its shares.
 const SPANS_MAX: u32 = 2_000;
+/// Times at a backup location whose round-trip times are read, in one answer.
+const COSTS_MAX: usize = 200;
+/// Of a time at a location so much, its end, is read.
+const COMPARED_MS: i64 = 3_600_000;
 /// Failures of all agents that are looked at, newest first.
 const FAILURES_MAX: u32 = 20_000;
 
@@ -78,17 +85,19 @@ pub(super) async fn connections(
     };
     let past = state.store.past(organisation, past).await?;
     let targets = state.store.targets(organisation, &Scope::World).await?;
-    let desk = Desk {
+    let mut desk = Desk {
         state: &state,
+        organisation,
         window,
         agents: &agents,
         targets,
         past,
+        costs: COSTS_MAX,
     };
     let mut all = Vec::new();
     for resource in resources.all() {
         if let Some(service) = resource.properties.service() {
-            all.push(desk.connection(&world, resource, service, &sites));
+            all.push(desk.connection(&world, resource, service, &sites).await?);
         }
     }
     Ok(Json(all))
@@ -96,20 +105,23 @@ pub(super) async fn connections(
 
 struct Desk<'a> {
     state: &'a ApiState,
+    organisation: &'a OrganisationId,
     window: Window,
     agents: &'a [Agent],
     targets: ByAgent<Target>,
     past: Past,
+    /// Costs that may still be read.
+    costs: usize,
 }
 
 impl Desk<'_> {
-    fn connection(
-        &self,
+    async fn connection(
+        &mut self,
         world: &World<'_>,
         resource: &Resource,
         service: &Service,
         sites: &[Site],
-    ) -> Connection {
+    ) -> Result<Connection, Failure> {
         let promise = promise_of(world.resources, world.directory, service);
         let wanted = sites_of(resource);
         let mut served = Vec::new();
@@ -117,14 +129,14 @@ impl Desk<'_> {
             served.push(ConnectionSite {
                 site_id: site.id.to_string(),
                 site_name: site.name.clone(),
-                paths: self.paths(site, &promise),
+                paths: self.paths(site, &promise).await?,
             });
         }
         let unknown = wanted
             .iter()
             .filter(|name| !sites.iter().any(|site| site.name == **name));
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        Connection {
+        Ok(Connection {
             id: resource.id.to_string(),
             name: resource.id.name().to_owned(),
             provider: text(&service.peering_service_provider),
@@ -136,10 +148,14 @@ impl Desk<'_> {
                 .collect(),
             unknown_sites: unknown.cloned().collect(),
             sites: served,
-        }
+        })
     }
 
-    fn paths(&self, site: &Site, promise: &Promise) -> Vec<PathCompliance> {
+    async fn paths(
+        &mut self,
+        site: &Site,
+        promise: &Promise,
+    ) -> Result<Vec<PathCompliance>, Failure> {
         let mut paths = Vec::new();
         for agent in self.agents.iter().filter(|agent| agent.site == site.id) {
             let dead = self.unreachable(agent);
@@ -160,10 +176,65 @@ impl Desk<'_> {
                     to_unix_ms,
                 } = self.window;
                 let judged = compliance::judge(promise, &stretches, from_unix_ms, to_unix_ms);
-                paths.push(shown(agent, target.name.clone(), &judged));
+                let mut path = shown(agent, target.name.clone(), &judged);
+                if judged.last_backup.is_some() && self.costs > 0 {
+                    self.costs -= 1;
+                    self.add_cost(agent, &judged, &mut path).await?;
+                }
+                paths.push(path);
             }
         }
-        paths
+        Ok(paths)
+    }
+
+    /// What the last time at the backup location cost in round-trip time.
+    async fn add_cost(
+        &self,
+        agent: &Agent,
+        judged: &Compliance,
+        path: &mut PathCompliance,
+    ) -> Result<(), Failure> {
+        let backup = self.median(agent, &path.target, judged.last_backup).await?;
+        let primary = self
+            .median(agent, &path.target, judged.before_backup)
+            .await?;
+        path.last_backup_rtt_us = backup;
+        path.last_backup_cost_us = backup
+            .zip(primary)
+            .map(|(backup, primary)| i64::from(backup) - i64::from(primary));
+        Ok(())
+    }
+
+    /// Median TCP round-trip time of the last hour of a time, in whole minutes, microseconds.
+    async fn median(
+        &self,
+        agent: &Agent,
+        target: &str,
+        time: Option<(i64, i64)>,
+    ) -> Result<Option<u32>, Failure> {
+        let Some((from, to)) = time else {
+            return Ok(None);
+        };
+        let to_unix_ms = window_start(to, MINUTE_MS);
+        let from_unix_ms = window_start(from.max(to - COMPARED_MS) + MINUTE_MS - 1, MINUTE_MS);
+        if from_unix_ms >= to_unix_ms {
+            return Ok(None);
+        }
+        let query = CellQuery {
+            from_unix_ms,
+            to_unix_ms,
+            step_ms: None,
+            protocol: Protocol::Tcp,
+            phase: Phase::Rtt,
+            target: Some(target.to_owned()),
+            scope: Scope::Agent(agent.id),
+            group: Group::All,
+        };
+        let cells = self.state.store.cells(self.organisation, &query).await?;
+        let [p50_us] = cells
+            .first()
+            .map_or([None], |row| row.cell.answered.quantiles([0.5]));
+        Ok(p50_us)
     }
 
     /// When targets could not be reached, by the events that say so.
@@ -233,5 +304,7 @@ fn shown(agent: &Agent, target: String, judged: &Compliance) -> PathCompliance {
         hidden_share_below_ratio: hidden,
         last_backup_from_unix_ms: judged.last_backup.map(|(from, _)| from),
         last_backup_to_unix_ms: judged.last_backup.map(|(_, to)| to),
+        last_backup_rtt_us: None,
+        last_backup_cost_us: None,
     }
 }

@@ -14,6 +14,7 @@ use firstmile_wire::v1::{Phase, Protocol};
 use super::ApiState;
 use super::failure::Failure;
 use super::principal::Access;
+use super::published;
 use super::types::{ApiError, GeographyLevel};
 use crate::registry;
 use crate::rollup::{MINUTE_MS, window_start};
@@ -47,6 +48,7 @@ pub(super) async fn metrics(
         let answer = state.store.ask(&access.organisation, &question).await?;
         of_level(level, &answer, &mut page);
     }
+    published::add(&state, &access.organisation, &mut page).await?;
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], page.0).into_response())
 }
@@ -230,19 +232,34 @@ fn labels<'a>(
     labels
 }
 
-/// The text, line by line; every name begins with `firstmile_`.
+/// The text, line by line; every name of ours begins with `firstmile_`.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // A string takes what is written, here and below.
-        writeln!(self.0, "# HELP firstmile_{name} {help}.").ok();
-        writeln!(self.0, "# TYPE firstmile_{name} {kind}").ok();
+        self.published_head(&format!("firstmile_{name}"), kind, help);
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        write!(self.0, "firstmile_{name}").ok();
+        self.published_line(&format!("firstmile_{name}"), labels, value);
+    }
+
+    /// The head of a metric whose name somebody else gave.
+    pub(super) fn published_head(&mut self, name: &str, kind: &str, help: &str) {
+        // A string takes what is written, here and below.
+        writeln!(self.0, "# HELP {name} {help}.").ok();
+        writeln!(self.0, "# TYPE {name} {kind}").ok();
+    }
+
+    /// A line of such a metric.
+    pub(super) fn published_line(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: impl std::fmt::Display,
+    ) {
+        write!(self.0, "{name}").ok();
         for (place, (label, text)) in labels.iter().enumerate() {
             let open = if place == 0 { '{' } else { ',' };
             write!(self.0, "{open}{label}=\"{}\"", escaped(text)).ok();

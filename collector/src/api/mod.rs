@@ -29,6 +29,7 @@ mod pops;
 mod prefix_events;
 mod prefixes;
 mod principal;
+mod published;
 mod query;
 mod routing;
 mod session;

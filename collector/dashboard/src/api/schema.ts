@@ -1910,9 +1910,19 @@ export interface components {
             readonly hostname: string;
             /**
              * Format: int64
+             * @description What that is above the median of the last hour at the primary location before it, microseconds; absent where either is not known.
+             */
+            readonly last_backup_cost_us?: number | null;
+            /**
+             * Format: int64
              * @description The last time at the backup location; absent: never seen there in the window.
              */
             readonly last_backup_from_unix_ms?: number | null;
+            /**
+             * Format: int32
+             * @description Median round-trip time of that time, its last hour if it was longer, microseconds; absent if nothing was measured.
+             */
+            readonly last_backup_rtt_us?: number | null;
             /**
              * Format: int64
              * @description Its end.
@@ -2102,6 +2112,7 @@ export interface components {
             readonly as_path?: string | null;
             /** @description What is so, and what to do. */
             readonly detail: string;
+            readonly remedy?: components["schemas"]["RoutingRemedy"] | null;
             /** @description The rule, such as `community_missing`. */
             readonly rule: string;
             /** @description Address of the partner on the session, where it is about one. */

@@ -142,6 +142,13 @@ const PREFIX_COLUMNS: readonly Column<RegisteredPrefix>[] = [
               {finding.weight === "not_observable" ? " (not observable)" : ""}
               {finding.session ? ` on ${finding.session}` : ""}
               {finding.as_path ? ` by ${finding.as_path}` : ""}: {finding.detail}
+              {(finding.remedy?.bird ?? "") !== "" && (
+                <details>
+                  <summary>Configuration to mend it (a proposal, never sent)</summary>
+                  <pre className="fm-small">{finding.remedy?.bird}</pre>
+                  <pre className="fm-small">{finding.remedy?.frr}</pre>
+                </details>
+              )}
             </div>
           )),
   },

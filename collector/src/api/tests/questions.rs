@@ -5,6 +5,7 @@ use firstmile_wire::ids::OrganisationId;
 use serde_json::{Value, json};
 
 use super::desk::{Desk, desk, public_desk};
+use crate::store::Scope;
 
 async fn filled() -> Desk {
     let desk = desk().await;
@@ -67,6 +68,67 @@ async fn metrics_tell_of_the_collector_and_of_geographies() {
     let public = public_desk().await;
     let refused = public.get("/metrics").await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+}
+
+/// The value of the line that begins so.
+fn value_of(metrics: &str, line: &str) -> Option<f64> {
+    let mut lines = metrics.lines();
+    let rest = lines.find_map(|one| one.strip_prefix(line))?;
+    rest.trim().parse().ok()
+}
+
+#[tokio::test]
+async fn metrics_of_what_is_registered_have_their_published_names() {
+    let desk = filled().await;
+    let organisation = OrganisationId::default_organisation();
+    let targets = desk.store.targets(&organisation, &Scope::World).await;
+    let target = targets.unwrap().into_values().flatten().next().unwrap();
+    let base = "/subscriptions/s1/resourceGroups/net/providers/Microsoft.Peering";
+    let put = async |name: &str, body: Value| {
+        let target = format!("{base}/{name}?api-version=2025-05-01");
+        let made = desk.change("PUT", &target, &body.to_string()).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{name}: {made:?}");
+        made.json()
+    };
+    put(
+        "peerings/ams",
+        json!({ "properties": { "peeringLocation": "Amsterdam" } }),
+    )
+    .await;
+    let lan = json!({ "properties": { "prefix": "198.51.100.0/24" } });
+    put("peerings/ams/registeredPrefixes/lan", lan).await;
+    let asn = json!({ "properties": { "asn": 64500 } });
+    let asn = put("peerings/ams/registeredAsns/customer", asn).await;
+    let service = json!({ "tags": { "sites": "Amsterdam" }, "properties": { "peeringServiceProvider": "Colt",
+        "providerPrimaryPeeringLocation": "Amsterdam" } });
+    put("peeringServices/nl", service).await;
+    let prefix = json!({ "properties": { "prefix": "198.51.100.0/24",
+        "peeringServicePrefixKey": asn["properties"]["peeringServicePrefixKey"] } });
+    put("peeringServices/nl/prefixes/lan", prefix).await;
+    let test = json!({ "properties": { "sourceAgent": "host-Amsterdam", "destination": target.host,
+        "destinationPort": target.port } });
+    put("peeringServices/nl/connectionMonitorTests/mail", test).await;
+    let metrics = desk.get("/metrics").await.text;
+    let value =
+        |line: &str| value_of(&metrics, line).unwrap_or_else(|| panic!("{line} in {metrics}"));
+    let median = value("RegisteredPrefixLatency{Peering=\"ams\",RegisteredPrefixName=\"lan\"}");
+    let page = good(&desk, "/api/v1/latency?window=1h&protocol=tcp").await;
+    let p50_us = page["total"]["p50_us"].as_f64().unwrap();
+    assert!(
+        (median * 1e3 - p50_us).abs() < 1.0,
+        "{median} ms, {p50_us} us"
+    );
+    let mean =
+        value("AverageCustomerPrefixLatency{Peering=\"ams\",RegisteredAsnName=\"customer\"}");
+    assert!((mean - median).abs() < 1e-9, "of one prefix: {mean}");
+    let tested = value("RoundTripTime{PeeringService=\"nl\",ConnectionMonitorTestName=\"mail\"}");
+    assert!(tested > 0.0);
+    let answered = value("ConnectivityProbeAvailability{PeeringService=\"nl\",Protocol=\"TCP\"}");
+    assert!((0.0..=100.0).contains(&answered), "{answered}");
+    assert!(value("ConnectivityProbeLatency{PeeringService=\"nl\",Protocol=\"TCP\"}") > 0.0);
+    assert!(value("ConnectivityProbeJitter{PeeringService=\"nl\",Protocol=\"TCP\"}") >= 0.0);
+    // No feed shows the session, so nobody says whether it is up.
+    assert!(!metrics.contains("SessionAvailability{"), "{metrics}");
 }
 
 #[tokio::test]

@@ -78,4 +78,8 @@ pub struct PathCompliance {
     pub last_backup_from_unix_ms: Option<i64>,
     /// Its end.
     pub last_backup_to_unix_ms: Option<i64>,
+    /// Median round-trip time of that time, its last hour if it was longer, microseconds; absent if nothing was measured.
+    pub last_backup_rtt_us: Option<u32>,
+    /// What that is above the median of the last hour at the primary location before it, microseconds; absent where either is not known.
+    pub last_backup_cost_us: Option<i64>,
 }

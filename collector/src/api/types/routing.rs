@@ -162,6 +162,8 @@ pub struct PrefixFinding {
     pub as_path: Option<String>,
     /// What is so, and what to do.
     pub detail: String,
+    /// What can be announced so that the rule is kept; absent where announcing helps nothing.
+    pub remedy: Option<RoutingRemedy>,
 }
 
 /// A route to a registered prefix on a session.
