@@ -193,6 +193,47 @@ impl Desk {
             event_id: event.event_id,
         }
     }
+
+    /// The agent's path to `sharepoint` was in Amsterdam for five minutes, at 10 ms, then in Frankfurt for nearly ten, at 25 ms.
+    pub(super) async fn fails_over(&self, seeded: &Seeded) {
+        let organisation = &seeded.site.organisation;
+        let key = ReportKey {
+            organisation: organisation.clone(),
+            agent: seeded.agent,
+            epoch: Epoch(Uuid::from_u128(7)),
+            sequence: 1,
+        };
+        let report = InboxReport {
+            key: key.clone(),
+            received_unix_ms: NOW,
+            frame: vec![0],
+        };
+        self.store.append(vec![report]).await.expect("appends");
+        let somebody = agent(organisation, seeded.site.id, "somebody", 7);
+        let event = event(&somebody, &seeded.site);
+        let (mut identities, mut timed) = (Vec::new(), Vec::new());
+        for ago_s in (10..900).rev().step_by(30) {
+            let at = NOW - ago_s * 1_000;
+            let (identity, rtt_us) = if ago_s > 600 {
+                (&event.before, 10_000)
+            } else {
+                (&event.after, 25_000)
+            };
+            identities.push(("sharepoint".to_owned(), at, identity.clone().into()));
+            timed.push(Sample {
+                at_unix_ms: at,
+                target: "sharepoint".into(),
+                rtt_us,
+                ..samples(Ipv4Addr::new(203, 0, 113, 11).into()).swap_remove(0)
+            });
+        }
+        let applied = Applied {
+            samples: timed,
+            identities,
+            ..Applied::default()
+        };
+        self.store.apply(&key, applied).await.expect("applies");
+    }
 }
 
 /// What an organisation was filled with.
