@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -13,7 +14,13 @@ public_url = "https://localhost:8443"
 [dashboard]
 listen = "127.0.0.1:0"
 tls = "own-ca"
+[routing]
+rules = "rules.json"
+bmp_routers = ["127.0.0.0/8"]
 "#;
+
+/// What routing watches; the rules of the service are judged without it.
+const RULES: &str = r#"{"rules":[{"prefix":"198.51.100.0/24","origins":[64500]}]}"#;
 
 /// A program that was built beside this one.
 fn built(name: &str) -> PathBuf {
@@ -55,10 +62,12 @@ struct Collector {
 }
 
 impl Collector {
-    fn start() -> Self {
+    fn start(station: u16) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("collector.toml");
-        std::fs::write(&config, CONFIG).expect("the folder takes files");
+        let text = format!("{CONFIG}bmp_listen = \"127.0.0.1:{station}\"\n");
+        std::fs::write(&config, text).expect("the folder takes files");
+        std::fs::write(folder.path().join("rules.json"), RULES).expect("the folder takes files");
         let log = File::create(folder.path().join("log")).expect("the folder takes files");
         let mut child = Command::new(built("firstmile-collector"))
             .arg("--config")
@@ -107,10 +116,92 @@ impl Drop for Collector {
     }
 }
 
+/// A port of this machine that nobody listens on.
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("there are ports");
+    socket.local_addr().expect("it is bound").port()
+}
+
+/// A `GoBGP` speaker that is stopped when the test ends.
+struct Speaker {
+    child: Child,
+    api: u16,
+}
+
+impl Speaker {
+    fn start(folder: &Path, name: &str, config: &str) -> Self {
+        let file = folder.join(format!("{name}.toml"));
+        std::fs::write(&file, config).expect("the folder takes files");
+        let api = free_port();
+        let child = Command::new("gobgpd")
+            .args(["-t", "toml", "--pprof-disable", "-f"])
+            .arg(&file)
+            .args(["--api-hosts", &format!("127.0.0.1:{api}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("gobgpd starts: `cargo xtask test` installs it");
+        Self { child, api }
+    }
+
+    /// Whether the speaker does as it is told.
+    fn does(&self, words: &str) -> bool {
+        let output = Command::new("gobgp")
+            .args(["-u", "127.0.0.1", "-p", &self.api.to_string()])
+            .args(words.split(' '))
+            .output()
+            .expect("gobgp starts: `cargo xtask test` installs it");
+        let said = String::from_utf8_lossy(&output.stdout);
+        output.status.success() && !said.contains("AS:        0")
+    }
+
+    /// Until it has read its configuration.
+    fn listening(self) -> Self {
+        // Each question takes some hundredths of a second.
+        assert!(
+            (0..1_000).any(|_| self.does("global")),
+            "the speaker does not answer"
+        );
+        self
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs until now");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// A router with a session to the partner, which it shows to the station, and the partner, which announces a customer's prefix.
+fn session(folder: &Path, station: u16) -> [Speaker; 2] {
+    let port = free_port();
+    let router = format!(
+        "[global.config]\nas = 64510\nrouter-id = \"192.0.2.1\"\nport = {port}\nlocal-address-list = [\"127.0.0.1\"]\n\
+         [[neighbors]]\n[neighbors.config]\nneighbor-address = \"127.0.0.1\"\npeer-as = 64496\n\
+         [neighbors.transport.config]\npassive-mode = true\n\
+         [[bmp-servers]]\n[bmp-servers.config]\naddress = \"127.0.0.1\"\nport = {station}\n\
+         route-monitoring-policy = \"pre-policy\"\n"
+    );
+    let partner = format!(
+        "[global.config]\nas = 64496\nrouter-id = \"192.0.2.2\"\nport = -1\n\
+         [[neighbors]]\n[neighbors.config]\nneighbor-address = \"127.0.0.1\"\npeer-as = 64510\n\
+         [neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1\n\
+         [neighbors.transport.config]\nlocal-address = \"127.0.0.1\"\nremote-port = {port}\n"
+    );
+    let router = Speaker::start(folder, "router", &router).listening();
+    let partner = Speaker::start(folder, "partner", &partner).listening();
+    let announce = "global rib add 198.51.100.0/24 aspath 64500 community 8075:8007";
+    assert!(partner.does(announce), "gobgp {announce}");
+    [router, partner]
+}
+
 #[test]
 fn a_script_with_the_published_client_registers_lists_and_reads() {
-    let collector = Collector::start();
+    let station = free_port();
+    let collector = Collector::start(station);
     let token = collector.token();
+    let [_router, partner] = session(collector.folder.path(), station);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("arm/script.py");
     let mut child = Command::new("python3")
         .arg(script)
@@ -128,8 +219,18 @@ fn a_script_with_the_published_client_registers_lists_and_reads() {
         .write_all(token.as_bytes())
         .expect("it reads the token");
     drop(input);
+    let stdout = child.stdout.take().expect("it has a standard output");
+    let mut said = String::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.expect("it says text");
+        if line == "now the partner withdraws the prefix" {
+            let withdraw = "global rib del 198.51.100.0/24";
+            assert!(partner.does(withdraw), "gobgp {withdraw}");
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
     let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{errors}");
     assert!(said.ends_with("all done\n"), "{said}");

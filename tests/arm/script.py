@@ -1,4 +1,6 @@
-"""A script as customers and partners have it: the published client, a subscription, a connection, its prefixes.
+"""A script as customers and partners have it: the published client, a subscription, a connection, its prefixes, and their events.
+
+A router shows the first of the partner's sessions by BMP; the partner announces 198.51.100.0/24 there.
 
 Usage: script.py URL CA-FILE < token. Prints one line a step; ends with an error at the first surprise.
 """
@@ -14,10 +16,15 @@ from azure.mgmt.peering.models import (
     ConnectionMonitorTest,
     PeerAsn,
     Peering,
+    PeeringRegisteredAsn,
     PeeringRegisteredPrefix,
     PeeringService,
     PeeringServicePrefix,
+    ResourceTags,
 )
+
+# The test withdraws the prefix when it reads this.
+WITHDRAW = "now the partner withdraws the prefix"
 
 
 class Token:
@@ -53,11 +60,11 @@ def register_partner(client):
             "bandwidthInMbps": 10000,
             "sessionAddressProvider": "Peer",
             "bgpSession": {
-                "peerSessionIPv4Address": f"192.0.2.{2 * number + 1}",
+                "peerSessionIPv4Address": peer,
                 "microsoftSessionIPv4Address": f"192.0.2.{2 * number}",
             },
         }
-        for number in range(2)
+        for number, peer in enumerate(["127.0.0.1", "192.0.2.3"])
     ]
     peering = Peering(
         {
@@ -81,6 +88,8 @@ def register_partner(client):
     prefix = client.registered_prefixes.create_or_update("net", "zrh", "lan", prefix)
     validated = client.registered_prefixes.validate("net", "zrh", "lan")
     equal("registered prefix", validated.properties.prefix_validation_state, "Unknown")
+    customer = client.registered_asns.create_or_update("net", "zrh", "customer", PeeringRegisteredAsn(properties={"asn": 64500}))
+    equal("registered AS", (customer.properties.asn, customer.properties.peering_service_prefix_key is not None), (64500, True))
     return prefix.properties.peering_service_prefix_key
 
 
@@ -102,11 +111,38 @@ def register_customer(client, key):
     equal("prefix", prefix.properties.prefix_validation_state, "Unknown")
     if "not observable" not in prefix.properties.error_message:
         raise SystemExit(f"no reason: {prefix.properties.error_message}")
-    found = client.prefixes.get("net", "bern", "lan", expand="events")
-    equal("events", list(found.properties.events), [])
+    tagged = client.peering_services.update("net", "bern", ResourceTags(tags={"sites": "Bern"}))
+    equal("tags", (dict(tagged.tags), tagged.properties.peering_service_provider), ({"sites": "Bern"}, "Swisscom"))
     test = {"sourceAgent": "bern-1", "destination": "teams.microsoft.com", "destinationPort": 443, "testFrequencyInSec": 30}
     test = client.connection_monitor_tests.create_or_update("net", "bern", "teams", ConnectionMonitorTest(properties=test))
     equal("test", (test.properties.test_frequency_in_sec, test.properties.is_test_successful), (30, False))
+
+
+def until(what, look):
+    """What is looked for, once it is there: routes and events come when the collector hears of them."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise SystemExit(f"{what}: not within 90 s")
+
+
+def read_routes(client):
+    [route] = until("routes", lambda: list(client.received_routes.list_by_peering("net", "zrh")))
+    equal("route", (route.prefix, route.as_path, route.next_hop), ("198.51.100.0/24", "64496 64500", "127.0.0.1"))
+    other = client.received_routes.list_by_peering("net", "zrh", prefix="203.0.113.0/24")
+    equal("another prefix's routes", list(other), [])
+
+    def level_of(wanted):
+        found = client.prefixes.get("net", "bern", "lan", expand="events")
+        return {event.event_type: event.event_level for event in found.properties.events}.get(wanted)
+
+    equal("active path", until("its event", lambda: level_of("PrefixActivePath")), "Information")
+    print(WITHDRAW, flush=True)
+    equal("withdrawal", until("its event", lambda: level_of("PrefixWithdrawalEvent")), "Warning")
+    equal("routes", list(client.received_routes.list_by_peering("net", "zrh")), [])
 
 
 def read_lists(client):
@@ -116,7 +152,6 @@ def read_lists(client):
     equal("providers", "Swisscom" in providers, True)
     states = [one.properties.state for one in client.peering_service_locations.list(country="United States")]
     equal("states", len(states), 51)
-    equal("routes", list(client.received_routes.list_by_peering("net", "zrh")), [])
     wanted = CheckServiceProviderAvailabilityInput(peering_service_location="Switzerland", peering_service_provider="Swisscom")
     equal("availability", client.check_service_provider_availability(wanted), "Available")
 
@@ -139,6 +174,7 @@ def main():
         retry_total=0,
     )
     register_customer(client, register_partner(client))
+    read_routes(client)
     read_lists(client)
     meet_refusals(client)
     client.peering_services.delete("net", "bern")
