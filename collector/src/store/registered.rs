@@ -1,5 +1,7 @@
 //! What is registered, kept: connections, prefixes and peerings, and the tokens by which scripts come in.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use firstmile_peering::Resources;
 use firstmile_peering::answer::Change;
@@ -11,8 +13,8 @@ use crate::auth::token::{Token, TokenDigest};
 /// The part of a store that holds what is registered.
 #[async_trait]
 pub trait Registered: Send + Sync + 'static {
-    /// All that an organisation registered.
-    async fn resources(&self, organisation: &OrganisationId) -> StoreResult<Resources>;
+    /// All that an organisation registered, shared by all who ask while it stays so.
+    async fn resources(&self, organisation: &OrganisationId) -> StoreResult<Arc<Resources>>;
     /// Writes changes and the audit line of `who`, in one transaction.
     async fn change_resources(
         &self,

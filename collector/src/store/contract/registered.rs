@@ -41,6 +41,8 @@ pub(crate) async fn what_is_registered_stays_until_it_is_deleted(store: &impl St
     assert_eq!(kept.all().collect::<Vec<_>>(), [&moved]);
     let elsewhere = store.resources(&other_organisation()).await.unwrap();
     assert!(elsewhere.is_empty());
+    let again = store.resources(&organisation).await.unwrap();
+    assert_eq!(*again, *kept, "whoever else asked meanwhile");
 }
 
 pub(crate) async fn a_token_is_found_by_its_digest_until_it_is_taken_back(store: &impl Store) {

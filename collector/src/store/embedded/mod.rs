@@ -74,6 +74,7 @@ pub struct Embedded {
     readers: Readers,
     retention: Retention,
     samples: Arc<Samples>,
+    registered: Arc<registered::Kept>,
 }
 
 /// Names what was tried when the engine failed.

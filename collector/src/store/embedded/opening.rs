@@ -34,5 +34,6 @@ pub async fn open_with(dir: &Path, retention: Retention) -> StoreResult<Embedded
         readers: Readers::new(path),
         retention,
         samples,
+        registered: Arc::default(),
     })
 }

@@ -1,11 +1,13 @@
 //! What is registered of connections and prefixes, and tokens.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_trait::async_trait;
 use firstmile_peering::Resources;
 use firstmile_peering::answer::Change;
 use firstmile_peering::model::{Resource, StoredError};
 use firstmile_wire::ids::OrganisationId;
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::registry::{all, audit};
 use super::writer::Durability;
@@ -16,13 +18,52 @@ use crate::store::{StoreError, StoreResult};
 
 const TOKEN_COLUMNS: &str = "digest, organisation, name, role, created_unix_ms, expires_unix_ms";
 
+/// What was read last, so that ten thousand registrations are not read for each request. What a transaction sees of
+/// `peering_revision` says whether it still is so.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Option<Read>>);
+
+#[derive(Clone, Debug)]
+struct Read {
+    organisation: OrganisationId,
+    revision: i64,
+    resources: Arc<Resources>,
+}
+
+impl Kept {
+    fn as_of(
+        &self,
+        tx: &Transaction<'_>,
+        organisation: &OrganisationId,
+    ) -> StoreResult<Arc<Resources>> {
+        let revision = revision(tx, organisation)?;
+        let known = self.lock().clone();
+        let known =
+            known.filter(|read| read.organisation == *organisation && read.revision == revision);
+        if let Some(read) = known {
+            return Ok(read.resources);
+        }
+        let resources = Arc::new(resources(tx, organisation)?);
+        *self.lock() = Some(Read {
+            organisation: organisation.clone(),
+            revision,
+            resources: Arc::clone(&resources),
+        });
+        Ok(resources)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Read>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[async_trait]
 impl Registered for Embedded {
-    async fn resources(&self, organisation: &OrganisationId) -> StoreResult<Resources> {
-        let organisation = organisation.clone();
+    async fn resources(&self, organisation: &OrganisationId) -> StoreResult<Arc<Resources>> {
+        let (organisation, kept) = (organisation.clone(), Arc::clone(&self.registered));
         self.readers
             .run("read what is registered", move |tx| {
-                resources(tx, &organisation)
+                kept.as_of(tx, &organisation)
             })
             .await
     }
@@ -40,6 +81,7 @@ impl Registered for Embedded {
             for change in &changes {
                 change_resource(tx, &organisation, change, now_unix_ms)?;
             }
+            revise(tx, &organisation)?;
             audit(tx, &organisation, now_unix_ms, &who, &what)
         };
         self.writer
@@ -100,6 +142,23 @@ impl Registered for Embedded {
             .run(Durability::Full, "take a token back", write)
             .await
     }
+}
+
+/// How often what is registered was changed.
+fn revision(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<i64> {
+    let sql = "SELECT revision FROM peering_revision WHERE organisation = ?1";
+    tx.query_row(sql, [organisation.as_str()], |row| row.get(0))
+        .optional()
+        .map(Option::unwrap_or_default)
+        .map_err(engine("read what is registered"))
+}
+
+fn revise(tx: &Transaction<'_>, organisation: &OrganisationId) -> StoreResult<()> {
+    let sql = "INSERT INTO peering_revision (organisation, revision) VALUES (?1, 1)
+         ON CONFLICT DO UPDATE SET revision = revision + 1";
+    tx.execute(sql, [organisation.as_str()])
+        .map(|_| ())
+        .map_err(engine("write what is registered"))
 }
 
 /// All that is registered.

@@ -16,7 +16,7 @@ use crate::store::{StoreError, StoreResult};
 pub const FILE_NAME: &str = "firstmile.db";
 
 /// The version of the schema that this program reads and writes.
-const VERSION: u32 = 16;
+const VERSION: u32 = 17;
 
 /// Entry `n` takes the schema from version `n` to `n + 1`. Only ever appended to.
 const MIGRATIONS: [&str; VERSION as usize] = [
@@ -36,6 +36,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("../migrations/0014.sql"),
     include_str!("../migrations/0015.sql"),
     include_str!("../migrations/0016.sql"),
+    include_str!("../migrations/0017.sql"),
 ];
 
 /// How long one process waits for another's transaction; the longest transaction builds one rollup window.
